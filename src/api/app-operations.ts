@@ -1,0 +1,387 @@
+// What people ask of apps, as writes of specs: deploy, rollback, restart, scale, settings, secrets,
+// destroy. Everything is checked before anything is written.
+
+import { type HoldfastError, invalid } from "../kernel/error.ts";
+import type { Redacted } from "../kernel/redacted.ts";
+import type { Actor } from "../kernel/resource-store.ts";
+import { APP, type App, type AppSpec, type AppStatus, appResourceName } from "../resources/app/app.ts";
+import { type Inference, inferManifest, INFERENCE_FILES } from "../resources/app/infer.ts";
+import { componentsOf, type Manifest, MAX_INSTANCES } from "../resources/app/manifest.ts";
+import { ENVIRONMENT } from "../resources/environment/environment.ts";
+import { RELEASE, type Release, type ReleaseSpec, type ReleaseStatus, releaseName } from "../resources/release/release.ts";
+import { SECRET, type SecretSpec, secretResourceName } from "../resources/secret/secret.ts";
+import { SETTINGS, type SettingsSpec } from "../resources/settings/settings.ts";
+import type { ApiDeps } from "./api-deps.ts";
+
+export interface Accepted {
+  readonly app: string;
+  readonly environment: string;
+  readonly release: number;
+  /** Ask for the rollout of this generation. */
+  readonly generation: number;
+  readonly urls: readonly string[];
+  readonly inferred: readonly string[];
+  /** False where nothing had to change. */
+  readonly changed: boolean;
+}
+
+export interface SourceFacts {
+  readonly digest: string;
+  readonly bytes: number;
+  readonly folder: string;
+  readonly commit?: string | undefined;
+  /** Where the source comes from: tells two projects of one name apart. */
+  readonly origin: string;
+  readonly adopt: boolean;
+  readonly ifChanged?: boolean;
+}
+
+const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]*$/;
+const RESERVED = /^(PORT|HOLDFAST_.*)$/;
+export const SECRET_MAX_BYTES = 64 * 1024;
+
+export class AppOperations {
+  readonly #deps: ApiDeps;
+
+  constructor(deps: ApiDeps) {
+    this.#deps = deps;
+  }
+
+  findApp(environment: string, app: string): App | undefined {
+    return this.#deps.store.find<AppSpec, AppStatus>({ kind: APP, name: appResourceName(environment, app) });
+  }
+
+  getApp(environment: string, app: string): App {
+    const found = this.findApp(environment, app);
+    if (found) return found;
+    const names = this.#deps.store.list(APP, `${environment}/`).map(({ name }) => name.split("/")[1]);
+    throw invalid("app.not_found", `${environment} has no app ${app}`, {
+      hint: names.length > 0 ? `its apps are: ${names.join(", ")}` : "holdfast deploy <folder>",
+    });
+  }
+
+  releasesOf(appName: string): readonly Release[] {
+    return this.#deps.store.list<ReleaseSpec, ReleaseStatus>(RELEASE, `${appName}/`);
+  }
+
+  deploy(environment: string, source: SourceFacts, actor: Actor): Accepted {
+    this.#requireEnvironment(environment);
+    const files = this.#deps.sources.readFiles(source.digest, INFERENCE_FILES);
+    const inference = inferManifest({ folder: source.folder, files });
+    const { manifest } = inference;
+    const appName = appResourceName(environment, manifest.name);
+    const before = this.findApp(environment, manifest.name);
+    this.#assertName(before, source);
+    this.#assertRoutesFree(appName, manifest);
+    this.#assertSecrets(environment, appName, manifest);
+    if (source.ifChanged && before && this.#serves(before, source.digest)) {
+      return { ...this.#accepted(before, manifest), changed: false };
+    }
+    return this.#release(before, environment, inference, source, "deploy", actor);
+  }
+
+  rollback(environment: string, app: string, to: number | undefined, actor: Actor): Accepted {
+    const before = this.getApp(environment, app);
+    const target = this.#rollbackTarget(before, to);
+    this.#assertRoutesFree(before.name, target.spec.manifest);
+    const spec: AppSpec = { ...before.spec, release: target.spec.number, reason: "rollback" };
+    return this.#write(before.name, spec, "rollback", actor);
+  }
+
+  restart(environment: string, app: string, actor: Actor): Accepted {
+    const before = this.#getDeployed(environment, app);
+    const key = String(before.spec.release);
+    const restarts = { ...before.spec.restarts, [key]: (before.spec.restarts[key] ?? 0) + 1 };
+    return this.#write(before.name, { ...before.spec, restarts, reason: "restart" }, "restart", actor);
+  }
+
+  scale(environment: string, app: string, counts: Readonly<Record<string, number>>, actor: Actor): Accepted {
+    const before = this.#getDeployed(environment, app);
+    const release = this.#getRelease(before.name, before.spec.release);
+    const known = componentsOf(release.spec.manifest).map(({ name }) => name);
+    for (const [component, count] of Object.entries(counts)) {
+      if (!known.includes(component)) {
+        throw invalid("app.unknown_component", `${app} has no service or worker ${component}`, { hint: `it has: ${known.join(", ")}` });
+      }
+      if (!Number.isInteger(count) || count < 0 || count > MAX_INSTANCES) {
+        throw invalid("app.bad_count", `${component}=${count}: must be a whole number from 0 to ${MAX_INSTANCES}`);
+      }
+    }
+    const scale = { ...before.spec.scale, ...counts };
+    return this.#write(before.name, { ...before.spec, scale, reason: "scale" }, "scale", actor);
+  }
+
+  settingsOf(appName: string): Readonly<Record<string, string>> {
+    return this.#deps.store.find<SettingsSpec, never>({ kind: SETTINGS, name: appName })?.spec.values ?? {};
+  }
+
+  /** `null` unsets. Where the app is deployed, a release with the new settings is rolled out. */
+  changeSettings(environment: string, app: string, changes: Readonly<Record<string, string | null>>, actor: Actor): Accepted {
+    this.#requireEnvironment(environment);
+    const appName = appResourceName(environment, app);
+    for (const key of Object.keys(changes)) assertVariable(key, "setting");
+    const values = { ...this.settingsOf(appName) };
+    for (const [key, value] of Object.entries(changes)) {
+      if (value === null) delete values[key];
+      else values[key] = value;
+    }
+    return this.#deps.store.transaction(() => {
+      this.#deps.store.writeSpec<SettingsSpec>({ kind: SETTINGS, name: appName }, { values }, { actor, action: "config" });
+      return this.#rerelease(environment, app, "config", actor);
+    });
+  }
+
+  secretsOf(appName: string): readonly { readonly name: string; readonly version: number; readonly updatedAt: number }[] {
+    return this.#deps.store
+      .list<SecretSpec, never>(SECRET, `${appName}/`)
+      .filter(({ deleting }) => !deleting)
+      .map(({ name, spec, updatedAt }) => ({ name: name.split("/").at(-1) ?? name, version: spec.version, updatedAt }));
+  }
+
+  setSecret(environment: string, app: string, name: string, value: Redacted, actor: Actor): Accepted {
+    this.#requireEnvironment(environment);
+    assertVariable(name, "secret");
+    const bytes = Buffer.byteLength(value.reveal());
+    if (bytes === 0 || bytes > SECRET_MAX_BYTES) {
+      throw invalid("secret.bad_value", bytes === 0 ? "the value is empty" : `the value is larger than ${SECRET_MAX_BYTES / 1024} KB`, {
+        hint: `give it on standard input: holdfast secret set ${app} ${name} < file`,
+      });
+    }
+    const appName = appResourceName(environment, app);
+    return this.#deps.store.transaction(() => {
+      const version = this.#deps.secrets.add(appName, name, value);
+      const ref = { kind: SECRET, name: secretResourceName(appName, name) };
+      this.#deps.store.writeSpec<SecretSpec>(ref, { version }, { actor, action: "secret" });
+      return this.#rerelease(environment, app, "secret", actor);
+    });
+  }
+
+  removeSecret(environment: string, app: string, name: string, actor: Actor): Accepted {
+    const appName = appResourceName(environment, app);
+    const ref = { kind: SECRET, name: secretResourceName(appName, name) };
+    const found = this.#deps.store.find<SecretSpec, never>(ref);
+    if (!found) {
+      throw invalid("secret.not_found", `${app} has no secret ${name}`, { hint: `holdfast secret list ${app}` });
+    }
+    return this.#deps.store.transaction(() => {
+      this.#deps.store.markDeleting(ref, { actor, action: "secret-remove" });
+      this.#deps.store.forget(ref, found.uid);
+      // Older releases may be rolled back to: their versions stay sealed until the app is destroyed.
+      return this.#rerelease(environment, app, "secret", actor);
+    });
+  }
+
+  destroy(environment: string, app: string, confirm: string, deleteData: boolean, actor: Actor): { readonly uid: string } {
+    const before = this.getApp(environment, app);
+    if (confirm !== app) {
+      throw invalid("app.not_confirmed", `to destroy ${app} its name must be given again`, {
+        hint: `holdfast destroy ${app} --confirm ${app}`,
+      });
+    }
+    return this.#deps.store.transaction(() => {
+      const ref = { kind: APP, name: before.name };
+      if (deleteData) {
+        this.#deps.store.writeSpec<AppSpec>(ref, { ...before.spec, deleteData }, { actor, action: "delete-data" });
+      }
+      this.#deps.store.markDeleting(ref, { actor, action: "destroy" });
+      for (const kind of [RELEASE, SETTINGS, SECRET]) this.#removeBelongings(kind, before.name, actor);
+      for (const { name } of this.secretsOf(before.name)) this.#deps.secrets.removeAll(before.name, name);
+      return { uid: before.uid };
+    });
+  }
+
+  // Releases stay until the app's instances are gone: draining needs to know their grace.
+  #removeBelongings(kind: string, appName: string, actor: Actor): void {
+    for (const one of this.#deps.store.list(kind, appName)) {
+      if (one.name !== appName && !one.name.startsWith(`${appName}/`)) continue;
+      if (kind === RELEASE) continue;
+      this.#deps.store.markDeleting(one, { actor, action: "destroy" });
+      this.#deps.store.forget(one, one.uid);
+    }
+  }
+
+  #serves(app: App, sourceDigest: string): boolean {
+    const serving = app.status?.serving?.set.release;
+    if (serving === undefined || serving !== app.spec.release) return false;
+    return this.#getRelease(app.name, serving).spec.source.digest === sourceDigest;
+  }
+
+  #getDeployed(environment: string, app: string): App {
+    const found = this.getApp(environment, app);
+    if (found.spec.release > 0) return found;
+    throw invalid("app.not_deployed", `${app} was never deployed`, { hint: "holdfast deploy <folder>" });
+  }
+
+  #getRelease(appName: string, number: number): Release {
+    const ref = { kind: RELEASE, name: releaseName(appName, number) };
+    const found = this.#deps.store.find<ReleaseSpec, ReleaseStatus>(ref);
+    if (found) return found;
+    throw invalid("release.not_found", `${appName} has no release ${number}`, {
+      hint: `holdfast releases ${appName.split("/")[1]}`,
+    });
+  }
+
+  #rollbackTarget(app: App, to: number | undefined): Release {
+    if (to !== undefined) {
+      const release = this.#getRelease(app.name, to);
+      if (release.status?.phase === "ready") return release;
+      throw invalid("release.not_built", `release ${to} of ${app.name} was never built`, {
+        hint: `holdfast releases ${app.name.split("/")[1]}`,
+      });
+    }
+    // The one that served before what serves now; after a failed deploy, what still serves.
+    const serving = app.status?.serving?.set.release;
+    if (serving !== undefined && serving !== app.spec.release) return this.#getRelease(app.name, serving);
+    const previous = app.status?.history.find(
+      ({ outcome, placement }) => outcome === "succeeded" && placement.set.release !== serving,
+    );
+    if (previous) return this.#getRelease(app.name, previous.placement.set.release);
+    throw invalid("release.no_previous", `${app.name.split("/")[1]} has no earlier release that served`, {
+      hint: `holdfast releases ${app.name.split("/")[1]}`,
+    });
+  }
+
+  // A change of settings or secrets is a new release of what is deployed; nothing, before a deploy.
+  #rerelease(environment: string, app: string, reason: "config" | "secret", actor: Actor): Accepted {
+    const before = this.findApp(environment, app);
+    const appName = appResourceName(environment, app);
+    if (!before || before.spec.release === 0) {
+      return { app, environment, release: 0, generation: 0, urls: [], inferred: [], changed: false };
+    }
+    const base = this.#getRelease(appName, before.spec.release);
+    const { manifest, source } = base.spec;
+    const secrets = this.#currentSecrets(appName);
+    const values = { ...manifest.config, ...this.settingsOf(appName) };
+    if (JSON.stringify([values, secrets]) === JSON.stringify([base.spec.config.values, base.spec.secrets])) {
+      return { ...this.#accepted(before, manifest), changed: false };
+    }
+    const inference: Inference = { manifest, input: { name: app }, inferred: source.inferred };
+    const facts = { ...source, folder: "", origin: before.spec.origin ?? "", adopt: true };
+    return this.#release(before, environment, inference, facts, reason, actor);
+  }
+
+  #release(
+    before: App | undefined,
+    environment: string,
+    { manifest, inferred }: Inference,
+    source: SourceFacts,
+    reason: ReleaseSpec["reason"],
+    actor: Actor,
+  ): Accepted {
+    const { store } = this.#deps;
+    const appName = appResourceName(environment, manifest.name);
+    return store.transaction(() => {
+      const last = this.releasesOf(appName).at(-1)?.spec.number ?? 0;
+      const number = last + 1;
+      const settings = store.find<SettingsSpec, never>({ kind: SETTINGS, name: appName });
+      const spec: ReleaseSpec = {
+        environment,
+        app: appName,
+        number,
+        reason,
+        manifest,
+        source: { digest: source.digest, bytes: source.bytes, commit: source.commit, inferred },
+        config: { version: settings?.generation ?? 0, values: { ...manifest.config, ...settings?.spec.values } },
+        secrets: this.#currentSecrets(appName),
+        createdBy: actor.name,
+      };
+      store.writeSpec({ kind: RELEASE, name: releaseName(appName, number) }, spec, { actor, action: reason, expectedGeneration: 0 });
+      const appSpec: AppSpec = {
+        environment,
+        release: number,
+        restarts: before?.spec.restarts ?? {},
+        scale: before?.spec.scale ?? {},
+        reason: reason === "deploy" ? "deploy" : "config",
+        origin: source.adopt && source.origin === "" ? before?.spec.origin : source.origin,
+      };
+      return { ...this.#write(appName, appSpec, reason, actor), inferred };
+    });
+  }
+
+  #write(appName: string, spec: AppSpec, action: string, actor: Actor): Accepted {
+    const before = this.#deps.store.find({ kind: APP, name: appName });
+    const written = this.#deps.store.writeSpec<AppSpec>({ kind: APP, name: appName }, spec, { actor, action }) as App;
+    const { manifest } = this.#getRelease(appName, spec.release).spec;
+    return { ...this.#accepted(written, manifest), changed: written.generation !== before?.generation };
+  }
+
+  #accepted(app: App, manifest: Manifest): Omit<Accepted, "changed"> {
+    const hosts = Object.values(manifest.services).flatMap(({ routes }) => routes);
+    return {
+      app: manifest.name,
+      environment: app.spec.environment,
+      release: app.spec.release,
+      generation: app.generation,
+      urls: hosts.map(({ host, path }) => this.#deps.publicUrl(host) + (path === "/" ? "/" : path)),
+      inferred: [],
+    };
+  }
+
+  #currentSecrets(appName: string): Record<string, number> {
+    return Object.fromEntries(this.secretsOf(appName).map(({ name, version }) => [name, version]));
+  }
+
+  #requireEnvironment(environment: string): void {
+    if (this.#deps.store.find({ kind: ENVIRONMENT, name: environment })) return;
+    const names = this.#deps.store.list(ENVIRONMENT).map(({ name }) => name);
+    throw invalid("environment.not_found", `there is no environment ${environment}`, {
+      hint: names.length > 0 ? `there is: ${names.join(", ")}` : "holdfast up",
+    });
+  }
+
+  #assertName(before: App | undefined, { origin, adopt }: SourceFacts): void {
+    if (before?.deleting) {
+      throw invalid("app.conflict", `${before.name} is being destroyed`, { hint: "wait until holdfast status no longer shows it" });
+    }
+    const known = before?.spec.origin;
+    if (adopt || known === undefined || known === origin) return;
+    throw invalid("app.name_taken", `${before?.name} is deployed from ${known}, this is ${origin}`, {
+      hint: "give this app another name in holdfast.yaml, or if it is the same app: holdfast deploy --adopt",
+    });
+  }
+
+  #assertRoutesFree(appName: string, manifest: Manifest): void {
+    const taken = this.#routesOfOthers(appName);
+    for (const { host, path } of Object.values(manifest.services).flatMap(({ routes }) => routes)) {
+      const holder = taken.get(host + path);
+      if (holder === undefined) continue;
+      throw invalid("route.taken", `${host}${path} leads to ${holder} already`, {
+        hint: `choose another host or path, or take that route out of ${holder} and deploy it`,
+      });
+    }
+  }
+
+  #routesOfOthers(appName: string): ReadonlyMap<string, string> {
+    const others = this.#deps.store.list<AppSpec, AppStatus>(APP).filter(({ name }) => name !== appName);
+    return new Map(
+      others.flatMap(({ name, spec, status }) => {
+        const releases = new Set([spec.release, status?.serving?.set.release ?? 0]);
+        return [...releases].filter(Boolean).flatMap((number) => {
+          const { services } = this.#getRelease(name, number).spec.manifest;
+          const routes = Object.values(services).flatMap((service) => service.routes);
+          return routes.map(({ host, path }): [string, string] => [host + path, name]);
+        });
+      }),
+    );
+  }
+
+  #assertSecrets(environment: string, appName: string, manifest: Manifest): void {
+    const there = this.#currentSecrets(appName);
+    const missing = manifest.secrets.filter((name) => there[name] === undefined);
+    if (missing.length > 0) throw missingSecrets(environment, manifest.name, missing);
+  }
+}
+
+function missingSecrets(environment: string, app: string, missing: readonly string[]): HoldfastError {
+  const env = environment === "production" ? "" : ` --env ${environment}`;
+  return invalid("secret.missing", `${app} needs ${missing.join(", ")}, which ${missing.length > 1 ? "are" : "is"} not set`, {
+    hint: `holdfast secret set ${app} ${missing[0]}${env}`,
+  });
+}
+
+function assertVariable(key: string, what: string): void {
+  if (!VARIABLE.test(key)) {
+    throw invalid(`${what}.bad_name`, `"${key}" is not a name for a ${what}`, { hint: "use letters, digits and underscores" });
+  }
+  if (RESERVED.test(key)) throw invalid(`${what}.reserved`, `${key} is set by Holdfast itself`);
+}

@@ -1,0 +1,119 @@
+// Long work, told as it happens: NDJSON, one event per line, the last one with the outcome.
+
+import { Readable } from "node:stream";
+import { assert, messageOf } from "../kernel/error.ts";
+import type { Ref } from "../kernel/resource.ts";
+import { APP, type App, type AppSpec, type AppStatus, type Rollout, type RolloutFailure, type TimelineEntry } from "../resources/app/app.ts";
+import { TASK, type TaskSpec, type TaskStatus } from "../resources/task/task.ts";
+import type { ApiDeps } from "./api-deps.ts";
+
+export type RolloutEvent =
+  | { readonly event: "waiting"; readonly behind: { readonly release: number; readonly phase: string } | undefined }
+  | ({ readonly event: "timeline" } & TimelineEntry)
+  | {
+      readonly event: "ended";
+      readonly outcome: "succeeded" | "failed" | "superseded";
+      readonly release: number;
+      readonly startedAt?: number;
+      readonly endedAt?: number;
+      readonly failure?: RolloutFailure;
+      /** What carries traffic now. */
+      readonly serving: number | undefined;
+    };
+
+export function followRollout(deps: ApiDeps, appName: string, generation: number, signal: AbortSignal): Readable {
+  const ref = { kind: APP, name: appName };
+  let told = 0;
+  let waitingFor: number | undefined;
+  return follow(deps, ref, signal, (): RolloutEvent[] => {
+    const app = deps.store.find<AppSpec, AppStatus>(ref);
+    if (!app) return [ended("failed", 0, undefined, { failure: { reason: "the app was destroyed", hint: "", log: [] } })];
+    const rollout = rolloutOf(app, generation);
+    if (!rollout) {
+      if ((app.status?.settledGeneration ?? 0) >= generation) return [superseded(app)];
+      const behind = app.status?.rollout;
+      if (waitingFor === behind?.generation || !behind) return [];
+      waitingFor = behind.generation;
+      return [{ event: "waiting", behind: { release: behind.placement.set.release, phase: behind.phase } }];
+    }
+    const fresh = rollout.timeline.slice(told).map((entry) => ({ event: "timeline", ...entry }) as const);
+    told = rollout.timeline.length;
+    if (rollout.outcome === undefined) return fresh;
+    const { outcome, placement, startedAt, endedAt, failure } = rollout;
+    const details = { startedAt, ...(endedAt !== undefined && { endedAt }), ...(failure && { failure }) };
+    return [...fresh, ended(outcome, placement.set.release, app.status?.serving?.set.release, details)];
+  });
+}
+
+function rolloutOf({ status }: App, generation: number): Rollout | undefined {
+  if (status?.rollout?.generation === generation) return status.rollout;
+  return status?.history.find((rollout) => rollout.generation === generation);
+}
+
+const superseded = ({ status }: App): RolloutEvent =>
+  ended("superseded", status?.rollout?.placement.set.release ?? status?.history[0]?.placement.set.release ?? 0, status?.serving?.set.release, {});
+
+function ended(
+  outcome: "succeeded" | "failed" | "superseded",
+  release: number,
+  serving: number | undefined,
+  details: { startedAt?: number; endedAt?: number; failure?: RolloutFailure },
+): RolloutEvent {
+  return { event: "ended", outcome, release, serving, ...details };
+}
+
+export type TaskEvent =
+  | { readonly event: "started" }
+  | { readonly event: "ended"; readonly code: number | undefined; readonly signal: string | undefined; readonly detail: string | undefined };
+
+export function followTask(deps: ApiDeps, name: string, signal: AbortSignal): Readable {
+  const ref = { kind: TASK, name };
+  let hasStarted = false;
+  return follow(deps, ref, signal, (): TaskEvent[] => {
+    const status = deps.store.find<TaskSpec, TaskStatus>(ref)?.status;
+    const events: TaskEvent[] = [];
+    if (!hasStarted && status && status.phase !== "starting") {
+      hasStarted = true;
+      events.push({ event: "started" });
+    }
+    const exit = status?.exit;
+    if (status?.phase === "ended" && exit) events.push({ event: "ended", code: exit.code, signal: exit.signal, detail: exit.detail });
+    return events;
+  });
+}
+
+/** Looks whenever the resource is written; ends with the event that is named `ended`. */
+function follow<Event extends { readonly event: string }>(
+  deps: ApiDeps,
+  ref: Ref,
+  signal: AbortSignal,
+  look: () => readonly Event[],
+): Readable {
+  const stream = new Readable({ read: () => undefined });
+  let isOver = false;
+  const finish = (): void => {
+    if (isOver) return;
+    isOver = true;
+    unsubscribe();
+    stream.push(null);
+  };
+  const check = (): void => {
+    if (isOver) return;
+    try {
+      for (const event of look()) {
+        stream.push(`${JSON.stringify(event)}\n`);
+        if (event.event === "ended") finish();
+      }
+    } catch (error) {
+      stream.destroy(new Error(messageOf(error)));
+      finish();
+    }
+  };
+  const unsubscribe = deps.store.subscribe((changed) => {
+    if (changed.kind === ref.kind && changed.name === ref.name) check();
+  });
+  signal.addEventListener("abort", finish, { once: true });
+  assert(ref.name !== "", "nothing to follow");
+  queueMicrotask(check);
+  return stream;
+}

@@ -1,0 +1,36 @@
+// A route is a value: the server is made of them, and so is the OpenAPI document.
+
+import type { FastifyReply, FastifyRequest } from "fastify";
+import type { z } from "zod";
+import type { Actor } from "../kernel/resource-store.ts";
+
+export interface RouteContext<Params, Query, Body> {
+  readonly params: Params;
+  readonly query: Query;
+  readonly body: Body;
+  readonly actor: Actor;
+  readonly request: FastifyRequest;
+  readonly reply: FastifyReply;
+  /** Fires when the caller has gone. */
+  readonly signal: AbortSignal;
+}
+
+export interface Route<P extends z.ZodType = z.ZodType, Q extends z.ZodType = z.ZodType, B extends z.ZodType = z.ZodType> {
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+  /** `/v1/apps/{environment}/{app}` */
+  readonly path: string;
+  readonly summary: string;
+  readonly params?: P;
+  readonly query?: Q;
+  readonly body?: B;
+  /** Shape of the answer, for the document; `stream` is NDJSON, `upload` takes a tar archive. */
+  readonly answers?: z.ZodType | "stream";
+  readonly takes?: "upload";
+  readonly open?: true;
+  readonly handle: (context: RouteContext<z.output<P>, z.output<Q>, z.output<B>>) => unknown;
+}
+
+/** Keeps the types of the schemas together with the handler. */
+export function route<P extends z.ZodType, Q extends z.ZodType, B extends z.ZodType>(value: Route<P, Q, B>): Route {
+  return value as unknown as Route;
+}

@@ -1,0 +1,365 @@
+// Everything the platform can be asked. The command line and the console have no other way in.
+
+import type { Readable } from "node:stream";
+import { z } from "zod";
+import { invalid } from "../kernel/error.ts";
+import { Redacted } from "../kernel/redacted.ts";
+import { APP, type App, appResourceName, type Rollout } from "../resources/app/app.ts";
+import { INFERENCE_FILES, inferManifest } from "../resources/app/infer.ts";
+import { name as appName } from "../resources/app/manifest.ts";
+import { manifestJsonSchema } from "../resources/app/manifest-file.ts";
+import { ENVIRONMENT, type EnvironmentSpec } from "../resources/environment/environment.ts";
+import { CACHE, DATABASE, type EngineSpec } from "../resources/engine/engine.ts";
+import { TASK, type Task, type TaskSpec, type TaskStatus, taskInstanceName } from "../resources/task/task.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import { AppOperations } from "./app-operations.ts";
+import { type Route, route } from "./route.ts";
+import { followRollout, followTask } from "./follow.ts";
+import { statusView } from "./status-view.ts";
+
+const environment = appName.describe("Name of the environment, such as production.");
+const inEnvironment = z.object({ environment });
+const ofApp = z.object({ environment, app: appName });
+const ofSecret = ofApp.extend({ secret: z.string() });
+const LOG_LIMIT_MAX = 100_000;
+const SETTING_MAX_CHARS = 64 * 1024;
+
+export function createRoutes(deps: ApiDeps): readonly Route[] {
+  const operations = new AppOperations(deps);
+  return [
+    ...platformRoutes(deps),
+    ...environmentRoutes(deps),
+    ...deployRoutes(deps, operations),
+    ...appRoutes(operations),
+    ...settingRoutes(operations),
+    ...observeRoutes(deps, operations),
+    ...taskRoutes(deps, operations),
+  ];
+}
+
+function platformRoutes(deps: ApiDeps): Route[] {
+  return [
+    route({
+      method: "GET",
+      path: "/healthz",
+      summary: "Whether the control plane answers.",
+      open: true,
+      handle: () => ({ ok: true, ...deps.installation() }),
+    }),
+    route({
+      method: "GET",
+      path: "/v1/schema/manifest",
+      summary: "JSON Schema of holdfast.yaml.",
+      handle: () => manifestJsonSchema(),
+    }),
+    route({
+      method: "GET",
+      path: "/v1/status",
+      summary: "Apps, engines and traffic of an environment on one page.",
+      query: z.object({ environment: environment.default("production") }),
+      handle: ({ query }) => statusView(deps, query.environment),
+    }),
+    route({
+      method: "GET",
+      path: "/v1/audit",
+      summary: "Who wrote what, newest first.",
+      query: z.object({ limit: z.coerce.number().int().min(1).max(1_000).default(50), before: z.coerce.number().int().optional() }),
+      handle: ({ query }) => ({ events: deps.audit.list(query.limit, query.before) }),
+    }),
+    route({
+      method: "GET",
+      path: "/v1/audit/verify",
+      summary: "Whether the chain of audit events is whole.",
+      handle: () => deps.audit.verify(),
+    }),
+  ];
+}
+
+function environmentRoutes(deps: ApiDeps): Route[] {
+  return [
+    route({
+      method: "GET",
+      path: "/v1/environments",
+      summary: "All environments.",
+      handle: () => ({
+        environments: deps.store.list<EnvironmentSpec, never>(ENVIRONMENT).map(({ name, spec }) => ({ name, ...spec })),
+      }),
+    }),
+    route({
+      method: "PUT",
+      path: "/v1/environments/{environment}",
+      summary: "Makes sure of an environment with its stores.",
+      params: inEnvironment,
+      body: z.object({ compute: z.enum(["process", "docker"]).default("process") }),
+      handle: ({ params, body, actor }) =>
+        deps.store.transaction(() => {
+          const options = { actor, action: "environment" };
+          const { environment: name } = params;
+          deps.store.writeSpec<EnvironmentSpec>({ kind: ENVIRONMENT, name }, body, options);
+          deps.store.writeSpec<EngineSpec>({ kind: DATABASE, name }, { engine: "postgresql" }, options);
+          deps.store.writeSpec<EngineSpec>({ kind: CACHE, name }, { engine: "redis" }, options);
+          return { name, ...body };
+        }),
+    }),
+  ];
+}
+
+function deployRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
+  return [
+    route({
+      method: "POST",
+      path: "/v1/environments/{environment}/deploys",
+      summary: "Uploads source (tar, gzip) and deploys it as the next release.",
+      params: inEnvironment,
+      takes: "upload",
+      query: z.object({
+        folder: z.string().max(200).default("app"),
+        commit: z.string().max(64).optional(),
+        origin: z.string().max(1_000).default(""),
+        adopt: z.stringbool().default(false),
+        ifChanged: z.stringbool().default(false).describe("Nothing happens where this very source serves already."),
+      }),
+      handle: async ({ params, query, actor, request }) => {
+        const { digest, bytes } = await deps.sources.add(request.body as Readable);
+        return operations.deploy(params.environment, { digest, bytes, ...query }, actor);
+      },
+    }),
+    route({
+      method: "POST",
+      path: "/v1/inference",
+      summary: "What Holdfast concludes about an app from its files.",
+      body: z.object({
+        folder: z.string().max(200),
+        files: z.partialRecord(z.enum(INFERENCE_FILES), z.string().max(1024 * 1024)),
+      }),
+      handle: ({ body }) => {
+        const { input, inferred, manifest } = inferManifest({ folder: body.folder, files: body.files as Record<string, string> });
+        return { input, inferred, manifest };
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/v1/apps/{environment}/{app}/rollouts/{generation}",
+      summary: "Follows a rollout to its end: NDJSON, one event per line.",
+      params: ofApp.extend({ generation: z.coerce.number().int().min(1) }),
+      answers: "stream",
+      handle: ({ params, signal }) => {
+        const app = operations.getApp(params.environment, params.app);
+        return followRollout(deps, app.name, params.generation, signal);
+      },
+    }),
+    ...(["rollback", "restart", "scale"] as const).map((verb) => changeRoute(verb, operations)),
+  ];
+}
+
+function changeRoute(verb: "rollback" | "restart" | "scale", operations: AppOperations): Route {
+  const path = `/v1/apps/{environment}/{app}/${verb}`;
+  const method = "POST";
+  const params = ofApp;
+  if (verb === "rollback") {
+    return route({
+      method,
+      path,
+      params,
+      summary: "Goes back to an earlier release: code, settings and secrets together.",
+      body: z.object({ to: z.number().int().min(1).optional() }).default({}),
+      handle: ({ params, body, actor }) => operations.rollback(params.environment, params.app, body.to, actor),
+    });
+  }
+  if (verb === "restart") {
+    const handle: Route["handle"] = ({ params, actor }) => {
+      const { environment, app } = params as z.output<typeof ofApp>;
+      return operations.restart(environment, app, actor);
+    };
+    return route({ method, path, params, summary: "Fresh instances of the same release.", handle });
+  }
+  return route({
+    method,
+    path,
+    params,
+    summary: "Sets how many instances components have.",
+    body: z.object({ counts: z.record(z.string(), z.number()) }),
+    handle: ({ params, body, actor }) => operations.scale(params.environment, params.app, body.counts, actor),
+  });
+}
+
+function appRoutes(operations: AppOperations): Route[] {
+  return [
+    route({
+      method: "GET",
+      path: "/v1/apps/{environment}/{app}",
+      summary: "One app: spec and status.",
+      params: ofApp,
+      handle: ({ params }) => operations.getApp(params.environment, params.app),
+    }),
+    route({
+      method: "GET",
+      path: "/v1/apps/{environment}/{app}/releases",
+      summary: "Its releases, newest first.",
+      params: ofApp,
+      handle: ({ params }) => {
+        const app = operations.getApp(params.environment, params.app);
+        return { releases: operations.releasesOf(app.name).toReversed().map((release) => releaseView(app, release)) };
+      },
+    }),
+    route({
+      method: "DELETE",
+      path: "/v1/apps/{environment}/{app}",
+      summary: "Destroys the app; its data stays unless asked for by name.",
+      params: ofApp,
+      query: z.object({ confirm: z.string().default(""), data: z.stringbool().default(false) }),
+      handle: ({ params, query, actor }) => operations.destroy(params.environment, params.app, query.confirm, query.data, actor),
+    }),
+  ];
+}
+
+function releaseView(app: App, { spec, status, createdAt }: ReturnType<AppOperations["releasesOf"]>[number]) {
+  const rollouts = app.status?.history ?? [];
+  const last = rollouts.find(({ placement }: Rollout) => placement.set.release === spec.number);
+  const isServing = app.status?.serving?.set.release === spec.number;
+  const isWarm = app.status?.warm?.set.release === spec.number;
+  return {
+    number: spec.number,
+    reason: spec.reason,
+    createdAt,
+    createdBy: spec.createdBy,
+    commit: spec.source.commit,
+    build: status?.phase ?? "building",
+    artifact: status?.artifact?.digest,
+    configVersion: spec.config.version,
+    secrets: spec.secrets,
+    state: isServing ? "serving" : isWarm ? "warm" : (last?.outcome ?? (status?.phase === "failed" ? "failed" : "not deployed")),
+    failure: last?.failure?.reason ?? status?.failure?.reason,
+  };
+}
+
+function settingRoutes(operations: AppOperations): Route[] {
+  return [
+    route({
+      method: "GET",
+      path: "/v1/apps/{environment}/{app}/config",
+      summary: "Settings that were set, and those of the release that serves.",
+      params: ofApp,
+      handle: ({ params }) => {
+        const name = appResourceName(params.environment, params.app);
+        const app = operations.findApp(params.environment, params.app);
+        const serving = app?.status?.serving?.set.release;
+        const release = operations.releasesOf(name).find(({ spec }) => spec.number === serving);
+        return { values: operations.settingsOf(name), serving: release?.spec.config.values, release: serving };
+      },
+    }),
+    route({
+      method: "PATCH",
+      path: "/v1/apps/{environment}/{app}/config",
+      summary: "Sets and (null) unsets settings; rolls out where the app is deployed.",
+      params: ofApp,
+      body: z.object({ changes: z.record(z.string(), z.string().max(SETTING_MAX_CHARS).nullable()) }),
+      handle: ({ params, body, actor }) => operations.changeSettings(params.environment, params.app, body.changes, actor),
+    }),
+    route({
+      method: "GET",
+      path: "/v1/apps/{environment}/{app}/secrets",
+      summary: "Names and versions of its secrets; never values.",
+      params: ofApp,
+      handle: ({ params }) => ({ secrets: operations.secretsOf(appResourceName(params.environment, params.app)) }),
+    }),
+    route({
+      method: "PUT",
+      path: "/v1/apps/{environment}/{app}/secrets/{secret}",
+      summary: "Sets the next version of a secret; rolls out where the app is deployed.",
+      params: ofSecret,
+      body: z.object({ value: z.string().transform((value) => new Redacted(value)) }),
+      handle: ({ params, body, actor }) => operations.setSecret(params.environment, params.app, params.secret, body.value, actor),
+    }),
+    route({
+      method: "DELETE",
+      path: "/v1/apps/{environment}/{app}/secrets/{secret}",
+      summary: "Removes a secret; rolls out where the app is deployed.",
+      params: ofSecret,
+      handle: ({ params, actor }) => operations.removeSecret(params.environment, params.app, params.secret, actor),
+    }),
+  ];
+}
+
+function observeRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
+  return [
+    route({
+      method: "GET",
+      path: "/v1/logs",
+      summary: "Log lines, oldest first: NDJSON, followed on request.",
+      query: z.object({
+        environment: environment.default("production"),
+        app: appName.optional(),
+        service: z.string().max(100).optional(),
+        engine: z.string().max(100).optional(),
+        sinceMs: z.coerce.number().int().min(0).default(0),
+        limit: z.coerce.number().int().min(1).max(LOG_LIMIT_MAX).default(200),
+        follow: z.stringbool().default(false),
+      }),
+      answers: "stream",
+      handle: ({ query, signal }) => {
+        const { environment: env, app, engine, ...rest } = query;
+        if (app) operations.getApp(env, app);
+        const appOrEngine = app ? appResourceName(env, app) : engine ? `engine/${engine}` : undefined;
+        return deps.telemetry.logs({ ...rest, app: appOrEngine }, signal);
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/v1/apps/{environment}/{app}/journal",
+      summary: "What was done for the app, step by step, with the reason of each.",
+      params: ofApp,
+      query: z.object({ limit: z.coerce.number().int().min(1).max(1_000).default(100), after: z.coerce.number().int().default(0) }),
+      handle: ({ params, query }) => ({
+        entries: deps.journalOf({ kind: APP, name: appResourceName(params.environment, params.app) }, query.limit, query.after),
+      }),
+    }),
+  ];
+}
+
+function taskRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
+  return [
+    route({
+      method: "POST",
+      path: "/v1/apps/{environment}/{app}/tasks",
+      summary: "Runs a command once, in the release that serves.",
+      params: ofApp,
+      body: z.object({ command: z.string().min(1).max(10_000) }),
+      handle: ({ params, body, actor }) => {
+        const app = operations.getApp(params.environment, params.app);
+        const release = app.status?.serving?.set.release;
+        if (release === undefined) {
+          throw invalid("app.not_deployed", `${params.app} serves no release yet`, { hint: `holdfast status` });
+        }
+        const name = `${app.name}/${deps.newId()}`;
+        const spec: TaskSpec = { appName: app.name, release, command: body.command };
+        deps.store.writeSpec({ kind: TASK, name }, spec, { actor, action: "run", expectedGeneration: 0 });
+        return { task: name.split("/").at(-1), instance: taskInstanceName({ name, spec }), release };
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/v1/apps/{environment}/{app}/tasks/{task}",
+      summary: "Follows a task to its end: NDJSON, one event per line.",
+      params: ofApp.extend({ task: z.string().max(100) }),
+      answers: "stream",
+      handle: ({ params, signal }) => {
+        const name = `${appResourceName(params.environment, params.app)}/${params.task}`;
+        const task = deps.store.find<TaskSpec, TaskStatus>({ kind: TASK, name }) as Task | undefined;
+        if (!task) throw invalid("task.not_found", `there is no task ${params.task}`);
+        return followTask(deps, name, signal);
+      },
+    }),
+    route({
+      method: "DELETE",
+      path: "/v1/apps/{environment}/{app}/tasks/{task}",
+      summary: "Ends a task that runs and forgets it.",
+      params: ofApp.extend({ task: z.string().max(100) }),
+      handle: ({ params, actor }) => {
+        const name = `${appResourceName(params.environment, params.app)}/${params.task}`;
+        deps.store.markDeleting({ kind: TASK, name }, { actor, action: "cancel" });
+        return { cancelled: true };
+      },
+    }),
+  ];
+}

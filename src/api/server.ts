@@ -1,0 +1,102 @@
+// The HTTP API: on a Unix socket for the owner of the installation, on loopback with bearer tokens
+// for everybody else. Every error leaves as application/problem+json.
+
+import { Readable } from "node:stream";
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
+import { z } from "zod";
+import { asHoldfastError, type HoldfastError, invalid, problemOf } from "../kernel/error.ts";
+import type { Actor } from "../kernel/resource-store.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import { renderOpenApi } from "./openapi.ts";
+import type { Route } from "./route.ts";
+import { createRoutes } from "./routes.ts";
+
+const BODY_MAX_BYTES = 4 * 1024 * 1024;
+export const NDJSON = "application/x-ndjson";
+export const UPLOAD_TYPE = "application/gzip";
+
+export interface ApiServerOptions {
+  readonly deps: ApiDeps;
+  /** `socket`: whoever can open it is the owner. `tcp`: bearer tokens. */
+  readonly access: "socket" | "tcp";
+  readonly onBug: (error: HoldfastError, request: string) => void;
+}
+
+export function createApiServer({ deps, access, onBug }: ApiServerOptions): FastifyInstance {
+  const server = fastify({ bodyLimit: BODY_MAX_BYTES, forceCloseConnections: true });
+  const routes = createRoutes(deps);
+  // An upload is handed on as a stream: it is never whole in memory.
+  server.addContentTypeParser(UPLOAD_TYPE, (_request, payload, done) => done(null, payload));
+  server.setErrorHandler((error, request, reply) => {
+    const known = asApiError(error);
+    if (known.actsNext === "developer") onBug(known, `${request.method} ${request.routeOptions.url ?? request.url}`);
+    sendProblem(reply, known);
+  });
+  server.setNotFoundHandler((request, reply) =>
+    sendProblem(reply, invalid("route.not_found", `there is nothing at ${request.method} ${request.url}`, { hint: "GET /openapi.json lists what there is" })),
+  );
+  server.get("/openapi.json", () => renderOpenApi(routes));
+  for (const route of routes) {
+    server.route({
+      method: route.method,
+      url: route.path.replaceAll(/\{(\w+)\}/g, ":$1"),
+      handler: (request, reply) => handle(route, request, reply, { deps, access }),
+    });
+  }
+  return server;
+}
+
+async function handle(
+  route: Route,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { deps, access }: Pick<ApiServerOptions, "deps" | "access">,
+): Promise<unknown> {
+  const actor = route.open ? { name: "anonymous", from: "" } : authenticate(request, deps, access);
+  const gone = new AbortController();
+  reply.raw.on("close", () => gone.abort());
+  const answer = await route.handle({
+    params: parse(route.params, request.params, "path"),
+    query: parse(route.query, request.query, "query"),
+    body: route.takes ? undefined : parse(route.body, request.body ?? undefined, "body"),
+    actor,
+    request,
+    reply,
+    signal: gone.signal,
+  });
+  if (answer instanceof Readable) return reply.type(NDJSON).send(answer);
+  return answer;
+}
+
+function authenticate(request: FastifyRequest, deps: ApiDeps, access: "socket" | "tcp"): Actor {
+  if (access === "socket") return { name: "owner", from: "socket" };
+  const token = /^Bearer (\S+)$/i.exec(request.headers.authorization ?? "")?.[1];
+  const holder = token === undefined ? undefined : deps.findTokenHolder(token);
+  if (holder !== undefined) return { name: holder, from: request.ip };
+  throw invalid("api.unauthorized", token ? "the token is not known" : "a bearer token is needed", {
+    hint: "set HOLDFAST_TOKEN, or run on the machine itself as the user who owns the installation",
+  });
+}
+
+function parse(schema: z.ZodType | undefined, value: unknown, where: string): unknown {
+  if (!schema) return undefined;
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const details = result.error.issues.map(({ path, message }) => `${path.join(".") || where}: ${message}`);
+  throw invalid("request.invalid", `the ${where} is not valid: ${details.join("; ")}`);
+}
+
+function asApiError(error: unknown): HoldfastError {
+  const { statusCode, message } = error as { statusCode?: number; message?: string };
+  const known = asHoldfastError(error);
+  if (known.actsNext === "developer" && statusCode !== undefined && statusCode < 500) {
+    return invalid("request.invalid", message ?? "the request is not valid");
+  }
+  return known;
+}
+
+function sendProblem(reply: FastifyReply, error: HoldfastError): FastifyReply {
+  const problem = problemOf(error);
+  if (problem.status === 503) reply.header("retry-after", "2");
+  return reply.code(problem.status).type("application/problem+json").send(JSON.stringify(problem));
+}

@@ -1,0 +1,83 @@
+// The one screen: what runs, how it is, what users get, and what a person has to do.
+
+import type { PassReport } from "../kernel/controller.ts";
+import { APP, type App, type AppSpec, type AppStatus } from "../resources/app/app.ts";
+import { CACHE, DATABASE, EDGE, type EngineSpec, type EngineStatus } from "../resources/engine/engine.ts";
+import { RELEASE, type ReleaseSpec, type ReleaseStatus, releaseName } from "../resources/release/release.ts";
+import type { ApiDeps, TrafficSummary } from "./api-deps.ts";
+
+export const TRAFFIC_WINDOW_MS = 5 * 60_000;
+
+export interface Blocked {
+  readonly what: string;
+  readonly reason: string;
+  readonly hint: string;
+}
+
+export async function statusView(deps: ApiDeps, environment: string) {
+  const traffic = await deps.telemetry.traffic(TRAFFIC_WINDOW_MS);
+  const apps = deps.store.list<AppSpec, AppStatus>(APP, `${environment}/`);
+  const engines = [
+    ...deps.store.list<EngineSpec, EngineStatus>(EDGE),
+    ...[DATABASE, CACHE].flatMap((kind) =>
+      deps.store.list<EngineSpec, EngineStatus>(kind).filter(({ name }) => name === environment),
+    ),
+  ];
+  const blocked = [
+    ...engines.flatMap(({ kind, name, status }) => blockedOf(`${kind} ${name}`, status?.pass)),
+    ...apps.flatMap(({ name, status }) => blockedOf(name, status?.pass)),
+  ];
+  return {
+    environment,
+    installation: deps.installation(),
+    trafficWindowMs: TRAFFIC_WINDOW_MS,
+    telemetry: traffic === undefined ? "away" : "ready",
+    apps: apps.map((app) => appView(deps, app, traffic ?? [])),
+    engines: engines.map(({ kind, name, spec, status }) => {
+      const { initialized: _, pass: __, ...rest } = status ?? { initialized: false, state: "starting" as const };
+      return { kind, name, engine: spec.engine, ...rest };
+    }),
+    blocked,
+  };
+}
+
+function blockedOf(what: string, pass: PassReport | undefined): Blocked[] {
+  if (pass?.verdict !== "blocked") return [];
+  return [{ what, reason: pass.reason ?? "", hint: pass.hint ?? "" }];
+}
+
+function appView(deps: ApiDeps, app: App, traffic: readonly TrafficSummary[]) {
+  const { status } = app;
+  const serving = status?.serving;
+  const release = deps.store.find<ReleaseSpec, ReleaseStatus>({
+    kind: RELEASE,
+    name: releaseName(app.name, serving?.set.release ?? app.spec.release),
+  });
+  const services = Object.entries(release?.spec.manifest.services ?? {});
+  const own = traffic.filter((one) => one.app === app.name);
+  return {
+    name: app.name.split("/")[1],
+    release: serving?.set.release,
+    since: serving?.since,
+    deleting: app.deleting,
+    rollout: status?.rollout && {
+      release: status.rollout.placement.set.release,
+      reason: status.rollout.reason,
+      phase: status.rollout.phase,
+      startedAt: status.rollout.startedAt,
+    },
+    waiting: status?.rollout && app.generation > status.rollout.generation ? { release: app.spec.release, reason: app.spec.reason } : undefined,
+    warm: status?.warm && { release: status.warm.set.release, until: status.warm.until },
+    urls: services.flatMap(([, { routes }]) => routes.map(({ host, path }) => deps.publicUrl(host) + path)),
+    instances: status?.instances ?? [],
+    jobs: status?.jobs ?? {},
+    traffic: own.map((one) => ({ ...one, share: shareOf(one, own) })),
+    lastFailure: status?.history[0]?.outcome === "failed" ? status.history[0].failure : undefined,
+  };
+}
+
+// Of the requests that the service got in the window.
+function shareOf(one: TrafficSummary, all: readonly TrafficSummary[]): number {
+  const total = all.filter(({ service }) => service === one.service).reduce((sum, { requests }) => sum + requests, 0);
+  return total === 0 ? 0 : one.requests / total;
+}

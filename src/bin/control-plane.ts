@@ -1,0 +1,37 @@
+// The control plane process.
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { composeControlPlane } from "../compose.ts";
+import { readConfig } from "../config.ts";
+import { ensureHome, homeAt } from "../host/home.ts";
+import { ensurePorts } from "../host/ports.ts";
+import { writeProcessLog } from "../host/process-log.ts";
+import { ensureRuntime } from "../host/runtime.ts";
+import { asHoldfastError, messageOf } from "../kernel/error.ts";
+
+const checkout = join(import.meta.dirname, "..", "..");
+const { version } = JSON.parse(readFileSync(join(checkout, "package.json"), "utf8")) as { version: string };
+const config = readConfig();
+const home = homeAt(config.home);
+
+try {
+  ensureHome(home);
+  const ports = await ensurePorts(config, home);
+  const runtime = ensureRuntime(home, checkout);
+  const plane = await composeControlPlane({ config, home, ports, runtime, version, log: writeProcessLog });
+  await plane.start();
+  writeFileSync(join(home.runDir, "control-plane.json"), JSON.stringify({ pid: process.pid, checkout, version }));
+  writeProcessLog("info", "the control plane is ready", { pid: process.pid, api: ports.api });
+  const stop = (): void => {
+    void plane.stop().finally(() => process.exit(0));
+  };
+  process.once("SIGTERM", stop);
+  process.once("SIGINT", stop);
+} catch (error) {
+  const known = asHoldfastError(error);
+  // `holdfast up` reads this and tells the person; nobody else could.
+  writeFileSync(join(home.runDir, "control-plane-failure.json"), JSON.stringify({ ...known, message: messageOf(known), hint: known.hint }));
+  writeProcessLog("error", "the control plane can't start", { code: known.code, error: messageOf(known) });
+  process.exit(1);
+}

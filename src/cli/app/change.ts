@@ -1,0 +1,133 @@
+// Commands that change what is deployed: each is one write, followed to its end.
+
+import type { Accepted } from "../../api/app-operations.ts";
+import { invalid } from "../../kernel/error.ts";
+import type { Command, CommandContext } from "../command.ts";
+import { followRollout } from "./rollout-progress.ts";
+
+const pathOf = ({ environment }: CommandContext, app: string, rest: string): string => `/v1/apps/${environment}/${app}/${rest}`;
+
+export const rollback: Command = {
+  usage: "rollback [app]",
+  summary: "Go back to an earlier release: code, settings and secrets together.",
+  details: "To the previous release it is instant while its instances are still warm.",
+  examples: ["holdfast rollback", "holdfast rollback storefront --to 12"],
+  options: [{ flags: "--to <release>", description: "number of the release; default: the one before" }],
+  run: async (context, [app], { to }) => {
+    const name = await chooseApp(context, app);
+    const number = to === undefined ? undefined : wholeNumber(String(to), "--to");
+    const accepted = await context.client.post<Accepted>(pathOf(context, name, "rollback"), { ...(number !== undefined && { to: number }) });
+    return followRollout(context, accepted);
+  },
+};
+
+export const restart: Command = {
+  usage: "restart [app]",
+  summary: "Replace all instances by fresh ones of the same release.",
+  examples: ["holdfast restart storefront"],
+  run: async (context, [app]) => {
+    const name = await chooseApp(context, app);
+    return followRollout(context, await context.client.post<Accepted>(pathOf(context, name, "restart")));
+  },
+};
+
+export const scale: Command = {
+  usage: "scale <app> <counts...>",
+  summary: "Set how many instances services and workers have.",
+  examples: ["holdfast scale storefront web=3", "holdfast scale storefront web=2 worker=1"],
+  run: async (context, [app, pairs]) => {
+    const counts = Object.fromEntries(
+      listOf(pairs).map((pair) => {
+        const [component, count] = splitPair(pair);
+        return [component, wholeNumber(count, pair)];
+      }),
+    );
+    return followRollout(context, await context.client.post<Accepted>(pathOf(context, String(app), "scale"), { counts }));
+  },
+};
+
+export const configSet: Command = {
+  usage: "config set <app> <pairs...>",
+  summary: "Set settings; where the app is deployed they are rolled out as a new release.",
+  examples: ["holdfast config set storefront BANNER='Free shipping' PAGE_SIZE=24"],
+  run: async (context, [app, pairs]) => {
+    const changes = Object.fromEntries(listOf(pairs).map(splitPair));
+    return followRollout(context, await context.client.patch<Accepted>(pathOf(context, String(app), "config"), { changes }));
+  },
+};
+
+export const configUnset: Command = {
+  usage: "config unset <app> <keys...>",
+  summary: "Remove settings; the default of holdfast.yaml, if any, holds again.",
+  examples: ["holdfast config unset storefront BANNER"],
+  run: async (context, [app, keys]) => {
+    const changes = Object.fromEntries(listOf(keys).map((key) => [key, null]));
+    return followRollout(context, await context.client.patch<Accepted>(pathOf(context, String(app), "config"), { changes }));
+  },
+};
+
+interface Settings {
+  readonly values: Record<string, string>;
+  readonly serving?: Record<string, string>;
+  readonly release?: number;
+}
+
+export const configList: Command = {
+  usage: "config list <app>",
+  summary: "Show settings that were set, and those that the serving release has.",
+  examples: ["holdfast config list storefront"],
+  run: async (context, [app]) => {
+    const { output } = context;
+    const settings = await context.client.get<Settings>(pathOf(context, String(app), "config"));
+    const all = { ...settings.serving, ...settings.values };
+    output.result(settings, () => {
+      const rows = Object.keys(all).sort().map((key) => [key, all[key] ?? "", key in settings.values ? "set" : "holdfast.yaml"]);
+      return rows.length === 0 ? "no settings" : output.table(rows, ["key", "value", "from"]);
+    });
+    return 0;
+  },
+};
+
+export const configDiff: Command = {
+  usage: "config diff <app>",
+  summary: "Show where settings differ from those of the release that serves.",
+  examples: ["holdfast config diff storefront"],
+  run: async (context, [app]) => {
+    const { output } = context;
+    const { values, serving = {}, release } = await context.client.get<Settings>(pathOf(context, String(app), "config"));
+    const changes = Object.keys(values)
+      .sort()
+      .filter((key) => values[key] !== serving[key])
+      .map((key) => ({ key, serving: serving[key], set: values[key] }));
+    output.result({ release, changes }, () => {
+      if (changes.length === 0) return release === undefined ? "nothing is deployed yet" : `release ${release} has all settings as they are set`;
+      return changes.map(({ key, serving: before, set }) => `${before === undefined ? "" : `- ${key}=${before}\n`}+ ${key}=${set}`).join("\n");
+    });
+    return 0;
+  },
+};
+
+/** The app that was named, or the only one there is. */
+export async function chooseApp(context: CommandContext, app: unknown): Promise<string> {
+  if (typeof app === "string") return app;
+  const { apps } = await context.client.get<{ apps: { name: string }[] }>("/v1/status", { environment: context.environment });
+  const [only] = apps;
+  if (apps.length === 1 && only) return only.name;
+  const names = apps.map(({ name }) => name);
+  throw invalid("app.not_named", names.length === 0 ? `${context.environment} has no apps` : "which app?", {
+    hint: names.length === 0 ? "holdfast deploy <folder>" : `name one of: ${names.join(", ")}`,
+  });
+}
+
+export const listOf = (value: unknown): readonly string[] => (Array.isArray(value) ? (value as string[]) : value === undefined ? [] : [String(value)]);
+
+function splitPair(pair: string): [string, string] {
+  const at = pair.indexOf("=");
+  if (at > 0) return [pair.slice(0, at), pair.slice(at + 1)];
+  throw invalid("cli.bad_pair", `"${pair}" is not name=value`, { hint: "for example: web=3" });
+}
+
+function wholeNumber(text: string, where: string): number {
+  if (/^\d+$/.test(text)) return Number(text);
+  throw invalid("cli.bad_number", `${where}: "${text}" is not a whole number`);
+}

@@ -1,0 +1,71 @@
+// Following a rollout to its end and saying how it went: what deploy, rollback, restart, scale,
+// config and secret all do after they were accepted.
+
+import type { RolloutEvent } from "../../api/follow.ts";
+import type { Accepted } from "../../api/app-operations.ts";
+import type { CommandContext } from "../command.ts";
+import { durationText } from "../output.ts";
+
+const EXIT_SUPERSEDED = 75;
+const EXIT_FAILED = 3;
+
+export async function followRollout(context: CommandContext, accepted: Accepted): Promise<number> {
+  const { output } = context;
+  if (!accepted.changed) {
+    output.result({ ...accepted, outcome: "unchanged" }, () => nothingChanged(accepted));
+    return 0;
+  }
+  const timeline: { at: number; text: string }[] = [];
+  let startedAt = 0;
+  for await (const event of context.client.events<RolloutEvent>(
+    `/v1/apps/${accepted.environment}/${accepted.app}/rollouts/${accepted.generation}`,
+    {},
+    context.signal,
+  )) {
+    if (event.event === "waiting") {
+      const { behind } = event;
+      if (behind) output.progress(`  waits: release ${behind.release} is being rolled out (${behind.phase})`);
+    } else if (event.event === "timeline") {
+      startedAt ||= event.at;
+      timeline.push(event);
+      output.progress(`  ${output.paint("dim", `+${durationText(event.at - startedAt)}`.padEnd(10))} ${event.text}`);
+    } else {
+      return reportEnd(context, accepted, event, timeline);
+    }
+  }
+  output.progress("the connection ended; the rollout goes on: holdfast status");
+  return EXIT_SUPERSEDED;
+}
+
+function reportEnd(
+  { output }: CommandContext,
+  accepted: Accepted,
+  event: Extract<RolloutEvent, { event: "ended" }>,
+  timeline: readonly { at: number; text: string }[],
+): number {
+  const facts = { ...accepted, ...event, timeline };
+  const took = event.endedAt !== undefined && event.startedAt !== undefined ? ` in ${durationText(event.endedAt - event.startedAt)}` : "";
+  if (event.outcome === "succeeded") {
+    const urls = accepted.urls.map((url) => `\n  ${output.paint("cyan", url)}`).join("");
+    output.result(facts, () => `${output.paint("green", "✓")} ${accepted.app} release ${event.release} carries all traffic${took}${urls}`);
+    return 0;
+  }
+  if (event.outcome === "superseded") {
+    output.result(facts, () => `${output.paint("yellow", "superseded")}: a newer change of ${accepted.app} took its place (release ${event.release})`);
+    return EXIT_SUPERSEDED;
+  }
+  const { failure, serving } = event;
+  output.result(facts, () =>
+    [
+      `${output.paint("red", "✗")} release ${event.release} of ${accepted.app} failed${took}: ${failure?.reason ?? "unknown"}`,
+      ...(failure?.log ?? []).map((line) => `  ${output.paint("dim", "│")} ${line}`),
+      serving === undefined ? "  nothing serves" : `  release ${serving} serves on, undisturbed`,
+      ...(failure?.hint ? [`  ${output.paint("cyan", "→")} ${failure.hint}`] : []),
+    ].join("\n"),
+  );
+  return EXIT_FAILED;
+}
+
+function nothingChanged({ app, release }: Accepted): string {
+  return release === 0 ? `saved; it takes effect with the first deploy of ${app}` : `nothing to change: ${app} has it so already (release ${release})`;
+}

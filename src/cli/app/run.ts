@@ -1,0 +1,55 @@
+import type { TaskEvent } from "../../api/follow.ts";
+import type { LogLine } from "../../kernel/signal.ts";
+import type { Command, CommandContext } from "../command.ts";
+import { listOf } from "./change.ts";
+
+const EXIT_BY_SIGNAL = 130;
+/** Output is collected a moment after it was written. */
+const LAST_LINES_MS = 700;
+
+export const runCommand: Command = {
+  usage: "run <app> <command...>",
+  summary: "Run a command once, in the release that serves, with the app's variables.",
+  details: "Its output is shown as it comes and kept in the logs; its exit status is ours. Ctrl-C ends it.",
+  examples: ["holdfast run storefront -- node scripts/report.ts", "holdfast run storefront -- env"],
+  run: async (context, [app, words]) => {
+    const { client, output, environment, signal } = context;
+    const base = `/v1/apps/${environment}/${String(app)}/tasks`;
+    const command = listOf(words).map(quote).join(" ");
+    const task = await client.post<{ task: string; instance: string; release: number }>(base, { command });
+    output.progress(`runs in release ${task.release}`);
+    const stopLogs = new AbortController();
+    const shown = showOutput(context, String(app), task.instance, AbortSignal.any([stopLogs.signal, signal]));
+    let code = EXIT_BY_SIGNAL;
+    try {
+      for await (const event of client.events<TaskEvent>(`${base}/${task.task}`, {}, signal)) {
+        if (event.event === "ended") code = event.code ?? EXIT_BY_SIGNAL;
+      }
+      await new Promise((resolve) => setTimeout(resolve, LAST_LINES_MS));
+    } catch (error) {
+      if (!signal.aborted) throw error;
+      await client.delete(`${base}/${task.task}`);
+    } finally {
+      stopLogs.abort();
+      await shown;
+    }
+    if (output.isJson) output.line({ ...task, code }, "");
+    return code;
+  },
+};
+
+async function showOutput({ client, output, environment }: CommandContext, app: string, instance: string, signal: AbortSignal): Promise<void> {
+  try {
+    for await (const line of client.events<LogLine>("/v1/logs", { environment, app, service: "run", instance, follow: true }, signal)) {
+      output.line(line, line.text);
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+}
+
+// One word stays as the person wrote it: `run app -- "a | b"` is a command line of its own.
+function quote(word: string, _index: number, words: readonly string[]): string {
+  if (words.length === 1 || /^[\w@%+=:,./-]+$/.test(word)) return word;
+  return `'${word.replaceAll("'", "'\\''")}'`;
+}

@@ -1,0 +1,118 @@
+// The command line, made of commands that are values.
+
+import { Argument, Command as Commander, CommanderError, Option } from "commander";
+import { Client, type ClientOptions } from "../client/client.ts";
+import { asHoldfastError } from "../kernel/error.ts";
+import { configDiff, configList, configSet, configUnset, restart, rollback, scale } from "./app/change.ts";
+import { deploy } from "./app/deploy.ts";
+import { destroy } from "./app/destroy.ts";
+import { init } from "./app/init.ts";
+import { audit, logs, open, releases } from "./app/observe.ts";
+import { runCommand } from "./app/run.ts";
+import { secretList, secretRemove, secretSet } from "./app/secret.ts";
+import { status } from "./app/status.ts";
+import type { Command, CommandContext, Lifecycle, Options } from "./command.ts";
+import { Output } from "./output.ts";
+import { doctor, down, start, up } from "./platform/installation.ts";
+
+/** Every command there is, in the order in which help shows them. */
+export const COMMANDS: readonly Command[] = [
+  up, down, doctor, start,
+  init, deploy, status, releases, rollback, scale, restart, logs, runCommand,
+  configSet, configUnset, configList, configDiff,
+  secretSet, secretList, secretRemove,
+  open, audit, destroy,
+];
+
+const GROUPS: Readonly<Record<string, string>> = {
+  config: "Settings of an app, outside its code.",
+  secret: "Secrets of an app.",
+};
+
+const EXIT_USAGE = 2;
+
+export interface MainOptions {
+  readonly client: ClientOptions;
+  readonly lifecycle: Lifecycle;
+  readonly version: string;
+}
+
+/** Runs the command line; resolves to the exit status. */
+export async function main(argv: readonly string[], options: MainOptions): Promise<number> {
+  let code = 0;
+  const program = buildProgram(options, (result) => {
+    code = result;
+  });
+  try {
+    await program.parseAsync(argv as string[], { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    return error.exitCode === 0 ? 0 : EXIT_USAGE;
+  }
+  return code;
+}
+
+export function buildProgram(options: MainOptions, onEnd: (code: number) => void): Commander {
+  const program = withGlobals(new Commander("holdfast"))
+    .description("A production environment in one piece of software.")
+    .version(options.version)
+    .enablePositionalOptions()
+    .showSuggestionAfterError()
+    .exitOverride();
+  const groups = new Map<string, Commander>();
+  for (const command of COMMANDS) {
+    const [noun = "", ...rest] = command.usage.split(" ");
+    const summary = GROUPS[noun];
+    if (summary === undefined) {
+      addCommand(program, noun, rest, command, options, onEnd);
+      continue;
+    }
+    const group = groups.get(noun) ?? program.command(noun).description(summary).exitOverride();
+    groups.set(noun, group);
+    const [verb = "", ...args] = rest;
+    addCommand(group, verb, args, command, options, onEnd);
+  }
+  return program;
+}
+
+function addCommand(parent: Commander, name: string, args: readonly string[], command: Command, options: MainOptions, onEnd: (code: number) => void): void {
+  const built = withGlobals(parent.command(name)).summary(command.summary).exitOverride();
+  built.description([command.summary, command.details].filter(Boolean).join("\n"));
+  for (const arg of args) built.addArgument(new Argument(arg));
+  for (const option of command.options ?? []) built.option(option.flags, option.description, option.default);
+  built.addHelpText("after", `\nExamples:\n${command.examples.map((line) => `  ${line}`).join("\n")}`);
+  if (name === "run") built.passThroughOptions();
+  built.action(async (...given: unknown[]) => {
+    const positional = given.slice(0, args.length) as (string | string[] | undefined)[];
+    const flags = built.optsWithGlobals() as Options;
+    onEnd(await runOne(command, positional, flags, options));
+  });
+}
+
+async function runOne(command: Command, args: readonly (string | readonly string[] | undefined)[], flags: Options, options: MainOptions): Promise<number> {
+  const output = new Output(flags["json"] === true);
+  const client = new Client(options.client);
+  const interrupted = new AbortController();
+  process.once("SIGINT", () => interrupted.abort());
+  const context: CommandContext = {
+    client,
+    output,
+    environment: String(flags["env"] ?? "production"),
+    lifecycle: options.lifecycle,
+    signal: interrupted.signal,
+  };
+  try {
+    return (await command.run(context, args, flags)) ?? 0;
+  } catch (error) {
+    if (interrupted.signal.aborted) return 130;
+    return output.problem(asHoldfastError(error));
+  } finally {
+    await client.close();
+  }
+}
+
+function withGlobals(command: Commander): Commander {
+  return command
+    .addOption(new Option("--env <environment>", "which environment (default: production)"))
+    .addOption(new Option("--json", "print facts for scripts"));
+}

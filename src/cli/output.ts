@@ -1,0 +1,70 @@
+// Everything that reaches the terminal. Results go to standard output, progress and problems to
+// standard error; with --json the result is one JSON value (or one per line) and nothing else.
+
+import { EXIT_CODE, type HoldfastError, messageOf } from "../kernel/error.ts";
+
+const STYLES = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 } as const;
+export type Style = keyof typeof STYLES;
+
+export class Output {
+  readonly isJson: boolean;
+  readonly #isColored: boolean;
+
+  constructor(isJson: boolean) {
+    this.isJson = isJson;
+    this.#isColored = process.stdout.isTTY === true && !process.env["NO_COLOR"] && !isJson;
+  }
+
+  /** The facts as JSON, or as text where a person reads. */
+  result(facts: unknown, text: () => string): void {
+    process.stdout.write(`${this.isJson ? JSON.stringify(facts) : text()}\n`);
+  }
+
+  /** One line of a result that comes piece by piece. */
+  line(facts: unknown, text: string): void {
+    process.stdout.write(`${this.isJson ? JSON.stringify(facts) : text}\n`);
+  }
+
+  progress(text: string): void {
+    if (!this.isJson) process.stderr.write(`${text}\n`);
+  }
+
+  paint(style: Style, text: string): string {
+    return this.#isColored ? `\u001b[${STYLES[style]}m${text}\u001b[0m` : text;
+  }
+
+  /** What, why, what to do. Returns the exit status. */
+  problem(error: HoldfastError): number {
+    if (this.isJson) {
+      const { code, actsNext, message, hint, fields } = error;
+      process.stdout.write(`${JSON.stringify({ error: { code, actsNext, message, hint, fields } })}\n`);
+      return EXIT_CODE[error.actsNext];
+    }
+    const cause = error.cause === undefined ? "" : ` (${messageOf(error.cause)})`;
+    process.stderr.write(`${this.paint("red", "error")}: ${error.message}${cause}\n`);
+    if (error.hint) process.stderr.write(`  ${this.paint("cyan", "→")} ${error.hint}\n`);
+    if (error.actsNext === "developer") process.stderr.write(`  this is a bug in Holdfast (${error.code})\n`);
+    return EXIT_CODE[error.actsNext];
+  }
+
+  table(rows: readonly (readonly string[])[], head?: readonly string[]): string {
+    const all = head ? [head, ...rows] : rows;
+    const widths = all.reduce<number[]>((max, row) => row.map((cell, i) => Math.max(max[i] ?? 0, visibleLength(cell))), []);
+    const render = (row: readonly string[]): string =>
+      row.map((cell, i) => (i === row.length - 1 ? cell : cell + " ".repeat((widths[i] ?? 0) - visibleLength(cell)))).join("  ");
+    return all.map((row, i) => (head && i === 0 ? this.paint("dim", render(row)) : render(row))).join("\n");
+  }
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences take no room on screen
+const visibleLength = (text: string): number => text.replaceAll(/\u001b\[\d+m/g, "").length;
+
+/** 950 ms, 1.2 s, 3 min 5 s, 2 h 10 min. */
+export function durationText(ms: number): string {
+  if (ms < 1_000) return `${Math.round(ms)} ms`;
+  if (ms < 60_000) return `${(ms / 1_000).toFixed(1)} s`;
+  const minutes = Math.floor(ms / 60_000);
+  if (minutes < 60) return `${minutes} min ${Math.round((ms % 60_000) / 1_000)} s`;
+  const hours = Math.floor(minutes / 60);
+  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
+}

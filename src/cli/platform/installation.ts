@@ -1,0 +1,88 @@
+// Commands about the installation itself.
+
+import type { Command, CommandContext, UpResult } from "../command.ts";
+import { deploy } from "../app/deploy.ts";
+import { durationText } from "../output.ts";
+
+async function bringUp(context: CommandContext, install: boolean, restoreState: boolean): Promise<UpResult> {
+  const onProgress = (text: string): void => context.output.progress(text);
+  return context.lifecycle.up({ install, restoreState, onProgress });
+}
+
+export const up: Command = {
+  usage: "up",
+  summary: "Start the control plane, the edge and the stores; what ran before runs again.",
+  examples: ["holdfast up"],
+  options: [
+    { flags: "--install", description: "install missing engines through apt" },
+    { flags: "--restore-state", description: "put back the last good copy of a damaged state file" },
+  ],
+  run: async (context, _args, options) => {
+    const result = await bringUp(context, options["install"] === true, options["restoreState"] === true);
+    context.output.result(result, () => `${context.output.paint("green", "✓")} Holdfast is up (${result.home})`);
+    return 0;
+  },
+};
+
+export const start: Command = {
+  usage: "start",
+  summary: "Everything at once: engines, control plane, and the example shop in production.",
+  details: "What npm start runs. A second time it is harmless and takes seconds.",
+  examples: ["holdfast start"],
+  run: async (context) => {
+    const began = Date.now();
+    const { output } = context;
+    const result = await bringUp(context, true, false);
+    const code = await deploy.run(context, [`${context.lifecycle.examplesDir}/storefront`], { ifChanged: true, adopt: true });
+    if (code !== 0) return code;
+    const url = `https://storefront.localhost${result.httpsPort === 443 ? "" : `:${result.httpsPort}`}/`;
+    output.progress(
+      [
+        "",
+        `the shop answers at ${output.paint("cyan", url)} (ready after ${durationText(Date.now() - began)})`,
+        "",
+        `its certificate is signed by a CA of this installation: ${result.ca}`,
+        `  curl --cacert ${result.ca} ${url}`,
+        `  browsers: import that file as an authority; the whole machine:`,
+        `  cp ${result.ca} /usr/local/share/ca-certificates/holdfast.crt && update-ca-certificates`,
+        "",
+        "try next:",
+        "  ./holdfast status",
+        "  ./holdfast logs storefront -f",
+        "  ./holdfast config set storefront BANNER='Hello' && ./holdfast rollback storefront",
+      ].join("\n"),
+    );
+    return 0;
+  },
+};
+
+export const down: Command = {
+  usage: "down",
+  summary: "Stop the control plane; apps, edge and stores serve on.",
+  examples: ["holdfast down", "holdfast down --all"],
+  options: [{ flags: "--all", description: "also end every app, the edge and the stores; their data stays" }],
+  run: async ({ lifecycle, output }, _args, options) => {
+    const all = options["all"] === true;
+    await lifecycle.down({ all, onProgress: (text) => output.progress(text) });
+    output.result({ stopped: all ? "all" : "control-plane" }, () => (all ? "everything is stopped; holdfast up brings it back" : "the control plane is stopped; what runs serves on"));
+    return 0;
+  },
+};
+
+export const doctor: Command = {
+  usage: "doctor",
+  summary: "Check the machine and the installation, and say what to do about what is not right.",
+  examples: ["holdfast doctor"],
+  run: async ({ lifecycle, output }) => {
+    const findings = await lifecycle.doctor();
+    output.result({ findings }, () =>
+      findings
+        .map(({ what, ok, detail, hint }) => {
+          const mark = ok ? output.paint("green", "✓") : output.paint("red", "✗");
+          return `${mark} ${what}: ${detail}${!ok && hint ? `\n  ${output.paint("cyan", "→")} ${hint}` : ""}`;
+        })
+        .join("\n"),
+    );
+    return findings.every(({ ok }) => ok) ? 0 : 3;
+  },
+};

@@ -1,0 +1,320 @@
+// The composition root: the one file that knows every room. It builds a control plane from its
+// parts; src/bin starts it.
+
+import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import type { DatabaseSync } from "node:sqlite";
+import type { FastifyInstance } from "fastify";
+import type { ApiDeps } from "./api/api-deps.ts";
+import { createApiServer } from "./api/server.ts";
+import type { Config } from "./config.ts";
+import { DirectoryArtifactBuilder } from "./drivers/build/artifact-builder.ts";
+import { SourceStore } from "./drivers/build/source-store.ts";
+import { DockerComputeDriver } from "./drivers/docker/docker-compute-driver.ts";
+import { DockerEngine } from "./drivers/docker/docker-engine.ts";
+import { DockerImageBuilder } from "./drivers/docker/docker-image-builder.ts";
+import { EnvironmentStores } from "./drivers/environment-stores.ts";
+import { writeWhole } from "./drivers/files.ts";
+import { HaproxyEdgeDriver } from "./drivers/haproxy/haproxy-edge-driver.ts";
+import { LocalCa } from "./drivers/local-ca/local-ca.ts";
+import { PostgresAccess } from "./drivers/postgres/postgres-access.ts";
+import { PostgresEngineDriver } from "./drivers/postgres/postgres-engine-driver.ts";
+import { NetworkProbe } from "./drivers/probe/http-probe.ts";
+import { ProcessComputeDriver } from "./drivers/process/process-compute-driver.ts";
+import { RedisAccess } from "./drivers/redis/redis-access.ts";
+import { RedisEngineDriver } from "./drivers/redis/redis-engine-driver.ts";
+import { TelemetryClient } from "./drivers/telemetry-client.ts";
+import { edgeLayout } from "./host/edge-layout.ts";
+import type { Home } from "./host/home.ts";
+import { enginePort, type InstallationPorts } from "./host/ports.ts";
+import type { NodeRuntime } from "./host/runtime.ts";
+import { systemClock } from "./kernel/clock.ts";
+import { Controller } from "./kernel/controller.ts";
+import { type HoldfastError, messageOf, stuck } from "./kernel/error.ts";
+import { systemRandom } from "./kernel/id.ts";
+import type { AnyStep } from "./kernel/plan.ts";
+import type { Reconciler } from "./kernel/reconciler.ts";
+import { APP, type App, type AppSpec, type AppStatus } from "./resources/app/app.ts";
+import { type AppDeps, type ComputeTechnology, createAppReconciler, startOrdered } from "./resources/app/app-reconciler.ts";
+import { usesDockerfile } from "./resources/app/infer.ts";
+import type { Manifest } from "./resources/app/manifest.ts";
+import { ENVIRONMENT, type EnvironmentSpec } from "./resources/environment/environment.ts";
+import { CACHE, DATABASE, EDGE, EDGE_NAME, type EngineSpec } from "./resources/engine/engine.ts";
+import { createEngineReconciler } from "./resources/engine/engine-reconciler.ts";
+import { RELEASE, type Release, type ReleaseSpec, type ReleaseStatus, releaseName } from "./resources/release/release.ts";
+import type { BuildRequest } from "./resources/release/release-driver.ts";
+import { createReleaseReconciler } from "./resources/release/release-reconciler.ts";
+import type { Task } from "./resources/task/task.ts";
+import { createTaskReconciler } from "./resources/task/task-reconciler.ts";
+import { backUpDatabase, openDatabase } from "./store/database.ts";
+import { loadSecretKey, SecretVault } from "./store/secret-vault.ts";
+import { SqliteStore } from "./store/sqlite-store.ts";
+import { TokenStore } from "./store/token-store.ts";
+
+export interface ControlPlaneOptions {
+  readonly config: Config;
+  readonly home: Home;
+  readonly ports: InstallationPorts;
+  readonly runtime: NodeRuntime;
+  readonly version: string;
+  readonly log: (level: "info" | "warn" | "error", message: string, fields?: Record<string, unknown>) => void;
+}
+
+export interface ControlPlane {
+  start(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+const SYSTEM = { name: "holdfast", from: "control-plane" } as const;
+const WORKERS = { [APP]: 16, [RELEASE]: 4, other: 4 } as const;
+const ADMIN_TOKEN = "admin";
+
+export async function composeControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
+  const { config, home, ports } = options;
+  const db = openDatabase(home.database);
+  const store = new SqliteStore(db, systemClock, systemRandom);
+  const vault = new SecretVault(db, loadSecretKey(home.secretKey, config.secretKey), systemClock);
+  const tokens = new TokenStore(db, systemClock);
+  const world = composeWorld(options, store, vault);
+  const controllers = composeControllers(options, store, world);
+  const deps = apiDeps(options, store, vault, tokens, world);
+  const onBug = (error: HoldfastError, request: string): void => options.log("error", "a request failed on a bug", { request, error: messageOf(error) });
+  const servers: FastifyInstance[] = (["socket", "tcp"] as const).map((access) => createApiServer({ deps, access, onBug }));
+  const subscriptions: (() => void)[] = [];
+  return {
+    start: async () => {
+      seed(store);
+      issueAdminToken(tokens, home);
+      subscriptions.push(...linkKinds(store, controllers, world));
+      for (const controller of controllers.values()) controller.start();
+      await servers[0]?.listen({ path: home.apiSocket });
+      await servers[1]?.listen({ host: "127.0.0.1", port: ports.api });
+      backUp(db, home, options);
+    },
+    stop: async () => {
+      await Promise.all(servers.map((server) => server.close()));
+      for (const unsubscribe of subscriptions) unsubscribe();
+      await Promise.all([...controllers.values()].map((controller) => controller.stop()));
+      db.close();
+    },
+  };
+}
+
+type World = ReturnType<typeof composeWorld>;
+type AnyController = Controller<unknown, object, unknown, AnyStep>;
+
+function composeWorld({ config, home, ports, runtime }: ControlPlaneOptions, store: SqliteStore, vault: SecretVault) {
+  const clock = systemClock;
+  const newPassword = (): string => randomBytes(24).toString("base64url");
+  const sources = new SourceStore(home.sourcesDir);
+  const docker = new DockerEngine();
+  const builder = new DirectoryArtifactBuilder({
+    dir: home.buildDir,
+    sources,
+    logDir: home.logSourcesDir,
+    nodeBinDir: runtime.binDir,
+    nodeVersion: runtime.version,
+    installation: home.instancesDir,
+    images: new DockerImageBuilder(docker, home.root),
+    isImage: (request) => isImage(request, sources),
+  });
+  const processCompute = new ProcessComputeDriver({
+    clock,
+    dir: home.instancesDir,
+    artifactDir: (digest) => builder.artifactDir(digest),
+    logDir: home.logSourcesDir,
+    nodeBinDir: runtime.binDir,
+  });
+  const dockerCompute = new DockerComputeDriver({ clock, engine: docker, installation: home.root, logDir: home.logSourcesDir });
+  const edge = new HaproxyEdgeDriver({
+    clock,
+    layout: edgeLayout(config, home, ports),
+    masterSocket: join(home.runDir, "edge-master.sock"),
+    logFile: home.logFile("engine.edge"),
+    ca: new LocalCa({
+      dir: home.caDir,
+      givenDir: home.certificatesDir,
+      listFile: join(home.edgeDir, "crt-list.txt"),
+      now: clock.now,
+    }),
+  });
+  const engine = (name: "postgres" | "redis") => ({
+    clock,
+    dirOf: (environment: string) => join(home.environmentDir(environment), name),
+    logFileOf: (environment: string) => home.logFile(`engine.${name}.${environment}`),
+    portOf: (environment: string) => enginePort(home, name, environment),
+    adminPassword: (environment: string) => vault.ensure(`engine/${name}/${environment}`, newPassword),
+  });
+  const postgres = new PostgresEngineDriver(engine("postgres"));
+  const redis = new RedisEngineDriver(engine("redis"));
+  const stores = new EnvironmentStores(
+    store,
+    new PostgresAccess({
+      engine: postgres,
+      portOf: engine("postgres").portOf,
+      password: (app, role) => vault.ensure(`store/${app}/postgres/${role}`, newPassword),
+    }),
+    new RedisAccess({
+      engine: redis,
+      portOf: engine("redis").portOf,
+      password: (app) => vault.ensure(`store/${app}/redis`, newPassword),
+    }),
+  );
+  const secretName = (app: string, name: string): string => `secret/${app}/${name}`;
+  return {
+    sources,
+    builder,
+    edge,
+    postgres,
+    redis,
+    stores,
+    docker,
+    processCompute,
+    dockerCompute,
+    secrets: {
+      add: (app: string, name: string, value: Parameters<SecretVault["add"]>[1]) => vault.add(secretName(app, name), value),
+      removeAll: (app: string, name: string) => vault.removeAll(secretName(app, name)),
+      read: (app: string, name: string, version: number) => {
+        const value = vault.find(secretName(app, name), version);
+        if (value) return value;
+        throw stuck("secret.missing", `version ${version} of the secret ${name} is not there`, {
+          hint: `holdfast secret set ${app.split("/")[1]} ${name}`,
+        });
+      },
+    },
+  };
+}
+
+function isImage({ manifest, sourceDigest }: BuildRequest, sources: SourceStore): boolean {
+  const files = sources.readFiles(sourceDigest, ["Dockerfile"]);
+  return usesDockerfile(manifest, { folder: "", files });
+}
+
+function appDeps({ ports }: ControlPlaneOptions, store: SqliteStore, world: World): AppDeps {
+  return {
+    clock: systemClock,
+    store,
+    leases: store,
+    holder: `control-plane-${process.pid}`,
+    compute: (technology) => (technology === "docker" ? world.dockerCompute : world.processCompute),
+    technologyOf: (app, manifest) => technologyOf(app, manifest, store),
+    probe: new NetworkProbe(),
+    edge: world.edge,
+    stores: world.stores,
+    secrets: world.secrets,
+    publicUrl: (host) => publicUrl(host, ports),
+  };
+}
+
+// An image can only run in a container; otherwise the app decides, then the environment.
+function technologyOf(app: App, manifest: Manifest, store: SqliteStore): ComputeTechnology {
+  const release = store.find<ReleaseSpec, ReleaseStatus>({ kind: RELEASE, name: releaseName(app.name, app.spec.release) });
+  if (release?.status?.artifact?.kind === "image") return "docker";
+  const environment = store.find<EnvironmentSpec, never>({ kind: ENVIRONMENT, name: app.spec.environment });
+  return manifest.compute ?? environment?.spec.compute ?? "process";
+}
+
+const publicUrl = (host: string, { https }: InstallationPorts): string => `https://${host}${https === 443 ? "" : `:${https}`}`;
+
+function composeControllers(options: ControlPlaneOptions, store: SqliteStore, world: World): Map<string, AnyController> {
+  const controllers = new Map<string, AnyController>();
+  const apps = appDeps(options, store, world);
+  const look = (kind: string, name: string): void => controllers.get(kind)?.look(name);
+  const reconcilers = [
+    createEngineReconciler(EDGE, world.edge.asEngine(), systemClock),
+    createEngineReconciler(DATABASE, world.postgres, systemClock),
+    createEngineReconciler(CACHE, world.redis, systemClock),
+    createReleaseReconciler({ clock: systemClock, builder: world.builder, hint: (name) => look(RELEASE, name) }),
+    createAppReconciler(apps),
+    createTaskReconciler({
+      clock: systemClock,
+      computeOf: (task) => computeOf(task, apps),
+      start: (task, signal) => startTask(task, apps, signal),
+    }),
+  ] as unknown as Reconciler<unknown, object, unknown, AnyStep>[];
+  for (const reconciler of reconcilers) {
+    const maxWorkers = WORKERS[reconciler.kind as keyof typeof WORKERS] ?? WORKERS.other;
+    const onError = (key: string, error: unknown, retryInMs: number): void =>
+      options.log("warn", "a pass failed and is repeated", { kind: reconciler.kind, name: key, retryInMs, error: messageOf(error) });
+    const deps = { store, journal: store };
+    controllers.set(reconciler.kind, new Controller(reconciler, { clock: systemClock, random: systemRandom, maxWorkers, deps, onError }));
+  }
+  return controllers;
+}
+
+function computeOf(task: Task, deps: AppDeps) {
+  const app = deps.store.find<AppSpec, AppStatus>({ kind: APP, name: task.spec.appName });
+  const release = deps.store.find<ReleaseSpec, ReleaseStatus>({ kind: RELEASE, name: releaseName(task.spec.appName, task.spec.release) });
+  return deps.compute(app && release ? deps.technologyOf(app, release.spec.manifest) : "process");
+}
+
+async function startTask(task: Task, deps: AppDeps, signal: AbortSignal): Promise<void> {
+  const app = deps.store.find<AppSpec, AppStatus>({ kind: APP, name: task.spec.appName });
+  if (!app) throw stuck("app.not_found", `${task.spec.appName} is gone`, { hint: "holdfast status" });
+  const { release, command, appName } = task.spec;
+  const index = task.name.split("/").at(-1) ?? "";
+  const order = {
+    name: `${appName.replace("/", ".")}.run.r${release}.${index}`,
+    component: "run",
+    role: "task" as const,
+    index,
+    placement: { set: { release, restarts: 0 }, slot: "a" as const, counts: {} },
+    command,
+  };
+  await startOrdered(app, order, task.uid, deps, signal);
+}
+
+// What one kind's change means for another: hints only, so that nobody waits for the next look.
+function linkKinds(store: SqliteStore, controllers: Map<string, AnyController>, world: World): (() => void)[] {
+  const appsChanged = (): void => controllers.get(APP)?.lookAtAll();
+  const unsubscribe = store.subscribe((ref, what) => {
+    if (ref.kind === RELEASE && what === "status") controllers.get(APP)?.look(ref.name.split("/").slice(0, 2).join("/"));
+    if ([EDGE, DATABASE, CACHE].includes(ref.kind) && what === "status") appsChanged();
+    if (ref.kind === APP && what === "forgotten") forgetReleases(store, ref.name);
+  });
+  const unwatch = world.processCompute.watch((appName) => controllers.get(APP)?.look(appName));
+  const unwatchDocker = world.dockerCompute.watch((appName) => controllers.get(APP)?.look(appName));
+  return [unsubscribe, unwatch, unwatchDocker];
+}
+
+function forgetReleases(store: SqliteStore, appName: string): void {
+  for (const release of store.list(RELEASE, `${appName}/`) as readonly Release[]) {
+    store.markDeleting(release, { actor: SYSTEM, action: "destroy" });
+    store.forget(release, release.uid);
+  }
+}
+
+function seed(store: SqliteStore): void {
+  store.writeSpec<EngineSpec>({ kind: EDGE, name: EDGE_NAME }, { engine: "haproxy" }, { actor: SYSTEM, action: "install" });
+}
+
+function issueAdminToken(tokens: TokenStore, home: Home): void {
+  if (tokens.has(ADMIN_TOKEN) && existsSync(home.adminToken)) return;
+  writeWhole(home.adminToken, `${tokens.issue(ADMIN_TOKEN).reveal()}\n`, 0o600);
+}
+
+function backUp(db: DatabaseSync, home: Home, options: ControlPlaneOptions): void {
+  try {
+    backUpDatabase(db, home.database);
+  } catch (error) {
+    options.log("warn", "the copy of the state could not be written", { error: messageOf(error) });
+  }
+}
+
+function apiDeps(options: ControlPlaneOptions, store: SqliteStore, _vault: SecretVault, tokens: TokenStore, world: World): ApiDeps {
+  const { home, ports, version } = options;
+  return {
+    clock: systemClock,
+    store,
+    sources: world.sources,
+    secrets: world.secrets,
+    telemetry: new TelemetryClient(home.telemetrySocket),
+    audit: store.audit,
+    journalOf: (ref, limit, afterId) => store.journalOf(ref, limit, afterId),
+    findTokenHolder: (token) => tokens.findHolder(token),
+    publicUrl: (host) => publicUrl(host, ports),
+    installation: () => ({ version, home: home.root, httpPort: ports.http, httpsPort: ports.https, apiPort: ports.api, ca: join(home.caDir, "ca.crt"), pid: process.pid }),
+    newId: () => randomBytes(4).toString("hex"),
+  };
+}

@@ -1,0 +1,281 @@
+// From source to artifact. One build at a time, at the lowest priority, under the app's own user;
+// what is live never waits for it. A build whose inputs were seen before is not built again.
+
+import { createHash } from "node:crypto";
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
+import { delimiter, join } from "node:path";
+import { asHoldfastError, messageOf } from "../../kernel/error.ts";
+import { defaultResources } from "../../resources/app/manifest.ts";
+import type { Artifact } from "../../resources/release/release.ts";
+import type {
+  ArtifactBuilder,
+  BuildOutcome,
+  BuildRequest,
+  BuildState,
+} from "../../resources/release/release-driver.ts";
+import { type Argv, run } from "../exec.ts";
+import { chownTree, readJson, writeJson, writeWhole } from "../files.ts";
+import { tailFile } from "../log-tail.ts";
+import { Cgroup } from "../process/cgroup.ts";
+import { appUid } from "../process/process-compute-driver.ts";
+import { DependencyCache } from "./dependency-cache.ts";
+import { assertDiskSpace, digestTree, type SourceStore } from "./source-store.ts";
+
+export interface ImageBuilder {
+  /** Builds the Dockerfile in the folder; throws `BuildError` with the reason. */
+  build(request: BuildRequest, sourceDir: string, logFile: string): Promise<Artifact>;
+  exists(artifact: Artifact): Promise<boolean>;
+}
+
+export interface ArtifactBuilderOptions {
+  /** Holds artifacts by digest, the dependency cache and scratch folders. */
+  readonly dir: string;
+  readonly sources: SourceStore;
+  readonly logDir: string;
+  readonly nodeBinDir: string;
+  readonly nodeVersion: string;
+  /** What the process driver derives the apps' user ids from. */
+  readonly installation: string;
+  readonly images: ImageBuilder;
+  readonly isImage: (request: BuildRequest) => boolean;
+}
+
+/** A build that failed for a reason of its own: its output says which. */
+export class BuildError extends Error {
+  readonly hint: string;
+  constructor(message: string, hint: string) {
+    super(message);
+    this.hint = hint;
+  }
+}
+
+const LOG_LINES = 30;
+/** Dependencies: identified by what decided them, and shared between artifacts by hard links. */
+const SHARED_FOLDERS = ["node_modules", ".venv"];
+const JOIN_CGROUP = join(import.meta.dirname, "..", "process", "join-cgroup.sh");
+
+export class DirectoryArtifactBuilder implements ArtifactBuilder {
+  readonly #options: ArtifactBuilderOptions;
+  readonly #cache: DependencyCache;
+  readonly #running = new Map<string, Promise<void>>();
+  readonly #results = new Map<string, BuildOutcome>();
+  #queue: Promise<unknown> = Promise.resolve();
+
+  constructor(options: ArtifactBuilderOptions) {
+    this.#options = options;
+    for (const folder of ["artifacts", "keys", "scratch", "home"]) {
+      mkdirSync(join(options.dir, folder), { recursive: true, mode: 0o711 });
+    }
+    for (const left of readdirSync(join(options.dir, "scratch"))) {
+      rmSync(join(options.dir, "scratch", left), { recursive: true, force: true });
+    }
+    this.#cache = new DependencyCache({
+      dir: join(options.dir, "dependencies"),
+      nodeVersion: options.nodeVersion,
+    });
+  }
+
+  artifactDir(digest: string): string {
+    return join(this.#options.dir, "artifacts", digest);
+  }
+
+  async observe(request: BuildRequest): Promise<BuildState> {
+    const key = keyOf(request);
+    return { result: this.#results.get(key), isRunning: this.#running.has(key) };
+  }
+
+  async start(request: BuildRequest, onEnd: () => void): Promise<void> {
+    const key = keyOf(request);
+    if (this.#running.has(key)) return;
+    const work = this.#queue.then(async () => {
+      this.#results.set(key, await this.#build(request));
+      this.#running.delete(key);
+      onEnd();
+    });
+    this.#queue = work;
+    this.#running.set(key, work);
+  }
+
+  async prune(app: string, keep: readonly BuildRequest[]): Promise<void> {
+    const inputs = new Set(keep.map((request) => this.#inputKey(request)));
+    const keysDir = join(this.#options.dir, "keys");
+    const prefix = `${app.replace("/", ".")}.`;
+    for (const file of readdirSync(keysDir)) {
+      if (file.startsWith(prefix) && !inputs.has(file))
+        rmSync(join(keysDir, file), { force: true });
+    }
+    const used = new Set(
+      readdirSync(keysDir).map((file) => readJson<Artifact>(join(keysDir, file))?.digest),
+    );
+    for (const digest of readdirSync(join(this.#options.dir, "artifacts"))) {
+      if (!used.has(digest)) rmSync(this.artifactDir(digest), { recursive: true, force: true });
+    }
+  }
+
+  async #build(request: BuildRequest): Promise<BuildOutcome> {
+    const logFile = this.#openLog(request);
+    try {
+      const known = readJson<Artifact>(join(this.#options.dir, "keys", this.#inputKey(request)));
+      if (known && (await this.#isThere(known))) return { outcome: "built", artifact: known };
+      assertDiskSpace(this.#options.dir);
+      const sourceDir = this.#options.sources.dirOf(request.sourceDigest);
+      const artifact = this.#options.isImage(request)
+        ? await this.#options.images.build(request, sourceDir, logFile)
+        : await this.#buildDirectory(request, sourceDir, logFile);
+      writeJson(join(this.#options.dir, "keys", this.#inputKey(request)), artifact);
+      return { outcome: "built", artifact };
+    } catch (error) {
+      return this.#failure(request, error, logFile);
+    }
+  }
+
+  #failure(request: BuildRequest, error: unknown, logFile: string): BuildOutcome {
+    const log = tailFile(logFile, LOG_LINES);
+    if (error instanceof BuildError)
+      return { outcome: "failed", reason: error.message, hint: error.hint, log };
+    const known = asHoldfastError(error);
+    const hint = known.hint ?? `holdfast logs ${request.app.split("/")[1]}/build`;
+    return { outcome: "failed", reason: messageOf(known), hint, log };
+  }
+
+  async #isThere(artifact: Artifact): Promise<boolean> {
+    if (artifact.kind === "image") return this.#options.images.exists(artifact);
+    return existsSync(this.artifactDir(artifact.digest));
+  }
+
+  async #buildDirectory(
+    request: BuildRequest,
+    sourceDir: string,
+    logFile: string,
+  ): Promise<Artifact> {
+    const scratchHome = join(this.#options.dir, "scratch");
+    const scratch = mkdtempSync(join(scratchHome, "build-"));
+    const uid =
+      process.getuid?.() === 0 ? appUid(this.#options.installation, request.app) : undefined;
+    try {
+      cpSync(sourceDir, scratch, {
+        recursive: true,
+        verbatimSymlinks: true,
+        preserveTimestamps: true,
+      });
+      chmodSync(scratch, 0o755);
+      if (uid !== undefined) chownTree(scratch, uid);
+      const runBuild = this.#runner(request, logFile, uid);
+      const { build } = request.manifest;
+      const dependencies = await this.#cache.install(
+        request.app,
+        scratch,
+        build?.command !== undefined,
+        runBuild,
+        uid,
+      );
+      const buildCommand = build?.command;
+      if (buildCommand !== undefined) await runBuild(scratch, buildCommand);
+      const content = await digestTree(scratch, SHARED_FOLDERS);
+      const digest = createHash("sha256").update(`${content}\0${dependencies}`).digest("hex");
+      const target = this.artifactDir(digest);
+      if (!existsSync(target)) {
+        // From here on nobody but root may change it.
+        if (uid !== undefined) chownTree(scratch, 0, buildCommand === undefined ? SHARED_FOLDERS : []);
+        renameSync(scratch, target);
+      }
+      return { kind: "directory", digest };
+    } finally {
+      rmSync(scratch, { recursive: true, force: true });
+    }
+  }
+
+  #runner(request: BuildRequest, logFile: string, uid: number | undefined) {
+    const home = join(this.#options.dir, "home", request.app.replace("/", "."));
+    mkdirSync(home, { recursive: true, mode: 0o700 });
+    if (uid !== undefined) chownSync(home, uid, uid);
+    const cgroup = new Cgroup(`build.${request.app.replace("/", ".")}`);
+    const procs = cgroup.ensure(defaultResources, "low");
+    const drop =
+      uid === undefined
+        ? []
+        : [
+            "setpriv",
+            "--reuid",
+            String(uid),
+            "--regid",
+            String(uid),
+            "--clear-groups",
+            "--no-new-privs",
+            "--",
+          ];
+    const prefix = [
+      "nice",
+      "-n",
+      "19",
+      "ionice",
+      "-c",
+      "3",
+      "/bin/sh",
+      JOIN_CGROUP,
+      ...procs,
+      "--",
+      ...drop,
+    ];
+    const env = {
+      PATH: ["node_modules/.bin", this.#options.nodeBinDir, process.env["PATH"] ?? ""].join(
+        delimiter,
+      ),
+      HOME: home,
+      LANG: "C.UTF-8",
+      CI: "true",
+      npm_config_cache: join(home, "npm-cache"),
+    };
+    const timeoutMs = request.manifest.build?.timeout ?? 1_800_000;
+    return async (dir: string, commandLine: string): Promise<void> => {
+      const argv = [...prefix, "/bin/sh", "-c", commandLine] as unknown as Argv;
+      const { code } = await run(argv, { cwd: dir, env, timeoutMs, logFile });
+      if (code === 0) return;
+      const how =
+        code === undefined
+          ? `took longer than ${timeoutMs / 1000} s`
+          : `ended with exit status ${code}`;
+      throw new BuildError(
+        `the build failed: "${commandLine}" ${how}`,
+        `holdfast logs ${request.app.split("/")[1]}/build`,
+      );
+    };
+  }
+
+  #inputKey(request: BuildRequest): string {
+    const { build, compute } = request.manifest;
+    const inputs = [
+      request.sourceDigest,
+      JSON.stringify(build ?? {}),
+      compute ?? "",
+      this.#options.nodeVersion,
+    ];
+    const hash = createHash("sha256").update(inputs.join("\0")).digest("hex").slice(0, 32);
+    return `${request.app.replace("/", ".")}.${hash}.json`;
+  }
+
+  #openLog(request: BuildRequest): string {
+    const file = join(this.#options.logDir, `${keyOf(request).replace("/", ".")}.build.log`);
+    writeJson(`${file}.json`, {
+      app: request.app,
+      service: "build",
+      release: request.number,
+      instance: "build",
+      role: "build",
+    });
+    if (!existsSync(file)) writeWhole(file, "");
+    return file;
+  }
+}
+
+const keyOf = ({ app, number }: BuildRequest): string => `${app}.r${number}`;

@@ -1,0 +1,70 @@
+// Images from Dockerfiles, built by the engine itself from the uploaded source.
+
+import { createHash } from "node:crypto";
+import { appendFileSync, existsSync } from "node:fs";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+import { create } from "tar";
+import type { Artifact } from "../../resources/release/release.ts";
+import type { BuildRequest } from "../../resources/release/release-driver.ts";
+import { BuildError, type ImageBuilder } from "../build/artifact-builder.ts";
+import type { DockerEngine } from "./docker-engine.ts";
+
+interface BuildMessage {
+  readonly stream?: string;
+  readonly error?: string;
+  readonly aux?: { readonly ID?: string };
+}
+
+/** Of 1024: a build gets the CPU that nobody else wants. */
+const BUILD_CPU_SHARES = 20;
+
+export class DockerImageBuilder implements ImageBuilder {
+  readonly #engine: DockerEngine;
+  readonly #installation: string;
+
+  constructor(engine: DockerEngine, installation: string) {
+    this.#engine = engine;
+    this.#installation = createHash("sha256").update(installation).digest("hex").slice(0, 12);
+  }
+
+  async exists({ digest }: Artifact): Promise<boolean> {
+    if (!this.#engine.isPresent) return false;
+    return (await this.#engine.call("GET", `/images/${digest}/json`, { accept: [404] })).status !== 404;
+  }
+
+  async build(request: BuildRequest, sourceDir: string, logFile: string): Promise<Artifact> {
+    const hint = `holdfast logs ${request.app.split("/")[1]}/build`;
+    const dockerfile = request.manifest.build?.dockerfile ?? "Dockerfile";
+    if (!existsSync(join(sourceDir, dockerfile))) throw new BuildError(`there is no ${dockerfile}`, "set build.dockerfile in holdfast.yaml");
+    if ((await this.#engine.findVersion()) === undefined) {
+      throw new BuildError("a Dockerfile needs a container engine, and none answers", "apt-get install docker.io and start it, or give the app a Procfile and compute: process");
+    }
+    const tag = `holdfast/${this.#installation}/${request.app}:r${request.number}`;
+    const query = new URLSearchParams({ dockerfile, t: tag, rm: "1", forcerm: "1", cpushares: String(BUILD_CPU_SHARES) });
+    const context = create({ cwd: sourceDir, portable: true }, ["."]) as unknown as Readable;
+    const output = await this.#engine.stream("POST", `/build?${query}`, { body: context });
+    const id = await this.#follow(output, logFile, hint);
+    return { kind: "image", digest: id };
+  }
+
+  async #follow(output: Readable, logFile: string, hint: string): Promise<string> {
+    let rest = "";
+    let id: string | undefined;
+    for await (const chunk of output) {
+      const lines = (rest + String(chunk)).split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines.filter((one) => one.trim())) {
+        const message = JSON.parse(line) as BuildMessage;
+        if (message.stream) appendFileSync(logFile, message.stream);
+        if (message.aux?.ID) id = message.aux.ID;
+        if (message.error) {
+          appendFileSync(logFile, `${message.error}\n`);
+          throw new BuildError(`the build failed: ${message.error}`, hint);
+        }
+      }
+    }
+    if (id !== undefined) return id;
+    throw new BuildError("the engine ended the build without an image", hint);
+  }
+}

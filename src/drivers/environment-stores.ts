@@ -1,0 +1,69 @@
+// The stores of an environment, as one app sees them: which it needs, whether they are ready, and
+// the variables that lead to them.
+
+import type { Redacted } from "../kernel/redacted.ts";
+import type { ResourceStore } from "../kernel/resource-store.ts";
+import type { AppStores, StoresReadiness } from "../resources/app/app-driver.ts";
+import type { Manifest } from "../resources/app/manifest.ts";
+import type { PostgresAccess } from "./postgres/postgres-access.ts";
+import type { RedisAccess } from "./redis/redis-access.ts";
+
+interface EngineStatusSeen {
+  readonly state?: string;
+  readonly pass?: { readonly reason?: string; readonly hint?: string };
+}
+
+const KINDS = { postgres: "database", redis: "cache" } as const;
+
+export class EnvironmentStores implements AppStores {
+  readonly #store: ResourceStore;
+  readonly #postgres: PostgresAccess;
+  readonly #redis: RedisAccess;
+
+  constructor(store: ResourceStore, postgres: PostgresAccess, redis: RedisAccess) {
+    this.#store = store;
+    this.#postgres = postgres;
+    this.#redis = redis;
+  }
+
+  async readiness(appName: string, manifest: Manifest): Promise<StoresReadiness> {
+    const environment = appName.split("/")[0] ?? "";
+    for (const store of needsOf(manifest)) {
+      const status = this.#store.find<unknown, EngineStatusSeen>({
+        kind: KINDS[store],
+        name: environment,
+      })?.status;
+      if (status?.state === "ready") continue;
+      const reason =
+        status?.pass?.reason ?? `${store} of ${environment} is ${status?.state ?? "not there"}`;
+      return { ready: false, reason, hint: status?.pass?.hint ?? "holdfast status" };
+    }
+    return { ready: true };
+  }
+
+  async ensureAccess(
+    appName: string,
+    manifest: Manifest,
+    as: "runtime" | "owner",
+  ): Promise<Readonly<Record<string, string | Redacted>>> {
+    const needs = needsOf(manifest);
+    return {
+      ...(needs.includes("postgres") && (await this.#postgres.ensure(appName, as))),
+      ...(needs.includes("redis") && (await this.#redis.ensure(appName))),
+    };
+  }
+
+  async hasData(appName: string): Promise<boolean> {
+    return (await this.#postgres.has(appName)) || (await this.#redis.has(appName));
+  }
+
+  async dropData(appName: string): Promise<void> {
+    await this.#postgres.drop(appName);
+    await this.#redis.drop(appName);
+  }
+}
+
+// `postgres:` with nothing behind it is a need too.
+function needsOf({ stores }: Manifest): (keyof typeof KINDS)[] {
+  return (["postgres", "redis"] as const).filter((store) => stores[store] !== undefined);
+}

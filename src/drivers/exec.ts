@@ -1,0 +1,111 @@
+// The only file in the project that starts processes. A command is an argv array, never a string
+// for a shell; what a person wrote as a command line is one argument of `sh -c`.
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync, createWriteStream, openSync } from "node:fs";
+import { stuck } from "../kernel/error.ts";
+
+export type Argv = readonly [string, ...string[]];
+
+export interface RunOptions {
+  readonly cwd?: string;
+  readonly env?: NodeJS.ProcessEnv;
+  readonly uid?: number | undefined;
+  readonly gid?: number | undefined;
+  readonly input?: string;
+  readonly signal?: AbortSignal | undefined;
+  /** Ends the process with SIGKILL after this long. */
+  readonly timeoutMs?: number;
+  /** Both output streams are also appended to this file, as they come. */
+  readonly logFile?: string;
+}
+
+export interface RunResult {
+  /** undefined where a signal ended it. */
+  readonly code: number | undefined;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** What is kept of each output stream; more is dropped from its beginning. */
+const OUTPUT_MAX_CHARS = 1_000_000;
+const DEFAULT_TIMEOUT_MS = 60_000;
+
+/** Runs to the end and gives exit status and output; throws only where it could not be started. */
+export function run(argv: Argv, options: RunOptions = {}): Promise<RunResult> {
+  const [command, ...args] = argv;
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, {
+      cwd: options.cwd,
+      env: options.env ?? process.env,
+      ...(options.uid !== undefined && { uid: options.uid }),
+      ...(options.gid !== undefined && { gid: options.gid }),
+      signal: options.signal,
+      killSignal: "SIGKILL",
+      timeout: options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
+      stdio: [options.input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
+    });
+    const output = { stdout: "", stderr: "" };
+    const log =
+      options.logFile === undefined
+        ? undefined
+        : createWriteStream(options.logFile, { flags: "a", mode: 0o600 });
+    log?.on("error", () => undefined);
+    for (const stream of ["stdout", "stderr"] as const) {
+      child[stream]?.setEncoding("utf8").on("data", (text: string) => {
+        output[stream] = (output[stream] + text).slice(-OUTPUT_MAX_CHARS);
+        log?.write(text);
+      });
+    }
+    child.on("error", (cause) => reject(cannotStart(command, cause)));
+    child.on("close", (code) => {
+      const result = { code: code ?? undefined, ...output };
+      if (log) log.end(() => resolve(result));
+      else resolve(result);
+    });
+    child.stdin?.on("error", () => undefined).end(options.input);
+  });
+}
+
+/** Runs and gives standard output; throws with the output where the exit status is not 0. */
+export async function runOrThrow(argv: Argv, options: RunOptions = {}): Promise<string> {
+  const { code, stdout, stderr } = await run(argv, options);
+  if (code === 0) return stdout;
+  const detail = (stderr || stdout).trim().split("\n").slice(-5).join("\n");
+  throw new Error(`${argv[0]} ended with ${code ?? "a signal"}: ${detail}`);
+}
+
+export interface DetachedOptions {
+  readonly cwd: string;
+  readonly env: NodeJS.ProcessEnv;
+  /** Both output streams are appended to this file. */
+  readonly logFile: string;
+}
+
+/** Starts a process that outlives us, in a session of its own. */
+export function startDetached(argv: Argv, options: DetachedOptions): ChildProcess {
+  const [command, ...args] = argv;
+  const log = openSync(options.logFile, "a", 0o600);
+  try {
+    const child = spawn(command, args, {
+      cwd: options.cwd,
+      env: options.env,
+      detached: true,
+      stdio: ["ignore", log, log],
+    });
+    // A failure to start shows as an instance that never wrote its process id.
+    child.on("error", () => undefined);
+    child.unref();
+    return child;
+  } finally {
+    closeSync(log);
+  }
+}
+
+function cannotStart(command: string, cause: Error): Error {
+  if (cause.name === "AbortError") return cause;
+  return stuck("exec.cannot_start", `${command} could not be started`, {
+    hint: "holdfast doctor",
+    cause,
+  });
+}

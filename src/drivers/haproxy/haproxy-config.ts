@@ -1,0 +1,331 @@
+// From what the edge is to do to HAProxy's configuration: pure, and held by golden files.
+//
+// Static here: listeners, certificates, one pair of pools per service, limits. A change of those
+// costs a hitless reload. What moves with every deploy is not static: servers come and go and maps
+// decide route, slot and share, all over the runtime API; they are rendered too, so that a restart
+// of HAProxy begins where it was.
+
+import type { Slot } from "../../resources/app/app.ts";
+import type { PoolPolicy } from "../../resources/app/app-driver.ts";
+import { REQUEST_COLUMNS, type RequestColumn } from "../../kernel/signal.ts";
+import { defaultHealth, defaultLimits, type Health } from "../../resources/app/manifest.ts";
+import {
+  type EdgeApp,
+  type EdgeState,
+  type PooledServer,
+  poolId,
+  serviceId,
+  shareOfB,
+} from "./edge-state.ts";
+
+export interface EdgeLayout {
+  readonly httpBinds: readonly string[];
+  readonly httpsBinds: readonly string[];
+  readonly httpsPort: number;
+  /** Folder of maps, certificates and error pages. */
+  readonly dir: string;
+  readonly adminSocket: string;
+  readonly requestSocket: string;
+  readonly maxConnections: number;
+  /** Undefined: it stays the user that starts it. */
+  readonly user: string | undefined;
+  readonly threads: number | undefined;
+  /** A request record per request; off only to measure what it costs. */
+  readonly records: boolean;
+}
+
+const RATE_WINDOW_S = 10;
+const QUEUE_PER_INSTANCE = 4;
+export const ERROR_STATUSES = [400, 403, 404, 408, 413, 429, 500, 502, 503, 504] as const;
+
+/** How HAProxy says each column of a request record. */
+const COLUMN_EXPRESSIONS: Readonly<Record<RequestColumn, string>> = {
+  time: "%[var(txn.start)]",
+  service: "%[var(txn.service)]",
+  instance: "%s",
+  route: "%[var(txn.route)]",
+  client: "%ci",
+  method: "%HM",
+  host: "%[var(txn.host)]",
+  path: "%HP",
+  query: "%HQ",
+  version: "%HV",
+  status: "%ST",
+  queueMs: "%Tw",
+  connectMs: "%Tc",
+  responseMs: "%Tr",
+  totalMs: "%Ta",
+  bytesIn: "%U",
+  bytesOut: "%B",
+  ending: "%tsc",
+  retries: "%rc",
+  traceId: "%[var(txn.trace)]",
+  requestId: "%[var(txn.id)]",
+  userAgent: "%[var(txn.agent)]",
+};
+
+export function renderConfig(state: EdgeState, layout: EdgeLayout): string {
+  return `${renderStatic(state, layout, (app, pool) => serversOf(state, app, pool))}\n`;
+}
+
+/** The part whose change needs a reload: everything but the servers. */
+export const renderReloadPart = (state: EdgeState, layout: EdgeLayout): string =>
+  renderStatic(state, layout, () => []);
+
+function renderStatic(
+  state: EdgeState,
+  layout: EdgeLayout,
+  servers: (appName: string, pool: Pool) => readonly string[],
+): string {
+  const pools = Object.entries(state.apps).flatMap(([appName, app]) =>
+    poolsOf(app).map((pool) => [appName, pool] as const),
+  );
+  return [
+    "# Written by Holdfast: every change here is overwritten.",
+    renderGlobal(layout),
+    ...(layout.records ? [renderRing(layout)] : []),
+    renderDefaults(layout),
+    renderPublic(layout),
+    renderInternal(state, layout),
+    ...pools.map(([appName, pool]) => renderPool(appName, pool, servers(appName, pool))),
+  ].join("\n\n");
+}
+
+function renderGlobal({ adminSocket, user, maxConnections, threads }: EdgeLayout): string {
+  return section("global", [
+    `stats socket ${adminSocket} mode 600 level admin expose-fd listeners`,
+    ...(user === undefined ? [] : [`user ${user}`, `group ${user}`]),
+    `maxconn ${maxConnections}`,
+    ...(threads === undefined ? [] : [`nbthread ${threads}`]),
+    "hard-stop-after 60s",
+    "tune.http.maxhdr 128",
+    "ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets",
+    "ssl-default-bind-ciphers ECDHE+AESGCM:ECDHE+CHACHA20",
+  ]);
+}
+
+// Request records leave through a ring in memory: a slow or absent reader costs records, never a
+// request.
+function renderRing({ requestSocket }: EdgeLayout): string {
+  return section("ring requests", [
+    "format raw",
+    "maxlen 8192",
+    "size 4194304",
+    "timeout connect 1s",
+    "timeout server 10s",
+    `server telemetry unix@${requestSocket}`,
+  ]);
+}
+
+function renderDefaults({ dir, records }: EdgeLayout): string {
+  return section("defaults", [
+    "mode http",
+    ...(records ? ["log ring@requests format raw local0"] : []),
+    "timeout connect 2s",
+    "timeout client 60s",
+    "timeout server 60s",
+    "timeout http-request 10s",
+    "timeout http-keep-alive 75s",
+    "timeout queue 10s",
+    "timeout tunnel 1h",
+    "timeout check 5s",
+    "option redispatch 1",
+    "option http-keep-alive",
+    "option splice-auto",
+    "retries 3",
+    "retry-on conn-failure empty-response junk-response",
+    "http-reuse safe",
+    "compression algo gzip",
+    "compression type text/html text/plain text/css text/xml text/javascript application/javascript application/json application/xml application/manifest+json image/svg+xml",
+    ...ERROR_STATUSES.map((status) => `errorfile ${status} ${dir}/errors/${status}.http`),
+  ]);
+}
+
+function renderPublic(layout: EdgeLayout): string {
+  const { dir, httpBinds, httpsBinds, httpsPort } = layout;
+  const port = httpsPort === 443 ? "" : `:${httpsPort}`;
+  return section("frontend public", [
+    ...httpBinds.map((bind) => `bind ${bind}`),
+    ...httpsBinds.map((bind) => `bind ${bind} ssl crt-list ${dir}/crt-list.txt alpn h2,http/1.1`),
+    "tcp-request connection track-sc1 src table connections",
+    "http-request set-var(txn.host) req.hdr(host),field(1,:),lower",
+    // Before routing: what is not TLS is only told where to go.
+    `http-request redirect location https://%[var(txn.host)]${port}%[capture.req.uri] code 308 if !{ ssl_fc }`,
+    "http-request set-var(txn.path) path",
+    `http-request set-var(txn.found) var(txn.host),concat(,txn.path,/),map_beg(${dir}/routes.map)`,
+    `http-request set-var(txn.found) var(txn.host),regsub(^[^.]*,*),concat(,txn.path,/),map_beg(${dir}/routes.map) if !{ var(txn.found) -m found }`,
+    ...identifyRequest(),
+    "http-request set-var(txn.service) var(txn.found),field(1,|)",
+    "http-request set-var(txn.route) var(txn.found),field(2,|)",
+    "http-request return status 404 content-type text/html lf-file " +
+      `${dir}/errors/no-route.html if !{ var(txn.found) -m found }`,
+    ...forwardedHeaders(),
+    ...chooseSlot(layout),
+    ...logFormat(layout),
+  ]).concat(
+    "\n\n",
+    section("backend connections", ["stick-table type ipv6 size 100k expire 1m store conn_cur"]),
+  );
+}
+
+// Components of an app reach each other here, by port: the same pools, the same records.
+function renderInternal(state: EdgeState, layout: EdgeLayout): string {
+  const ports = Object.values(state.apps).flatMap(({ internalPorts }) =>
+    Object.values(internalPorts),
+  );
+  if (ports.length === 0) return "# no internal listeners yet";
+  return section("frontend internal", [
+    ...ports.sort((a, b) => a - b).map((port) => `bind 127.0.0.1:${port}`),
+    "http-request set-var(txn.host) req.hdr(host),field(1,:),lower",
+    `http-request set-var(txn.service) dst_port,map_int(${layout.dir}/internal.map)`,
+    "http-request set-var(txn.route) str(internal)",
+    ...identifyRequest(),
+    ...chooseSlot(layout),
+    ...logFormat(layout),
+  ]);
+}
+
+// A request id, and a W3C traceparent: continued where the client sent a valid one, else begun.
+function identifyRequest(): string[] {
+  return [
+    "http-request set-var(txn.start) date(0,ms)",
+    "http-request set-var(txn.agent) req.fhdr(user-agent)",
+    "http-request set-var(txn.id) uuid",
+    "http-request set-var(txn.trace) req.hdr(traceparent),field(2,-) if { req.hdr(traceparent) -m reg ^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$ }",
+    "http-request set-var-fmt(txn.trace) %[var(txn.id),bytes(0,8)]%[var(txn.id),bytes(9,4)]%[var(txn.id),bytes(14,4)]%[var(txn.id),bytes(19,4)]%[var(txn.id),bytes(24,12)] if !{ var(txn.trace) -m found }",
+    "http-request set-header traceparent 00-%[var(txn.trace)]-%[rand,hex,bytes(8,8),lower]%[rand,hex,bytes(8,8),lower]-01",
+    "http-request set-header x-request-id %[var(txn.id)]",
+    "http-response set-header x-request-id %[var(txn.id)]",
+  ];
+}
+
+// Whatever a client says of itself here is replaced: only the edge knows.
+function forwardedHeaders(): string[] {
+  return [
+    "http-request del-header forwarded",
+    "http-request set-header x-forwarded-for %[src]",
+    "http-request set-header x-real-ip %[src]",
+    "http-request set-header x-forwarded-proto https",
+    "http-request set-header x-forwarded-host %[req.hdr(host)]",
+    "http-request set-header x-forwarded-port %[dst_port]",
+    "http-response set-header strict-transport-security max-age=31536000 if !{ var(txn.host) -m end localhost }",
+  ];
+}
+
+function chooseSlot({ dir }: EdgeLayout): string[] {
+  return [
+    `http-request set-var(txn.share) var(txn.service),map_str_int(${dir}/shares.map,0)`,
+    "acl to-b rand(1000),sub(txn.share) -m int lt 0",
+    "use_backend %[var(txn.service)].b if to-b",
+    "use_backend %[var(txn.service)].a",
+  ];
+}
+
+function logFormat({ records }: EdgeLayout): string[] {
+  const fields = REQUEST_COLUMNS.map((column) => COLUMN_EXPRESSIONS[column]).join("\\t");
+  return records ? [`log-format "${fields}"`] : [];
+}
+
+interface Pool {
+  readonly service: string;
+  readonly slot: Slot;
+  readonly policy: PoolPolicy;
+}
+
+function poolsOf({ declaration }: EdgeApp): Pool[] {
+  return Object.entries(declaration.services).flatMap(([service, slots]) =>
+    (["a", "b"] as const).map((slot) => ({ service, slot, policy: slots[slot] })),
+  );
+}
+
+function renderPool(appName: string, pool: Pool, servers: readonly string[]): string {
+  const { health, limits } = pool.policy;
+  const lines = [
+    "balance roundrobin",
+    ...checkLines(health),
+    `timeout check ${health.timeout}ms`,
+    `timeout server ${limits.timeout}ms`,
+    `stick-table type ipv6 size 100k expire 1m store http_req_rate(${RATE_WINDOW_S}s)`,
+    "http-request track-sc0 src",
+    `http-request deny deny_status 429 if { sc_http_req_rate(0) gt ${Math.ceil(limits.requestsPerSecond * RATE_WINDOW_S)} }`,
+    `http-request deny deny_status 429 if { sc_conn_cur(1) gt ${limits.connections} }`,
+    `http-request deny deny_status 413 if { req.hdr_val(content-length) gt ${limits.body} }`,
+    // Only what is safe to repeat may be sent a second time after it reached an instance.
+    limits.retryIdempotencyKey
+      ? "http-request disable-l7-retry if !{ method GET HEAD OPTIONS } !{ req.hdr(idempotency-key) -m found }"
+      : "http-request disable-l7-retry if !{ method GET HEAD OPTIONS }",
+    ...servers,
+  ];
+  return section(`backend ${poolId(appName, pool.service, pool.slot)}`, lines);
+}
+
+function checkLines(health: Health): string[] {
+  // Without a path an instance is healthy when it accepts a connection.
+  if (health.path === undefined) return [];
+  const host = health.host ?? "localhost";
+  return [
+    "option httpchk",
+    `http-check send meth GET uri ${health.path} ver HTTP/1.1 hdr host ${host} hdr user-agent holdfast-probe hdr x-forwarded-proto https hdr connection close`,
+    `http-check expect status ${health.status}`,
+  ];
+}
+
+function serversOf(state: EdgeState, appName: string, { service, slot, policy }: Pool): string[] {
+  const servers = state.apps[appName]?.servers ?? [];
+  return servers
+    .filter((server) => server.service === service && server.slot === slot)
+    .map((server) => `server ${serverLine(server, policy)}`);
+}
+
+/** Name, address and options: the same in the file and for `add server` at run time. */
+export function serverLine(server: PooledServer, policy: PoolPolicy | undefined): string {
+  const { health, limits } = policy ?? { health: defaultHealth, limits: defaultLimits };
+  const { host, port } = server.address;
+  return [
+    `${server.name} ${host}:${port}`,
+    `check inter ${health.interval}ms fastinter 200ms downinter 500ms fall 2 rise 1`,
+    "observe layer4 error-limit 1 on-error mark-down",
+    `maxconn ${limits.perInstance} maxqueue ${limits.perInstance * QUEUE_PER_INSTANCE}`,
+  ].join(" ");
+}
+
+// --- maps
+
+/** `host/path/` → `service|route`; the longest prefix wins, so a route ends in a slash. */
+export function routeEntries(state: EdgeState): [string, string][] {
+  return Object.entries(state.apps).flatMap(([appName, { traffic }]) =>
+    (traffic?.routes ?? []).map(({ host, path, service }): [string, string] => {
+      const prefix = `${host}${path}`;
+      const key = prefix.endsWith("/") ? prefix : `${prefix}/`;
+      return [key, `${serviceId(appName, service)}|${prefix}`];
+    }),
+  );
+}
+
+export function shareEntries(state: EdgeState): [string, string][] {
+  return Object.entries(state.apps).flatMap(([appName, { traffic }]) =>
+    Object.entries(traffic?.slots ?? {}).map(([service, slot]): [string, string] => [
+      serviceId(appName, service),
+      String(shareOfB(slot)),
+    ]),
+  );
+}
+
+export function internalEntries(state: EdgeState): [string, string][] {
+  return Object.entries(state.apps).flatMap(([appName, { internalPorts }]) =>
+    Object.entries(internalPorts).map(([service, port]): [string, string] => [
+      String(port),
+      serviceId(appName, service),
+    ]),
+  );
+}
+
+export const renderMap = (entries: readonly (readonly [string, string])[]): string =>
+  entries
+    .map(([key, value]) => `${key} ${value}\n`)
+    .sort()
+    .join("");
+
+function section(head: string, lines: readonly string[]): string {
+  return [head, ...lines.map((line) => `  ${line}`)].join("\n");
+}

@@ -1,0 +1,428 @@
+// The edge: HAProxy, driven. As an engine it is created, started and watched; as the edge of apps
+// it gets declarations (static, may reload), servers and traffic (runtime API, never a reload).
+// All changes pass one queue, so state on disk and HAProxy's own never cross.
+
+import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import type { Clock } from "../../kernel/clock.ts";
+import { sleep } from "../../kernel/clock.ts";
+import { stuck, transient } from "../../kernel/error.ts";
+import type {
+  Address,
+  EdgeDeclaration,
+  EdgeDriver,
+  EdgeServer,
+  EdgeTraffic,
+  EdgeView,
+} from "../../resources/app/app-driver.ts";
+import type { EngineDriver, EngineView } from "../../resources/engine/engine-driver.ts";
+import { run } from "../exec.ts";
+import { readJson, writeJson, writeWhole } from "../files.ts";
+import type { LocalCa } from "../local-ca/local-ca.ts";
+import { findFreePort } from "../process/free-port.ts";
+import { SupervisedEngine } from "../process/supervised-engine.ts";
+import {
+  type EdgeApp,
+  type EdgeState,
+  EMPTY_EDGE_STATE,
+  type PooledServer,
+  poolId,
+  serviceId,
+} from "./edge-state.ts";
+import { renderErrorPages, renderNoRoutePage } from "./error-pages.ts";
+import {
+  type EdgeLayout,
+  ERROR_STATUSES,
+  internalEntries,
+  renderConfig,
+  renderMap,
+  renderReloadPart,
+  routeEntries,
+  serverLine,
+  shareEntries,
+} from "./haproxy-config.ts";
+import { RuntimeApi } from "./runtime-api.ts";
+
+export interface HaproxyOptions {
+  readonly clock: Clock;
+  readonly layout: EdgeLayout;
+  readonly masterSocket: string;
+  readonly logFile: string;
+  readonly ca: LocalCa;
+}
+
+const INTERNAL_PORTS = { first: 30_000, last: 31_999 };
+const RELOAD_TIMEOUT_MS = 10_000;
+const LEAVE_ATTEMPTS = 40;
+const LEAVE_RETRY_MS = 50;
+const VIEW_MAX_AGE_MS = 20;
+
+export class HaproxyEdgeDriver implements EdgeDriver {
+  readonly #options: HaproxyOptions;
+  readonly #api: RuntimeApi;
+  readonly #master: RuntimeApi;
+  readonly #engine: SupervisedEngine;
+  #state: EdgeState;
+  #queue: Promise<unknown> = Promise.resolve();
+  #stats: { at: number; servers: Promise<readonly LiveServer[] | undefined> } | undefined;
+
+  constructor(options: HaproxyOptions) {
+    this.#options = options;
+    const { dir, adminSocket } = options.layout;
+    this.#api = new RuntimeApi(adminSocket);
+    this.#master = new RuntimeApi(options.masterSocket);
+    this.#engine = new SupervisedEngine({ ...options, dir: join(dir, "run") });
+    this.#state = readJson<EdgeState>(join(dir, "state.json")) ?? EMPTY_EDGE_STATE;
+  }
+
+  // --- the edge as apps see it
+
+  async observe(appName: string): Promise<EdgeView | undefined> {
+    const live = await this.#liveServers();
+    if (!live) return undefined;
+    const app = this.#state.apps[appName];
+    const servers = (app?.servers ?? []).flatMap((server): EdgeServer[] => {
+      const seen = live.find(
+        ({ pool, name }) =>
+          name === server.name && pool === poolId(appName, server.service, server.slot),
+      );
+      return seen ? [{ ...server, state: seen.state, requests: seen.requests }] : [];
+    });
+    return { declaration: app?.declaration, traffic: app?.traffic, servers };
+  }
+
+  declare(appName: string, declaration: EdgeDeclaration): Promise<void> {
+    return this.#exclusively(async () => {
+      const before = this.#state.apps[appName];
+      const internalPorts = await this.#internalPortsFor(appName, declaration);
+      // Certificates first: the reload below must find them.
+      const certificatesChanged = await this.#options.ca.ensureHosts(
+        this.#hostsWith(appName, declaration),
+      );
+      const servers = (before?.servers ?? []).filter(
+        ({ service }) => declaration.services[service],
+      );
+      const app: EdgeApp = { declaration, traffic: before?.traffic, internalPorts, servers };
+      await this.#write(withApp(this.#state, appName, app), certificatesChanged);
+    });
+  }
+
+  join(appName: string, server: PooledServer): Promise<void> {
+    return this.#exclusively(async () => {
+      const { service, slot, name, address } = server;
+      const app = this.#requireApp(appName);
+      const pool = poolId(appName, service, slot);
+      const policy = app.declaration.services[service]?.[slot];
+      const live = await this.#freshServers();
+      if (!live.some((one) => one.pool === pool && one.name === name)) {
+        const [, ...options] = serverLine(server, policy).split(" ");
+        await this.#api.expect(
+          /New server registered/,
+          `add server ${pool}/${name} ${options.join(" ")}`,
+        );
+      }
+      const server_ = `${pool}/${name}`;
+      await this.#api.expect(
+        /^\s*$/,
+        `set server ${server_} state ready`,
+        `enable health ${server_}`,
+      );
+      const servers = [
+        ...app.servers.filter((one) => one.name !== name),
+        { service, slot, name, address },
+      ];
+      this.#save(withApp(this.#state, appName, { ...app, servers }));
+    });
+  }
+
+  drain(appName: string, server: Pick<EdgeServer, "service" | "slot" | "name">): Promise<void> {
+    return this.#exclusively(async () => {
+      const id = `${poolId(appName, server.service, server.slot)}/${server.name}`;
+      await this.#api.expect(/^\s*$|No such server/, `set server ${id} state drain`);
+    });
+  }
+
+  leave(appName: string, server: Pick<EdgeServer, "service" | "slot" | "name">): Promise<void> {
+    return this.#exclusively(async () => {
+      await this.#removeServer(`${poolId(appName, server.service, server.slot)}/${server.name}`);
+      const app = this.#requireApp(appName);
+      const servers = app.servers.filter(({ name }) => name !== server.name);
+      this.#save(withApp(this.#state, appName, { ...app, servers }));
+    });
+  }
+
+  shift(appName: string, traffic: EdgeTraffic): Promise<void> {
+    return this.#exclusively(async () => {
+      const app = this.#requireApp(appName);
+      const next = withApp(this.#state, appName, { ...app, traffic });
+      const { dir } = this.#options.layout;
+      // Shares before routes: a route never leads to a service that has no share yet.
+      await this.#api.replaceMap(join(dir, "shares.map"), shareEntries(next));
+      await this.#api.replaceMap(join(dir, "routes.map"), routeEntries(next));
+      this.#save(next);
+    });
+  }
+
+  withdraw(appName: string): Promise<void> {
+    return this.#exclusively(async () => {
+      const { [appName]: _, ...apps } = this.#state.apps;
+      await this.#write({ apps }, false);
+    });
+  }
+
+  internalAddresses(appName: string): Readonly<Record<string, Address>> {
+    const ports = this.#state.apps[appName]?.internalPorts ?? {};
+    return Object.fromEntries(
+      Object.entries(ports).map(([service, port]) => [service, { host: "127.0.0.1", port }]),
+    );
+  }
+
+  // --- the edge as an engine
+
+  /** Created, started and watched like any engine. */
+  asEngine(): EngineDriver {
+    return {
+      observe: () => this.#observeEngine(),
+      create: () => this.#create(),
+      start: () => this.#start(),
+      stop: () => this.#engine.stop("SIGTERM", RELOAD_TIMEOUT_MS),
+    };
+  }
+
+  async #observeEngine(): Promise<EngineView> {
+    const { layout } = this.#options;
+    const process = this.#engine.observe();
+    return {
+      version: await haproxyVersion(),
+      packages: "haproxy",
+      hasData: existsSync(this.#configFile),
+      process: process.running ? ((await this.#api.isUp()) ? "ready" : "starting") : "absent",
+      startedAt: process.startedAt,
+      endedAt: process.endedAt,
+      recentEnds: process.recentEnds,
+      detail: process.detail,
+      address: [...layout.httpsBinds, ...layout.httpBinds].join(" "),
+    };
+  }
+
+  #create(): Promise<void> {
+    return this.#exclusively(async () => {
+      const { dir } = this.#options.layout;
+      mkdirSync(dir, { recursive: true, mode: 0o755 });
+      await this.#options.ca.ensureHosts(["localhost"]);
+      this.#writeFiles(this.#state);
+    });
+  }
+
+  #start(): Promise<void> {
+    return this.#exclusively(async () => {
+      const { adminSocket } = this.#options.layout;
+      await this.#options.ca.ensureHosts([
+        "localhost",
+        ...Object.values(this.#state.apps).flatMap(({ declaration }) => declaration.hosts),
+      ]);
+      this.#writeFiles(this.#state);
+      await this.#checkConfig();
+      for (const socket of [adminSocket, this.#options.masterSocket])
+        rmSync(socket, { force: true });
+      this.#engine.start([
+        "haproxy",
+        "-W",
+        "-S",
+        `${this.#options.masterSocket},mode,600`,
+        "-f",
+        this.#configFile,
+      ]);
+    });
+  }
+
+  // --- inside
+
+  get #configFile(): string {
+    return join(this.#options.layout.dir, "haproxy.cfg");
+  }
+
+  #exclusively<Result>(work: () => Promise<Result>): Promise<Result> {
+    const mine = this.#queue.then(work).finally(() => {
+      this.#stats = undefined;
+    });
+    this.#queue = mine.catch(() => undefined);
+    return mine;
+  }
+
+  #requireApp(appName: string): EdgeApp {
+    const app = this.#state.apps[appName];
+    if (!app) throw transient("edge.not_declared", `the edge does not know ${appName} yet`);
+    return app;
+  }
+
+  #save(state: EdgeState): void {
+    this.#writeFiles(state);
+    this.#state = state;
+  }
+
+  #writeFiles(state: EdgeState): void {
+    const { layout } = this.#options;
+    for (const status of ERROR_STATUSES) {
+      const file = join(layout.dir, "errors", `${status}.http`);
+      if (!existsSync(file)) writeWhole(file, renderErrorPages(status), 0o644);
+    }
+    writeWhole(join(layout.dir, "errors", "no-route.html"), renderNoRoutePage(), 0o644);
+    writeWhole(join(layout.dir, "routes.map"), renderMap(routeEntries(state)), 0o644);
+    writeWhole(join(layout.dir, "shares.map"), renderMap(shareEntries(state)), 0o644);
+    writeWhole(join(layout.dir, "internal.map"), renderMap(internalEntries(state)), 0o644);
+    writeWhole(this.#configFile, renderConfig(state, layout), 0o644);
+    writeJson(join(layout.dir, "state.json"), state);
+  }
+
+  async #write(state: EdgeState, certificatesChanged: boolean): Promise<void> {
+    const { layout } = this.#options;
+    const before = renderReloadPart(this.#state, layout);
+    const after = renderReloadPart(state, layout);
+    const previous = this.#state;
+    this.#save(state);
+    if (before === after && !certificatesChanged) return;
+    try {
+      await this.#checkConfig();
+    } catch (error) {
+      // Last good configuration back: a restart of HAProxy must never meet the bad one.
+      this.#save(previous);
+      throw error;
+    }
+    await this.#reload();
+  }
+
+  async #checkConfig(): Promise<void> {
+    const { code, stderr, stdout } = await run(["haproxy", "-c", "-q", "-f", this.#configFile]);
+    if (code === 0) return;
+    const detail = (stderr || stdout).split("\n").find((line) => line.includes("ALERT")) ?? stderr;
+    throw stuck("edge.bad_config", `HAProxy refuses the configuration: ${detail.trim()}`, {
+      hint: `haproxy -c -f ${this.#configFile}; the edge goes on with the last good one`,
+    });
+  }
+
+  async #reload(): Promise<void> {
+    const pidBefore = await this.#workerPid();
+    await this.#master.ask("reload").catch(() => undefined);
+    const deadline = this.#options.clock.now() + RELOAD_TIMEOUT_MS;
+    while (this.#options.clock.now() < deadline) {
+      const pid = await this.#workerPid();
+      if (pid !== undefined && pid !== pidBefore) return;
+      await sleep(this.#options.clock, LEAVE_RETRY_MS);
+    }
+    throw transient(
+      "edge.reload_failed",
+      "HAProxy did not take over the new configuration in time",
+      {
+        hint: "holdfast logs --engine edge",
+      },
+    );
+  }
+
+  async #workerPid(): Promise<string | undefined> {
+    const info = await this.#api.ask("show info").catch(() => "");
+    return /^Pid: (\d+)$/m.exec(info)?.[1];
+  }
+
+  async #internalPortsFor(appName: string, declaration: EdgeDeclaration) {
+    const before = this.#state.apps[appName]?.internalPorts ?? {};
+    const taken = new Set(
+      Object.values(this.#state.apps).flatMap(({ internalPorts }) => Object.values(internalPorts)),
+    );
+    const ports: Record<string, number> = {};
+    for (const service of Object.keys(declaration.services).sort()) {
+      ports[service] =
+        before[service] ??
+        (await findFreePort(
+          taken,
+          serviceId(appName, service) + this.#options.layout.dir,
+          INTERNAL_PORTS,
+        ));
+      taken.add(ports[service]);
+    }
+    return ports;
+  }
+
+  #hostsWith(appName: string, declaration: EdgeDeclaration): string[] {
+    const others = Object.entries(this.#state.apps).filter(([name]) => name !== appName);
+    const hosts = others.flatMap(([, app]) => app.declaration.hosts);
+    return [...new Set(["localhost", ...hosts, ...declaration.hosts])].sort();
+  }
+
+  async #removeServer(id: string): Promise<void> {
+    const answer = await this.#api.ask(`set server ${id} state maint`);
+    if (/No such (server|backend)/i.test(answer)) return;
+    for (let attempt = 0; attempt < LEAVE_ATTEMPTS; attempt += 1) {
+      await this.#api.ask(`shutdown sessions server ${id}`);
+      const result = await this.#api.ask(`del server ${id}`);
+      if (/Server deleted|No such (server|backend)/i.test(result)) return;
+      await sleep(this.#options.clock, LEAVE_RETRY_MS);
+    }
+    throw transient("edge.server_busy", `${id} still has connections`);
+  }
+
+  #liveServers(): Promise<readonly LiveServer[] | undefined> {
+    const now = this.#options.clock.now();
+    if (this.#stats && now - this.#stats.at < VIEW_MAX_AGE_MS) return this.#stats.servers;
+    const servers = this.#freshServers().catch(() => undefined);
+    this.#stats = { at: now, servers };
+    return servers;
+  }
+
+  async #freshServers(): Promise<readonly LiveServer[]> {
+    return parseServers(await this.#api.ask("show stat -1 4 -1"));
+  }
+}
+
+interface LiveServer {
+  readonly pool: string;
+  readonly name: string;
+  readonly state: EdgeServer["state"];
+  readonly requests: number;
+}
+
+/** HAProxy's statistics as CSV: its header names the columns. */
+export function parseServers(csv: string): LiveServer[] {
+  const [head = "", ...rows] = csv.split("\n").filter(Boolean);
+  const columns = head.replace(/^# /, "").split(",");
+  const at = (name: string): number => columns.indexOf(name);
+  const [pool, server, queued, current, status] = [
+    "pxname",
+    "svname",
+    "qcur",
+    "scur",
+    "status",
+  ].map(at);
+  return rows.map((row) => {
+    const cells = row.split(",");
+    const cell = (index: number | undefined): string => cells[index ?? -1] ?? "";
+    return {
+      pool: cell(pool),
+      name: cell(server),
+      state: stateOf(cell(status)),
+      requests: Number(cell(queued)) + Number(cell(current)),
+    };
+  });
+}
+
+function stateOf(status: string): EdgeServer["state"] {
+  if (status.startsWith("DRAIN") || status.startsWith("MAINT") || status.startsWith("NOLB"))
+    return "draining";
+  return status.startsWith("DOWN") ? "down" : "up";
+}
+
+function withApp(state: EdgeState, appName: string, app: EdgeApp): EdgeState {
+  return { apps: { ...state.apps, [appName]: app } };
+}
+
+let version: Promise<string | undefined> | undefined;
+function haproxyVersion(): Promise<string | undefined> {
+  version ??= run(["haproxy", "-v"]).then(
+    ({ stdout }) => /version (\S+)/.exec(stdout)?.[1],
+    () => {
+      version = undefined;
+      return undefined;
+    },
+  );
+  return version;
+}

@@ -1,0 +1,200 @@
+// Certificates for names that no public authority would sign (`*.localhost`, names not yet in DNS):
+// a small CA of this installation's own, made once with OpenSSL. A certificate that a person put
+// into the certificates folder always wins, and a bad one is refused before the edge sees it.
+
+import { X509Certificate } from "node:crypto";
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { createSecureContext } from "node:tls";
+import { stuck } from "../../kernel/error.ts";
+import { runOrThrow } from "../exec.ts";
+import { readText, writeWhole } from "../files.ts";
+
+export interface LocalCaOptions {
+  /** Key and certificate of the CA, and the certificates it signed. */
+  readonly dir: string;
+  /** Where people put `<host>.pem` (chain, then key); a leading `*.` is written `_wildcard.`. */
+  readonly givenDir: string;
+  /** The list that HAProxy reads. */
+  readonly listFile: string;
+  readonly now: () => number;
+}
+
+export interface CertificateView {
+  readonly host: string;
+  readonly from: "local-ca" | "given";
+  readonly expiresAt: number;
+}
+
+const DAY_MS = 24 * 3_600_000;
+const CA_DAYS = 3_650;
+const LEAF_DAYS = 397;
+const RENEW_BEFORE_DAYS = 30;
+const KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"] as const;
+
+export class LocalCa {
+  readonly #options: LocalCaOptions;
+
+  constructor(options: LocalCaOptions) {
+    this.#options = options;
+  }
+
+  /** The certificate a browser has to trust. */
+  get rootFile(): string {
+    return join(this.#options.dir, "ca.crt");
+  }
+
+  /** Makes sure that every host has a certificate. True where the edge has to load them anew. */
+  async ensureHosts(hosts: readonly string[]): Promise<boolean> {
+    await this.#ensureRoot();
+    let changed = false;
+    const lines: string[] = [];
+    for (const host of hosts) {
+      const given = this.#findGiven(host);
+      if (!given && (await this.#ensureLeaf(host))) changed = true;
+      lines.push(`${given ?? this.#leafFile(host)} ${host}`);
+    }
+    const list = `${lines.join("\n")}\n`;
+    if (readText(this.#options.listFile) !== list) changed = true;
+    writeWhole(this.#options.listFile, list, 0o644);
+    return changed;
+  }
+
+  view(host: string): CertificateView | undefined {
+    const given = this.#findGiven(host);
+    const expiresAt = expiryOf(given ?? this.#leafFile(host));
+    return expiresAt === undefined
+      ? undefined
+      : { host, from: given ? "given" : "local-ca", expiresAt };
+  }
+
+  async #ensureRoot(): Promise<void> {
+    const { dir, givenDir } = this.#options;
+    mkdirSync(dir, { recursive: true, mode: 0o755 });
+    mkdirSync(givenDir, { recursive: true, mode: 0o700 });
+    if (existsSync(this.rootFile) && existsSync(join(dir, "ca.key"))) return;
+    await this.#inScratch(async (scratch) => {
+      const [key, certificate] = [join(scratch, "key"), join(scratch, "crt")];
+      const subject = ["-subj", "/O=Holdfast/CN=Holdfast local CA"];
+      const extensions = [
+        "-addext",
+        "basicConstraints=critical,CA:true,pathlen:0",
+        "-addext",
+        "keyUsage=critical,keyCertSign,cRLSign",
+      ];
+      await openssl([
+        "req",
+        "-x509",
+        ...KEY,
+        "-days",
+        String(CA_DAYS),
+        "-keyout",
+        key,
+        "-out",
+        certificate,
+        ...subject,
+        ...extensions,
+      ]);
+      writeWhole(join(dir, "ca.key"), readText(key) ?? "", 0o600);
+      writeWhole(this.rootFile, readText(certificate) ?? "", 0o644);
+    });
+  }
+
+  async #ensureLeaf(host: string): Promise<boolean> {
+    const file = this.#leafFile(host);
+    const expiresAt = expiryOf(file);
+    if (expiresAt !== undefined && expiresAt - this.#options.now() > RENEW_BEFORE_DAYS * DAY_MS)
+      return false;
+    const { dir } = this.#options;
+    await this.#inScratch(async (scratch) => {
+      const [key, request, certificate, extensions] = ["key", "csr", "crt", "ext"].map((name) =>
+        join(scratch, name),
+      ) as [string, string, string, string];
+      await openssl([
+        "req",
+        "-new",
+        ...KEY,
+        "-keyout",
+        key,
+        "-out",
+        request,
+        "-subj",
+        `/CN=${host.slice(0, 64)}`,
+      ]);
+      const names = host === "localhost" ? "DNS:localhost,IP:127.0.0.1,IP:::1" : `DNS:${host}`;
+      writeWhole(
+        extensions,
+        `subjectAltName=${names}\nextendedKeyUsage=serverAuth\nkeyUsage=critical,digitalSignature\nbasicConstraints=critical,CA:false\n`,
+      );
+      const signer = [
+        "-CA",
+        this.rootFile,
+        "-CAkey",
+        join(dir, "ca.key"),
+        "-CAcreateserial",
+        "-CAserial",
+        join(scratch, "serial"),
+      ];
+      await openssl([
+        "x509",
+        "-req",
+        "-in",
+        request,
+        "-out",
+        certificate,
+        "-days",
+        String(LEAF_DAYS),
+        "-extfile",
+        extensions,
+        ...signer,
+      ]);
+      writeWhole(file, `${readText(certificate)}${readText(this.rootFile)}${readText(key)}`, 0o600);
+    });
+    return true;
+  }
+
+  #findGiven(host: string): string | undefined {
+    const parent = host.split(".").slice(1).join(".");
+    const candidates = [host.replace(/^\*\./, "_wildcard."), `_wildcard.${parent}`];
+    const file = candidates
+      .map((name) => join(this.#options.givenDir, `${name}.pem`))
+      .find((path) => existsSync(path));
+    if (file) assertUsable(file, host);
+    return file;
+  }
+
+  #leafFile(host: string): string {
+    return join(this.#options.dir, "hosts", `${host.replace(/^\*\./, "_wildcard.")}.pem`);
+  }
+
+  async #inScratch(work: (scratch: string) => Promise<void>): Promise<void> {
+    const scratch = mkdtempSync(join(this.#options.dir, "scratch-"));
+    try {
+      await work(scratch);
+    } finally {
+      rmSync(scratch, { recursive: true, force: true });
+    }
+  }
+}
+
+const openssl = (args: readonly string[]): Promise<string> => runOrThrow(["openssl", ...args]);
+
+function expiryOf(file: string): number | undefined {
+  const pem = readText(file);
+  return pem === undefined ? undefined : Date.parse(new X509Certificate(pem).validTo);
+}
+
+function assertUsable(file: string, host: string): void {
+  const pem = readText(file) ?? "";
+  try {
+    createSecureContext({ cert: pem, key: pem });
+    const certificate = new X509Certificate(pem);
+    const probe = host.replace(/^\*/, "any");
+    if (certificate.checkHost(probe) === undefined) throw new Error(`it is not for ${host}`);
+  } catch (cause) {
+    throw stuck("certificate.unusable", `${file} can't be used for ${host}`, {
+      hint: "it must hold the certificate, its chain and its key, all in PEM",
+      cause,
+    });
+  }
+}

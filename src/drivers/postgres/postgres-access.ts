@@ -1,0 +1,127 @@
+// One app's part of the environment's cluster: a database, an owner who may change its schema, and
+// a runtime role that may only read and write rows. All statements may be repeated.
+
+import type pg from "pg";
+import { Redacted } from "../../kernel/redacted.ts";
+import type { PostgresEngineDriver } from "./postgres-engine-driver.ts";
+
+export type PostgresRole = "runtime" | "owner";
+
+export interface PostgresAccessOptions {
+  readonly engine: PostgresEngineDriver;
+  readonly portOf: (environment: string) => Promise<number>;
+  readonly password: (appName: string, role: PostgresRole) => Redacted;
+}
+
+const HOST = "127.0.0.1";
+
+export class PostgresAccess {
+  readonly #options: PostgresAccessOptions;
+  /** Apps whose database this control plane has already made sure of. */
+  readonly #ensured = new Set<string>();
+
+  constructor(options: PostgresAccessOptions) {
+    this.#options = options;
+  }
+
+  async ensure(
+    appName: string,
+    role: PostgresRole,
+  ): Promise<Readonly<Record<string, string | Redacted>>> {
+    const { environment, names } = namesOf(appName);
+    if (!this.#ensured.has(appName)) {
+      await this.#ensureDatabase(appName);
+      this.#ensured.add(appName);
+    }
+    const password = this.#options.password(appName, role);
+    const user = names[role];
+    const port = String(await this.#options.portOf(environment));
+    return {
+      DATABASE_URL: new Redacted(
+        `postgres://${user}:${password.reveal()}@${HOST}:${port}/${names.database}?sslmode=disable`,
+      ),
+      PGHOST: HOST,
+      PGPORT: port,
+      PGUSER: user,
+      PGPASSWORD: password,
+      PGDATABASE: names.database,
+    };
+  }
+
+  async has(appName: string): Promise<boolean> {
+    const { environment, names } = namesOf(appName);
+    return this.#options.engine.asAdmin(environment, "postgres", async (client) => {
+      const { rowCount } = await client.query("SELECT 1 FROM pg_database WHERE datname = $1", [
+        names.database,
+      ]);
+      return rowCount === 1;
+    });
+  }
+
+  async drop(appName: string): Promise<void> {
+    const { environment, names } = namesOf(appName);
+    this.#ensured.delete(appName);
+    await this.#options.engine.asAdmin(environment, "postgres", async (client) => {
+      await client.query(`DROP DATABASE IF EXISTS ${quote(names.database)} WITH (FORCE)`);
+      for (const role of [names.runtime, names.owner])
+        await client.query(`DROP ROLE IF EXISTS ${quote(role)}`);
+    });
+  }
+
+  async #ensureDatabase(appName: string): Promise<void> {
+    const { environment, names } = namesOf(appName);
+    const { engine, password } = this.#options;
+    await engine.asAdmin(environment, "postgres", async (client) => {
+      await ensureRole(client, names.owner, password(appName, "owner"));
+      await ensureRole(client, names.runtime, password(appName, "runtime"));
+      const { rowCount } = await client.query("SELECT 1 FROM pg_database WHERE datname = $1", [
+        names.database,
+      ]);
+      if (rowCount === 0)
+        await client.query(`CREATE DATABASE ${quote(names.database)} OWNER ${quote(names.owner)}`);
+      await client.query(`REVOKE ALL ON DATABASE ${quote(names.database)} FROM PUBLIC`);
+      await client.query(
+        `GRANT CONNECT, TEMPORARY ON DATABASE ${quote(names.database)} TO ${quote(names.runtime)}`,
+      );
+    });
+    await engine.asAdmin(environment, names.database, (client) =>
+      grantRows(client, names.owner, names.runtime),
+    );
+  }
+}
+
+async function ensureRole(client: pg.Client, role: string, password: Redacted): Promise<void> {
+  const { rowCount } = await client.query("SELECT 1 FROM pg_roles WHERE rolname = $1", [role]);
+  const verb = rowCount === 0 ? "CREATE" : "ALTER";
+  const rights = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION";
+  await client.query(
+    `${verb} ROLE ${quote(role)} ${rights} PASSWORD ${literal(password.reveal())}`,
+  );
+}
+
+async function grantRows(client: pg.Client, owner: string, runtime: string): Promise<void> {
+  const [o, r] = [quote(owner), quote(runtime)];
+  await client.query(`ALTER SCHEMA public OWNER TO ${o}`);
+  await client.query(`REVOKE ALL ON SCHEMA public FROM PUBLIC`);
+  await client.query(`GRANT USAGE ON SCHEMA public TO ${r}`);
+  for (const [objects, rights] of [
+    ["TABLES", "SELECT, INSERT, UPDATE, DELETE"],
+    ["SEQUENCES", "USAGE, SELECT, UPDATE"],
+    ["FUNCTIONS", "EXECUTE"],
+  ] as const) {
+    await client.query(`GRANT ${rights} ON ALL ${objects} IN SCHEMA public TO ${r}`);
+    await client.query(
+      `ALTER DEFAULT PRIVILEGES FOR ROLE ${o} GRANT ${rights} ON ${objects} TO ${r}`,
+    );
+  }
+}
+
+// App names have no underscore, so two apps never meet in one name.
+function namesOf(appName: string) {
+  const [environment = "", app = ""] = appName.split("/");
+  const database = app.replaceAll("-", "_");
+  return { environment, names: { database, runtime: database, owner: `${database}_owner` } };
+}
+
+const quote = (identifier: string): string => `"${identifier.replaceAll('"', '""')}"`;
+const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`;

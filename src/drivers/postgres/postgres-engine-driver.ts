@@ -1,0 +1,200 @@
+// PostgreSQL as an engine: one cluster per environment, on loopback and a Unix socket only, SCRAM
+// for everybody. A new cluster is made beside its place and renamed into it, so there is never half
+// of one.
+
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import pg from "pg";
+import type { Clock } from "../../kernel/clock.ts";
+import { messageOf, stuck } from "../../kernel/error.ts";
+import type { Redacted } from "../../kernel/redacted.ts";
+import type { EngineDriver, EngineView } from "../../resources/engine/engine-driver.ts";
+import { type Argv, runOrThrow } from "../exec.ts";
+import { writeWhole } from "../files.ts";
+import { SupervisedEngine } from "../process/supervised-engine.ts";
+import { asUser, findSystemUser, giveTo } from "../process/system-user.ts";
+
+export interface PostgresOptions {
+  readonly clock: Clock;
+  /** Folder of the environment's cluster. */
+  readonly dirOf: (environment: string) => string;
+  readonly logFileOf: (environment: string) => string;
+  readonly portOf: (environment: string) => Promise<number>;
+  readonly adminPassword: (environment: string) => Redacted;
+}
+
+export const ADMIN = "holdfast";
+const HOST = "127.0.0.1";
+const DEBIAN_BINARIES = "/usr/lib/postgresql";
+const INITDB_TIMEOUT_MS = 120_000;
+const STOP_TIMEOUT_MS = 60_000;
+const CONNECT_TIMEOUT_MS = 2_000;
+const MAX_CONNECTIONS = 200;
+
+const HBA = `# Written by Holdfast. Nobody without a password, nothing from outside.
+local all all scram-sha-256
+host  all all 127.0.0.1/32 scram-sha-256
+`;
+
+export class PostgresEngineDriver implements EngineDriver {
+  readonly #options: PostgresOptions;
+  readonly #engines = new Map<string, SupervisedEngine>();
+
+  constructor(options: PostgresOptions) {
+    this.#options = options;
+  }
+
+  async observe(environment: string): Promise<EngineView> {
+    const { dirOf, portOf } = this.#options;
+    const process = this.#engine(environment).observe();
+    const refusal = process.running ? await this.#refusal(environment) : undefined;
+    return {
+      version: findVersion(),
+      packages: "postgresql",
+      hasData: existsSync(join(dirOf(environment), "data", "PG_VERSION")),
+      process: process.running ? (refusal === undefined ? "ready" : "starting") : "absent",
+      startedAt: process.startedAt,
+      endedAt: process.endedAt,
+      recentEnds: process.recentEnds,
+      detail: process.detail ?? refusal,
+      address: `${HOST}:${await portOf(environment)}`,
+    };
+  }
+
+  async create(environment: string): Promise<void> {
+    const dir = this.#options.dirOf(environment);
+    const user = findSystemUser("postgres");
+    const fresh = join(dir, "data.new");
+    mkdirSync(dir, { recursive: true, mode: 0o711 });
+    rmSync(fresh, { recursive: true, force: true });
+    mkdirSync(fresh, { mode: 0o700 });
+    mkdirSync(join(dir, "socket"), { recursive: true, mode: 0o700 });
+    const passwordFile = join(dir, "initdb-password");
+    writeWhole(passwordFile, this.#options.adminPassword(environment).reveal());
+    giveTo(user, fresh, join(dir, "socket"), passwordFile);
+    try {
+      const initdb = [
+        ...asUser(user),
+        binary("initdb"),
+        "--pgdata",
+        fresh,
+        "--username",
+        ADMIN,
+        "--pwfile",
+        passwordFile,
+      ];
+      const how = [
+        "--auth",
+        "scram-sha-256",
+        "--encoding",
+        "UTF8",
+        "--locale",
+        "C.UTF-8",
+        "--data-checksums",
+      ];
+      await runOrThrow([...initdb, ...how] as unknown as Argv, {
+        timeoutMs: INITDB_TIMEOUT_MS,
+        cwd: "/",
+      });
+      writeWhole(join(fresh, "pg_hba.conf"), HBA, 0o600);
+      giveTo(user, join(fresh, "pg_hba.conf"));
+      renameSync(fresh, join(dir, "data"));
+    } finally {
+      rmSync(passwordFile, { force: true });
+    }
+  }
+
+  async start(environment: string): Promise<void> {
+    const dir = this.#options.dirOf(environment);
+    const port = await this.#options.portOf(environment);
+    const settings = {
+      listen_addresses: HOST,
+      port: String(port),
+      unix_socket_directories: join(dir, "socket"),
+      max_connections: String(MAX_CONNECTIONS),
+      password_encryption: "scram-sha-256",
+      timezone: "UTC",
+      log_timezone: "UTC",
+      log_line_prefix: "%m [%p] %q%u@%d ",
+      log_lock_waits: "on",
+      log_min_duration_statement: "1s",
+    };
+    const flags = Object.entries(settings).flatMap(([key, value]) => ["-c", `${key}=${value}`]);
+    const argv = [
+      ...asUser(findSystemUser("postgres")),
+      binary("postgres"),
+      "-D",
+      join(dir, "data"),
+      ...flags,
+    ];
+    this.#engine(environment).start(argv as unknown as Argv);
+  }
+
+  async stop(environment: string): Promise<void> {
+    // SIGINT is PostgreSQL's fast shutdown: sessions end, everything is written.
+    await this.#engine(environment).stop("SIGINT", STOP_TIMEOUT_MS);
+  }
+
+  /** Runs statements as the administrator; the connection is closed afterwards. */
+  async asAdmin<Result>(
+    environment: string,
+    database: string,
+    work: (client: pg.Client) => Promise<Result>,
+  ): Promise<Result> {
+    const client = new pg.Client({
+      host: HOST,
+      port: await this.#options.portOf(environment),
+      user: ADMIN,
+      password: this.#options.adminPassword(environment).reveal(),
+      database,
+      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+      application_name: "holdfast",
+    });
+    client.on("error", () => undefined);
+    await client.connect();
+    try {
+      return await work(client);
+    } finally {
+      await client.end();
+    }
+  }
+
+  async #refusal(environment: string): Promise<string | undefined> {
+    return this.asAdmin(environment, "postgres", (client) => client.query("SELECT 1")).then(
+      () => undefined,
+      (error: unknown) => messageOf(error),
+    );
+  }
+
+  #engine(environment: string): SupervisedEngine {
+    let engine = this.#engines.get(environment);
+    if (!engine) {
+      const { clock, dirOf, logFileOf } = this.#options;
+      engine = new SupervisedEngine({
+        clock,
+        dir: join(dirOf(environment), "run"),
+        logFile: logFileOf(environment),
+      });
+      this.#engines.set(environment, engine);
+    }
+    return engine;
+  }
+}
+
+// Debian keeps every major version in a folder of its own; the newest is taken for new clusters.
+function findVersion(): string | undefined {
+  if (!existsSync(DEBIAN_BINARIES)) return undefined;
+  return readdirSync(DEBIAN_BINARIES)
+    .filter((version) => existsSync(join(DEBIAN_BINARIES, version, "bin", "postgres")))
+    .sort((a, b) => Number(b) - Number(a))[0];
+}
+
+function binary(name: string): string {
+  const version = findVersion();
+  if (version === undefined) {
+    throw stuck("engine.not_installed", "PostgreSQL is not installed", {
+      hint: "apt-get install postgresql",
+    });
+  }
+  return join(DEBIAN_BINARIES, version, "bin", name);
+}

@@ -1,0 +1,118 @@
+// Limits for a group of processes, in whichever hierarchy the machine has: v2 (one tree) or v1 (a
+// tree per controller). Where we may not write, there are no limits, and `doctor` says so.
+
+import { existsSync, mkdirSync, readdirSync, rmdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Resources } from "../../resources/app/manifest.ts";
+import { readText } from "../files.ts";
+
+const ROOT = "/sys/fs/cgroup";
+const PARENT = "holdfast";
+const CPU_PERIOD_US = 100_000;
+const V1_CONTROLLERS = ["memory", "cpu", "pids"] as const;
+/** Of 1 to 10000 (v2) and 2 to 262144 (v1): a build gets the CPU that nobody else wants. */
+const LOW_WEIGHT_V2 = "10";
+const LOW_SHARES_V1 = "20";
+
+export type CgroupVersion = 1 | 2 | undefined;
+
+export function cgroupVersion(): CgroupVersion {
+  if (process.getuid?.() !== 0) return undefined;
+  if (existsSync(join(ROOT, "cgroup.controllers"))) return 2;
+  return V1_CONTROLLERS.every((one) => existsSync(join(ROOT, one, "cgroup.procs"))) ? 1 : undefined;
+}
+
+export class Cgroup {
+  readonly #folders: readonly string[];
+  readonly #version: CgroupVersion;
+
+  constructor(name: string) {
+    this.#version = cgroupVersion();
+    const roots = this.#version === 2 ? [ROOT] : V1_CONTROLLERS.map((one) => join(ROOT, one));
+    this.#folders =
+      this.#version === undefined ? [] : roots.map((root) => join(root, PARENT, name));
+  }
+
+  /** Makes the group with these limits. Returns the files a process joins it by. */
+  ensure(resources: Resources, priority: "normal" | "low" = "normal"): readonly string[] {
+    if (this.#version === 2) this.#enableControllers();
+    for (const folder of this.#folders) mkdirSync(folder, { recursive: true });
+    const { cpu, memory, processes } = resources;
+    const quota = cpu === undefined ? undefined : Math.round(cpu * CPU_PERIOD_US);
+    if (this.#version === 2) {
+      this.#write("memory.max", String(memory ?? "max"));
+      this.#write("memory.swap.max", memory === undefined ? "max" : "0");
+      this.#write("cpu.max", `${quota ?? "max"} ${CPU_PERIOD_US}`);
+      this.#write("pids.max", String(processes));
+      if (priority === "low") this.#write("cpu.weight", LOW_WEIGHT_V2);
+    } else {
+      this.#write("memory.limit_in_bytes", String(memory ?? -1));
+      this.#write("cpu.cfs_period_us", String(CPU_PERIOD_US));
+      this.#write("cpu.cfs_quota_us", String(quota ?? -1));
+      this.#write("pids.max", String(processes));
+      if (priority === "low") this.#write("cpu.shares", LOW_SHARES_V1);
+    }
+    return this.#folders.map((folder) => join(folder, "cgroup.procs"));
+  }
+
+  /** How often the kernel ended a process of the group for want of memory. */
+  oomKills(): number {
+    const file = this.#version === 2 ? "memory.events" : "memory.oom_control";
+    const text = this.#folders.map((folder) => readText(join(folder, file))).find((one) => one);
+    return Number(/^oom_kill (\d+)$/m.exec(text ?? "")?.[1] ?? 0);
+  }
+
+  processes(): number[] {
+    const text = this.#folders[0] && readText(join(this.#folders[0], "cgroup.procs"));
+    return (text ?? "").split("\n").filter(Boolean).map(Number);
+  }
+
+  /** Only an empty group goes; one in use is left for the next call. */
+  remove(): void {
+    for (const folder of this.#folders) {
+      try {
+        rmdirSync(folder);
+      } catch (error) {
+        const { code } = error as NodeJS.ErrnoException;
+        if (code !== "ENOENT" && code !== "EBUSY") throw error;
+      }
+    }
+  }
+
+  #enableControllers(): void {
+    mkdirSync(join(ROOT, PARENT), { recursive: true });
+    for (const folder of [ROOT, join(ROOT, PARENT)]) {
+      writeIfAllowed(join(folder, "cgroup.subtree_control"), "+memory +cpu +pids");
+    }
+  }
+
+  #write(file: string, value: string): void {
+    for (const folder of this.#folders) {
+      if (existsSync(join(folder, file))) writeIfAllowed(join(folder, file), value);
+    }
+  }
+}
+
+// A controller that this kernel does not offer to us is one limit less, not a failed deploy.
+function writeIfAllowed(path: string, value: string): void {
+  try {
+    writeFileSync(path, value);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (
+      !["EACCES", "EPERM", "EINVAL", "ENOENT", "EBUSY", "EOPNOTSUPP", "EROFS"].includes(code ?? "")
+    )
+      throw error;
+  }
+}
+
+/** Groups of ours that are left over, for cleaning up. */
+export function listCgroups(): string[] {
+  const root = cgroupVersion() === 2 ? ROOT : join(ROOT, V1_CONTROLLERS[0]);
+  const parent = join(root, PARENT);
+  return existsSync(parent)
+    ? readdirSync(parent, { withFileTypes: true })
+        .filter((one) => one.isDirectory())
+        .map(({ name }) => name)
+    : [];
+}

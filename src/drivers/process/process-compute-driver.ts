@@ -1,0 +1,341 @@
+// Instances as supervised processes on this machine: nothing to install. They outlive the control
+// plane and are known by a folder each, so a new one adopts them. As root each app runs under its
+// own user id, in control groups, with a /tmp of its own and no way back to more rights; otherwise
+// as the user who runs Holdfast.
+
+import { createHash } from "node:crypto";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  watch,
+} from "node:fs";
+import { delimiter, dirname, join } from "node:path";
+import type { Clock } from "../../kernel/clock.ts";
+import { Redacted } from "../../kernel/redacted.ts";
+import type {
+  ComputeDriver,
+  Instance,
+  InstanceExit,
+  InstanceSpec,
+} from "../../resources/app/app-driver.ts";
+import type { Argv } from "../exec.ts";
+import { run } from "../exec.ts";
+import { readJson, writeJson } from "../files.ts";
+import { tailFile } from "../log-tail.ts";
+import { Cgroup, cgroupVersion } from "./cgroup.ts";
+import { Daemon, type DaemonExit } from "./daemon.ts";
+import { findFreePort, isPortFree } from "./free-port.ts";
+
+export interface ProcessComputeOptions {
+  readonly clock: Clock;
+  /** Holds a folder per owner, in it one per instance. */
+  readonly dir: string;
+  /** Where an artifact of this digest was put. */
+  readonly artifactDir: (digest: string) => string;
+  /** Where output goes, for the log store to collect. */
+  readonly logDir: string;
+  /** Folder of the Node that apps get, first in their PATH. */
+  readonly nodeBinDir: string;
+}
+
+interface InstanceRecord {
+  readonly spec: Omit<InstanceSpec, "env">;
+  readonly port: number | undefined;
+  readonly incarnation: number;
+  readonly exits: readonly InstanceExit[];
+  readonly oomKillsBefore: number;
+  readonly stoppingSince?: number;
+}
+
+const EXITS_KEPT = 10;
+const CONFINE = join(import.meta.dirname, "confine.sh");
+const LOOPBACK = "127.0.0.1";
+const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const FIRST_APP_UID = 100_000_000;
+const APP_UIDS = 1_000_000_000;
+
+export class ProcessComputeDriver implements ComputeDriver {
+  readonly #options: ProcessComputeOptions;
+  #canUnshare: Promise<boolean> | undefined;
+
+  constructor(options: ProcessComputeOptions) {
+    this.#options = options;
+    mkdirSync(options.dir, { recursive: true, mode: 0o711 });
+  }
+
+  async list(owner: string): Promise<readonly Instance[]> {
+    const names = existsSync(join(this.#options.dir, owner))
+      ? readdirSync(join(this.#options.dir, owner))
+      : [];
+    return names.flatMap((name) => this.#read(owner, name) ?? []);
+  }
+
+  async start(spec: InstanceSpec): Promise<void> {
+    const dir = this.#dirOf(spec.owner, spec.name);
+    const daemon = new Daemon(join(dir, "run"));
+    const now = this.#options.clock.now();
+    const state = daemon.observe(now);
+    if (state.state === "running") return;
+    const before = readJson<InstanceRecord>(join(dir, "instance.json"));
+    const cgroup = new Cgroup(spec.name);
+    const port = await this.#choosePort(spec, before);
+    const record: InstanceRecord = {
+      spec: withoutEnv(spec),
+      port: port.port,
+      incarnation: (before?.incarnation ?? 0) + 1,
+      exits: this.#exitsAfter(
+        before,
+        state.state === "exited" ? this.#exitOf(before, cgroup, state.exit) : undefined,
+      ),
+      oomKillsBefore: cgroup.oomKills(),
+    };
+    mkdirSync(dir, { recursive: true, mode: 0o711 });
+    writeJson(join(dir, "instance.json"), record);
+    if (port.conflict !== undefined) return daemon.recordFailedStart(port.conflict, now);
+    const workDir = this.#options.artifactDir(spec.artifact.digest);
+    if (!existsSync(workDir))
+      return daemon.recordFailedStart(
+        `its artifact ${spec.artifact.digest.slice(0, 12)} is gone; deploy again`,
+        now,
+      );
+    const user = await this.#confinement(spec);
+    daemon.start(
+      {
+        argv: [...user.prefix, "/bin/sh", "-c", spec.command] as unknown as Argv,
+        cwd: workDir,
+        env: this.#environment(spec, record, user.tmp, workDir),
+        logFile: this.#openLog(spec, record),
+        cgroupProcs: cgroup.ensure(spec.resources),
+      },
+      now,
+    );
+  }
+
+  async terminate(owner: string, name: string): Promise<void> {
+    this.#markStopping(owner, name);
+    new Daemon(join(this.#dirOf(owner, name), "run")).signal("SIGTERM");
+  }
+
+  async kill(owner: string, name: string): Promise<void> {
+    this.#markStopping(owner, name);
+    new Daemon(join(this.#dirOf(owner, name), "run")).kill();
+  }
+
+  async remove(owner: string, name: string): Promise<void> {
+    const dir = this.#dirOf(owner, name);
+    const daemon = new Daemon(join(dir, "run"));
+    if (daemon.observe(this.#options.clock.now()).state === "running") return;
+    daemon.kill();
+    new Cgroup(name).remove();
+    rmSync(dir, { recursive: true, force: true });
+  }
+
+  async tail(owner: string, name: string, maxLines: number): Promise<readonly string[]> {
+    const record = readJson<InstanceRecord>(join(this.#dirOf(owner, name), "instance.json"));
+    return record ? tailFile(this.#logFile(record), maxLines) : [];
+  }
+
+  /** Calls back with the app whose instance ended. A hint only: whoever misses it looks later. */
+  watch(onEnd: (appName: string) => void): () => void {
+    const watcher = watch(this.#options.dir, { recursive: true }, (_event, file) => {
+      const [owner, name, run, what] = String(file).split("/");
+      if (run !== "run" || what !== "exit" || !owner || !name) return;
+      const record = readJson<InstanceRecord>(join(this.#dirOf(owner, name), "instance.json"));
+      if (record) onEnd(record.spec.appName);
+    });
+    watcher.on("error", () => undefined);
+    return () => watcher.close();
+  }
+
+  #dirOf(owner: string, name: string): string {
+    return join(this.#options.dir, owner, name);
+  }
+
+  #read(owner: string, name: string): Instance | undefined {
+    const dir = this.#dirOf(owner, name);
+    const record = readJson<InstanceRecord>(join(dir, "instance.json"));
+    if (!record) return undefined;
+    const state = new Daemon(join(dir, "run")).observe(this.#options.clock.now());
+    if (state.state === "none") return undefined;
+    const exit =
+      state.state === "exited" ? this.#exitOf(record, new Cgroup(name), state.exit) : undefined;
+    return {
+      name,
+      owner,
+      labels: record.spec.labels,
+      state: state.state,
+      address: record.port === undefined ? undefined : { host: LOOPBACK, port: record.port },
+      startedAt: state.startedAt,
+      stoppingSince: record.stoppingSince,
+      exit,
+      exits: this.#exitsAfter(record, exit),
+    };
+  }
+
+  #exitOf(record: InstanceRecord | undefined, cgroup: Cgroup, exit: DaemonExit): InstanceExit {
+    const limit = record?.spec.resources.memory;
+    if (exit.signal !== "SIGKILL" || cgroup.oomKills() <= (record?.oomKillsBefore ?? 0))
+      return exit;
+    const megabytes = limit === undefined ? "" : ` (limit ${Math.round(limit / 1024 ** 2)} MB)`;
+    return { ...exit, detail: `out of memory${megabytes}` };
+  }
+
+  // An end nobody saw (a reboot) says nothing about the app.
+  #exitsAfter(
+    record: InstanceRecord | undefined,
+    exit: InstanceExit | undefined,
+  ): readonly InstanceExit[] {
+    const before = record?.exits ?? [];
+    const counts = exit !== undefined && exit.at > 0 && record?.stoppingSince === undefined;
+    return counts ? [...before, exit].slice(-EXITS_KEPT) : before;
+  }
+
+  #markStopping(owner: string, name: string): void {
+    const path = join(this.#dirOf(owner, name), "instance.json");
+    const record = readJson<InstanceRecord>(path);
+    if (!record || record.stoppingSince !== undefined) return;
+    writeJson(path, { ...record, stoppingSince: this.#options.clock.now() });
+  }
+
+  async #choosePort(
+    spec: InstanceSpec,
+    before: InstanceRecord | undefined,
+  ): Promise<{ port: number | undefined; conflict?: string }> {
+    if (spec.port === undefined) return { port: undefined };
+    if (spec.port > 0) {
+      if (await isPortFree(spec.port)) return { port: spec.port };
+      const conflict = `port ${spec.port} is in use; let it listen on $PORT, so that instances and releases can run side by side`;
+      return { port: spec.port, conflict };
+    }
+    if (before?.port !== undefined && (await isPortFree(before.port))) return { port: before.port };
+    return { port: await findFreePort(this.#takenPorts(), spec.name + this.#options.dir) };
+  }
+
+  #takenPorts(): Set<number> {
+    const taken = new Set<number>();
+    for (const owner of readdirSync(this.#options.dir)) {
+      for (const name of readdirSync(join(this.#options.dir, owner))) {
+        const record = readJson<InstanceRecord>(join(this.#dirOf(owner, name), "instance.json"));
+        if (record?.port !== undefined) taken.add(record.port);
+      }
+    }
+    return taken;
+  }
+
+  #environment(
+    spec: InstanceSpec,
+    record: InstanceRecord,
+    tmp: string,
+    workDir: string,
+  ): NodeJS.ProcessEnv {
+    const given = Object.fromEntries(
+      Object.entries(spec.env).map(([key, value]) => [
+        key,
+        value instanceof Redacted ? value.reveal() : value,
+      ]),
+    );
+    return {
+      PATH: [
+        join(workDir, "node_modules", ".bin"),
+        join(workDir, ".venv", "bin"),
+        this.#options.nodeBinDir,
+        SYSTEM_PATH,
+      ].join(delimiter),
+      HOME: tmp,
+      TMPDIR: tmp,
+      LANG: "C.UTF-8",
+      HOST: LOOPBACK,
+      ...given,
+      ...(record.port !== undefined && { PORT: String(record.port) }),
+    };
+  }
+
+  async #confinement(spec: InstanceSpec): Promise<{ prefix: readonly string[]; tmp: string }> {
+    const dir = this.#dirOf(spec.owner, spec.name);
+    const tmp = join(dir, "tmp");
+    mkdirSync(tmp, { recursive: true, mode: 0o700 });
+    if (process.getuid?.() !== 0) return { prefix: [], tmp };
+    const uid = appUid(this.#options.dir, spec.appName);
+    for (const folder of [dirname(dirname(dir)), dirname(dir), dir]) chmodSync(folder, 0o711);
+    chownSync(tmp, uid, uid);
+    if (await this.#mayUnshare()) {
+      const prefix = [
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "--",
+        "/bin/sh",
+        CONFINE,
+        tmp,
+        String(uid),
+        "--",
+      ];
+      return { prefix, tmp: "/tmp" };
+    }
+    const user = String(uid);
+    const drop = ["--reuid", user, "--regid", user, "--clear-groups", "--no-new-privs"];
+    return { prefix: ["setpriv", ...drop, "--inh-caps=-all", "--bounding-set=-all", "--"], tmp };
+  }
+
+  #mayUnshare(): Promise<boolean> {
+    this.#canUnshare ??= run(["unshare", "--mount", "--propagation", "private", "--", "true"]).then(
+      ({ code }) => code === 0,
+    );
+    return this.#canUnshare;
+  }
+
+  #logFile({ spec, incarnation }: InstanceRecord): string {
+    return join(this.#options.logDir, `${spec.name}~${spec.owner.slice(0, 8)}.${incarnation}.log`);
+  }
+
+  #openLog(spec: InstanceSpec, record: InstanceRecord): string {
+    const file = this.#logFile(record);
+    const { component, release, role } = spec.labels;
+    writeJson(`${file}.json`, {
+      app: spec.appName,
+      service: component,
+      release,
+      instance: spec.name,
+      role,
+    });
+    return file;
+  }
+}
+
+function withoutEnv(spec: InstanceSpec): Omit<InstanceSpec, "env"> {
+  const { env: _, ...rest } = spec;
+  return rest;
+}
+
+/** Each app of each installation has its own user id; nothing needs to be remembered for that. */
+export function appUid(installation: string, appName: string): number {
+  const digest = createHash("sha256").update(`${installation}\0${appName}`).digest();
+  return FIRST_APP_UID + (digest.readUInt32BE(0) % APP_UIDS);
+}
+
+/** What this machine can enforce, for `doctor`. */
+export function describeIsolation(dir: string): { readonly ok: boolean; readonly detail: string } {
+  if (process.getuid?.() !== 0) {
+    return { ok: true, detail: "not root: apps run as the current user, without limits" };
+  }
+  for (let at = dir; at !== "/"; at = dirname(at)) {
+    if (existsSync(at) && (statSync(at).mode & 0o001) === 0) {
+      return {
+        ok: false,
+        detail: `${at} can't be entered by the apps' own users; chmod o+x ${at}, or set HOLDFAST_HOME elsewhere`,
+      };
+    }
+  }
+  const version = cgroupVersion();
+  const limits =
+    version === undefined
+      ? "no control groups: limits are not enforced"
+      : `limits by cgroup v${version}`;
+  return { ok: version !== undefined, detail: `own user id and /tmp per app, ${limits}` };
+}

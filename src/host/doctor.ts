@@ -1,0 +1,69 @@
+// What stands in the way on this machine, before or after something went wrong.
+
+import { existsSync, statfsSync } from "node:fs";
+import type { Finding } from "../cli/command.ts";
+import type { Config } from "../config.ts";
+import { readJson } from "../drivers/files.ts";
+import { DockerEngine } from "../drivers/docker/docker-engine.ts";
+import { describeIsolation } from "../drivers/process/process-compute-driver.ts";
+import type { Home } from "./home.ts";
+import { isRunning } from "./own-processes.ts";
+import { missingPackages } from "./packages.ts";
+import type { InstallationPorts } from "./ports.ts";
+
+const DISK_LOW_BYTES = 1024 ** 3;
+
+export async function examine(config: Config, home: Home): Promise<readonly Finding[]> {
+  return [packages(), disk(home), isolation(home), await docker(), ...processes(home), ports(home), user(config)];
+}
+
+function packages(): Finding {
+  const missing = missingPackages();
+  return {
+    what: "engines",
+    ok: missing.length === 0,
+    detail: missing.length === 0 ? "HAProxy, PostgreSQL, Redis and OpenSSL are there" : `not installed: ${missing.join(", ")}`,
+    hint: `apt-get install ${missing.join(" ")}, or: holdfast up --install`,
+  };
+}
+
+function disk(home: Home): Finding {
+  const { bavail, bsize } = statfsSync(existsSync(home.root) ? home.root : "/");
+  const free = bavail * bsize;
+  return {
+    what: "disk",
+    ok: free > DISK_LOW_BYTES,
+    detail: `${(free / 1024 ** 3).toFixed(1)} GB free for ${home.root}`,
+    hint: `free some space: du -x -d 2 ${home.root} | sort -n`,
+  };
+}
+
+function isolation(home: Home): Finding {
+  const { ok, detail } = describeIsolation(home.instancesDir);
+  return { what: "compute process", ok, detail, hint: detail };
+}
+
+async function docker(): Promise<Finding> {
+  const version = await new DockerEngine().findVersion();
+  // Not having it is fine: it is only needed for Dockerfiles.
+  return { what: "compute docker", ok: true, detail: version === undefined ? "no engine answers; Dockerfiles can't be built" : `engine ${version}` };
+}
+
+function processes(home: Home): Finding[] {
+  return (["control-plane", "telemetry"] as const).map((name) => ({
+    what: name,
+    ok: isRunning(home, name),
+    detail: isRunning(home, name) ? "runs" : "does not run",
+    hint: "holdfast up",
+  }));
+}
+
+function ports(home: Home): Finding {
+  const known = readJson<InstallationPorts>(home.portsFile);
+  const detail = known ? `HTTP ${known.http}, HTTPS ${known.https}, API ${known.api}` : "not chosen yet";
+  return { what: "ports", ok: true, detail };
+}
+
+function user(config: Config): Finding {
+  return { what: "user", ok: true, detail: config.isRoot ? "root" : "an ordinary user: apps run as the same user, ports above 1023" };
+}

@@ -1,0 +1,78 @@
+// Where everything of an installation lies. One folder holds all state; several installations are
+// several folders.
+
+import { mkdirSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { invalid } from "../kernel/error.ts";
+
+export interface Home {
+  readonly root: string;
+  readonly database: string;
+  readonly secretKey: string;
+  readonly adminToken: string;
+  readonly portsFile: string;
+  readonly apiSocket: string;
+  readonly telemetrySocket: string;
+  readonly requestSocket: string;
+  readonly runDir: string;
+  readonly edgeDir: string;
+  readonly caDir: string;
+  readonly certificatesDir: string;
+  readonly instancesDir: string;
+  readonly buildDir: string;
+  readonly sourcesDir: string;
+  readonly logSourcesDir: string;
+  readonly logStoreDir: string;
+  readonly requestsDir: string;
+  readonly runtimeDir: string;
+  readonly environmentDir: (environment: string) => string;
+  /** File to which a program of ours writes its output. */
+  readonly logFile: (name: string) => string;
+}
+
+/** A Unix socket's path has room for 107 characters. */
+const SOCKET_PATH_MAX = 100;
+
+export function homeAt(root: string): Home {
+  const at = (...parts: string[]): string => join(root, ...parts);
+  const home: Home = {
+    root,
+    database: at("state", "holdfast.db"),
+    secretKey: at("state", "secret.key"),
+    adminToken: at("state", "admin.token"),
+    portsFile: at("state", "ports.json"),
+    apiSocket: at("run", "api.sock"),
+    telemetrySocket: at("run", "telemetry.sock"),
+    requestSocket: at("edge", "requests.sock"),
+    runDir: at("run"),
+    edgeDir: at("edge"),
+    caDir: at("ca"),
+    certificatesDir: at("certificates"),
+    instancesDir: at("instances"),
+    buildDir: at("build"),
+    sourcesDir: at("sources"),
+    logSourcesDir: at("logs", "sources"),
+    logStoreDir: at("logs", "store"),
+    requestsDir: at("requests"),
+    runtimeDir: at("runtime"),
+    environmentDir: (environment) => at("environments", environment),
+    logFile: (name) => at("logs", "sources", `${name}.log`),
+  };
+  if (home.telemetrySocket.length > SOCKET_PATH_MAX) {
+    throw invalid("home.path_too_long", `HOLDFAST_HOME is too long for the sockets in it: ${root}`, {
+      hint: "choose a folder whose path has less than 80 characters",
+    });
+  }
+  return home;
+}
+
+/** The folders, with rights: apps' users may pass through, and look at nothing. */
+export function ensureHome(home: Home): void {
+  mkdirSync(home.root, { recursive: true, mode: 0o711 });
+  for (const dir of [home.edgeDir, home.caDir, home.instancesDir, home.buildDir, home.runtimeDir, dirname(home.environmentDir("x"))]) {
+    mkdirSync(dir, { recursive: true, mode: 0o711 });
+  }
+  for (const dir of [dirname(home.database), home.runDir, home.certificatesDir, home.logSourcesDir, home.logStoreDir, home.requestsDir]) {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+  }
+}

@@ -1,0 +1,16 @@
+#!/bin/sh
+# Runs one of our own processes, and again when it ends, until the stop file is there.
+#
+#   keep-running.sh STOP_FILE COMMAND [ARG ...]
+stop=$1
+shift
+wait_s=1
+while [ ! -e "$stop" ]; do
+  began=$(date +%s)
+  "$@"
+  [ -e "$stop" ] && break
+  # One that ran well starts again at once; one that keeps failing ever later.
+  if [ $(($(date +%s) - began)) -gt 30 ]; then wait_s=1; else wait_s=$((wait_s * 2)); fi
+  [ "$wait_s" -gt 30 ] && wait_s=30
+  sleep "$((wait_s / 2))"
+done

@@ -1,0 +1,120 @@
+// Starting and stopping an installation: what the command line does when there is nobody to ask yet.
+
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { Client } from "../client/client.ts";
+import type { Lifecycle, UpResult } from "../cli/command.ts";
+import type { Config } from "../config.ts";
+import { sleep, systemClock } from "../kernel/clock.ts";
+import { transient } from "../kernel/error.ts";
+import { restoreDatabase } from "../store/database.ts";
+import { examine } from "./doctor.ts";
+import { ensureHome, type Home, homeAt } from "./home.ts";
+import { isOutdated, isRunning, startOwn, stopOwn, untilReady } from "./own-processes.ts";
+import { installPackages, missingPackages } from "./packages.ts";
+import { ensurePorts } from "./ports.ts";
+import { stopEverything } from "./stop-everything.ts";
+
+const ENVIRONMENT = "production";
+const ENGINES_TIMEOUT_MS = 90_000;
+const POLL_MS = 100;
+const CHECKOUT = join(import.meta.dirname, "..", "..");
+
+export function createLifecycle(config: Config, version: string): Lifecycle {
+  const home = homeAt(config.home);
+  return {
+    examplesDir: join(CHECKOUT, "examples"),
+    up: (options) => up(config, home, version, options),
+    down: ({ all, onProgress }) => down(home, all, onProgress),
+    doctor: () => examine(config, home),
+  };
+}
+
+async function up(config: Config, home: Home, version: string, { install, restoreState, onProgress }: Parameters<Lifecycle["up"]>[0]): Promise<UpResult> {
+  const timed = timer(onProgress);
+  if (install) await installMissing(config, timed);
+  ensureHome(home);
+  const ports = await ensurePorts(config, home);
+  if (restoreState) onProgress(`the damaged state is kept as ${restoreDatabase(home.database, systemClock.now())}`);
+  const wasRunning = isRunning(home, "control-plane") && !isOutdated(home, version);
+  await timed(wasRunning ? "control plane runs" : "control plane", () => startOwnProcesses(home, version));
+  const client = new Client({ socket: home.apiSocket });
+  try {
+    await client.put(`/v1/environments/${ENVIRONMENT}`);
+    await timed("edge and stores", () => untilEnginesReady(client, home));
+  } finally {
+    await client.close();
+  }
+  return { home: home.root, httpsPort: ports.https, ca: join(home.caDir, "ca.crt"), wasRunning };
+}
+
+async function installMissing(config: Config, timed: ReturnType<typeof timer>): Promise<void> {
+  const missing = missingPackages();
+  if (missing.length === 0) return;
+  await timed(`installing ${missing.join(", ")} (apt)`, () => installPackages(missing, config.isRoot));
+}
+
+async function startOwnProcesses(home: Home, version: string): Promise<void> {
+  // One of another checkout or version makes way; nothing that it runs is disturbed.
+  if (isOutdated(home, version)) {
+    await stopOwn(home, "control-plane");
+    await stopOwn(home, "telemetry");
+  }
+  startOwn(home, "telemetry");
+  startOwn(home, "control-plane");
+  const client = new Client({ socket: home.apiSocket });
+  try {
+    await untilReady(home, "control-plane", () => client.isUp());
+  } finally {
+    await client.close();
+  }
+}
+
+interface EngineSeen {
+  readonly kind: string;
+  readonly name: string;
+  readonly state: string;
+  readonly detail?: string;
+}
+
+async function untilEnginesReady(client: Client, home: Home): Promise<void> {
+  const deadline = systemClock.now() + ENGINES_TIMEOUT_MS;
+  while (true) {
+    const { engines, blocked } = await client.get<{ engines: EngineSeen[]; blocked: { what: string; reason: string; hint: string }[] }>("/v1/status", { environment: ENVIRONMENT });
+    const waiting = engines.filter(({ state }) => state !== "ready");
+    if (waiting.length === 0) return;
+    const stuckEngine = blocked.find(({ what }) => waiting.some(({ kind, name }) => what === `${kind} ${name}`));
+    if (stuckEngine) throw transient("engine.blocked", `${stuckEngine.what}: ${stuckEngine.reason}`, { hint: stuckEngine.hint });
+    if (systemClock.now() > deadline) {
+      const [first] = waiting;
+      throw transient("engine.not_ready", `${first?.kind} is ${first?.state}${first?.detail ? `: ${first.detail}` : ""}`, {
+        hint: `look into ${home.logSourcesDir}, then: holdfast up`,
+      });
+    }
+    await sleep(systemClock, POLL_MS);
+  }
+}
+
+async function down(home: Home, all: boolean, onProgress: (text: string) => void): Promise<void> {
+  if (!existsSync(home.root)) return;
+  const timed = timer(onProgress);
+  await timed("control plane", () => stopOwn(home, "control-plane"));
+  if (!all) return;
+  await timed("apps, edge and stores", () => stopEverything(home));
+  await timed("telemetry", () => stopOwn(home, "telemetry"));
+}
+
+/** Says what begins, and when it has ended how long it took. */
+function timer(onProgress: (text: string) => void) {
+  return async <Result>(what: string, work: () => Promise<Result>): Promise<Result> => {
+    const began = systemClock.now();
+    if (what.startsWith("installing")) onProgress(`… ${what}`);
+    const result = await work();
+    onProgress(`✓ ${what} (${((systemClock.now() - began) / 1000).toFixed(1)} s)`);
+    return result;
+  };
+}
+
+export const environmentsOf = (home: Home): string[] =>
+  existsSync(home.environmentDir("")) ? readdirSync(home.environmentDir("")) : [];
+

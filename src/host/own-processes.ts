@@ -1,0 +1,95 @@
+// Holdfast's own processes: the control plane and telemetry. Each is kept running by a small loop
+// that outlives whoever started it.
+
+import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { readJson, writeJson } from "../drivers/files.ts";
+import { tailFile } from "../drivers/log-tail.ts";
+import { Daemon } from "../drivers/process/daemon.ts";
+import { sleep, systemClock } from "../kernel/clock.ts";
+import { stuck, transient } from "../kernel/error.ts";
+import type { Home } from "./home.ts";
+
+export type OwnProcess = "control-plane" | "telemetry";
+
+export interface ControlPlaneRecord {
+  readonly pid: number;
+  readonly checkout: string;
+  readonly version: string;
+}
+
+const CHECKOUT = join(import.meta.dirname, "..", "..");
+const KEEP_RUNNING = join(import.meta.dirname, "keep-running.sh");
+const START_TIMEOUT_MS = 30_000;
+const STOP_TIMEOUT_MS = 30_000;
+const POLL_MS = 40;
+
+const SCRIPTS: Readonly<Record<OwnProcess, string>> = {
+  "control-plane": "control-plane.ts",
+  telemetry: "telemetry.ts",
+};
+
+export function isRunning(home: Home, name: OwnProcess): boolean {
+  return daemonOf(home, name).observe(systemClock.now()).state === "running";
+}
+
+/** Starts it where it does not run. */
+export function startOwn(home: Home, name: OwnProcess): void {
+  if (isRunning(home, name)) return;
+  const logFile = home.logFile(`engine.${name}`);
+  rmSync(stopFile(home, name), { force: true });
+  rmSync(join(home.runDir, `${name}-failure.json`), { force: true });
+  writeJson(`${logFile}.json`, { app: `engine/${name}`, service: name, release: 0, instance: name, role: "engine" });
+  const script = join(CHECKOUT, "src", "bin", SCRIPTS[name]);
+  daemonOf(home, name).start(
+    {
+      argv: ["/bin/sh", KEEP_RUNNING, stopFile(home, name), process.execPath, "--disable-warning=ExperimentalWarning", script],
+      cwd: "/",
+      env: { ...process.env, HOLDFAST_HOME: home.root, NODE_COMPILE_CACHE: join(home.root, "compile-cache") },
+      logFile,
+    },
+    systemClock.now(),
+  );
+}
+
+/** Ends it in good order. */
+export async function stopOwn(home: Home, name: OwnProcess): Promise<boolean> {
+  if (!isRunning(home, name)) return false;
+  const daemon = daemonOf(home, name);
+  writeFileSync(stopFile(home, name), "");
+  daemon.signal("SIGTERM");
+  const deadline = systemClock.now() + STOP_TIMEOUT_MS;
+  while (isRunning(home, name)) {
+    if (systemClock.now() > deadline) daemon.kill();
+    await sleep(systemClock, POLL_MS);
+  }
+  return true;
+}
+
+/** Waits until the socket answers; throws with what the process said on its way out. */
+export async function untilReady(home: Home, name: OwnProcess, isReady: () => Promise<boolean>): Promise<void> {
+  const deadline = systemClock.now() + START_TIMEOUT_MS;
+  while (!(await isReady())) {
+    const failure = readJson<{ code: string; message: string; hint?: string }>(join(home.runDir, `${name}-failure.json`));
+    if (failure) throw stuck(failure.code, failure.message, { hint: failure.hint });
+    if (systemClock.now() > deadline) {
+      const lines = tailFile(home.logFile(`engine.${name}`), 5);
+      throw transient(`${name}.not_ready`, `the ${name} process did not become ready: ${lines.join(" | ")}`, {
+        hint: `look into ${home.logFile(`engine.${name}`)}`,
+      });
+    }
+    await sleep(systemClock, POLL_MS);
+  }
+}
+
+export const controlPlaneRecord = (home: Home): ControlPlaneRecord | undefined =>
+  readJson<ControlPlaneRecord>(join(home.runDir, "control-plane.json"));
+
+/** True where the running control plane is of another checkout or version than this one. */
+export function isOutdated(home: Home, version: string): boolean {
+  const record = controlPlaneRecord(home);
+  return record !== undefined && (record.checkout !== CHECKOUT || record.version !== version || !existsSync(record.checkout));
+}
+
+const daemonOf = (home: Home, name: OwnProcess): Daemon => new Daemon(join(home.runDir, name));
+const stopFile = (home: Home, name: OwnProcess): string => join(home.runDir, `${name}.stop`);

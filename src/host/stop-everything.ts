@@ -1,0 +1,41 @@
+// `down --all`: ends the apps, then the edge, then the stores, while no control plane is there to
+// start them again. Only what this installation started is touched; data stays.
+
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { Daemon } from "../drivers/process/daemon.ts";
+import { sleep, systemClock } from "../kernel/clock.ts";
+import type { Home } from "./home.ts";
+
+const POLL_MS = 50;
+const GRACE_MS = { instance: 10_000, edge: 10_000, store: 60_000 } as const;
+
+export async function stopEverything(home: Home): Promise<void> {
+  await stopAll(instanceDirs(home), "SIGTERM", GRACE_MS.instance, "group");
+  await stopAll([join(home.edgeDir, "run")], "SIGTERM", GRACE_MS.edge, "child");
+  const environments = foldersIn(home.environmentDir(""));
+  await stopAll(environments.map((dir) => join(dir, "redis", "run")), "SIGTERM", GRACE_MS.store, "child");
+  // SIGINT is PostgreSQL's fast shutdown.
+  await stopAll(environments.map((dir) => join(dir, "postgres", "run")), "SIGINT", GRACE_MS.store, "child");
+}
+
+const instanceDirs = (home: Home): string[] =>
+  foldersIn(home.instancesDir).flatMap((owner) => foldersIn(owner).map((instance) => join(instance, "run")));
+
+function foldersIn(dir: string): string[] {
+  return existsSync(dir) ? readdirSync(dir).map((name) => join(dir, name)) : [];
+}
+
+async function stopAll(dirs: readonly string[], signal: NodeJS.Signals, graceMs: number, to: "group" | "child"): Promise<void> {
+  const daemons = dirs.map((dir) => new Daemon(dir));
+  const running = (): Daemon[] => daemons.filter((daemon) => daemon.observe(systemClock.now()).state === "running");
+  for (const daemon of running()) {
+    if (to === "group") daemon.signal(signal);
+    else daemon.signalChild(signal);
+  }
+  const deadline = systemClock.now() + graceMs;
+  while (running().length > 0) {
+    if (systemClock.now() > deadline) for (const daemon of running()) daemon.kill();
+    await sleep(systemClock, POLL_MS);
+  }
+}

@@ -1,0 +1,148 @@
+// The engine: one pass over one resource is the only place in the system where plans become deeds.
+// A pass that throws means "look again, later and later"; nothing of it is resumed.
+
+import type { Clock } from "./clock.ts";
+import { assert, messageOf } from "./error.ts";
+import type { Random } from "./id.ts";
+import type { AnyStep, Plan } from "./plan.ts";
+import type { Reconciler } from "./reconciler.ts";
+import type { Resource } from "./resource.ts";
+import type { Journal, ResourceStore } from "./resource-store.ts";
+import { WorkQueue } from "./work-queue.ts";
+
+/** What the last pass concluded, stored beside the kind's own status under `pass`. */
+export interface PassReport {
+  readonly verdict: Plan<AnyStep>["verdict"] | "failed";
+  readonly reason?: string;
+  readonly hint?: string;
+  readonly observedGeneration: number;
+}
+
+export type WithPass<Status> = Status & { readonly pass?: PassReport };
+
+export interface PassDeps {
+  readonly store: ResourceStore;
+  readonly journal: Journal;
+}
+
+/** A pass must end: a driver call that hangs for longer is given up and looked at again. */
+export const PASS_TIMEOUT_MS = 15 * 60_000;
+
+export async function reconcileOnce<Spec, Status extends object, Observed, Step extends AnyStep>(
+  resource: Resource<Spec, Status>,
+  reconciler: Reconciler<Spec, Status, Observed, Step>,
+  deps: PassDeps,
+  signal: AbortSignal,
+): Promise<{ readonly recheckAfterMs: number } | undefined> {
+  const observed = await reconciler.observe(resource, signal);
+  if (resource.deleting && reconciler.isGone(resource, observed)) {
+    deps.store.forget(resource, resource.uid);
+    return undefined;
+  }
+  const status = reconciler.report(resource, observed);
+  const known: Resource<Spec, Status> = { ...resource, status };
+  const plan = reconciler.plan(known, observed);
+  deps.store.writeStatus(resource, resource.uid, { ...status, pass: passReport(resource, plan) });
+  if (plan.verdict !== "change") return plan;
+  for (const step of plan.steps) {
+    signal.throwIfAborted();
+    await applyStep(known, step, reconciler, deps.journal, signal);
+  }
+  return { recheckAfterMs: plan.recheckAfterMs ?? 0 };
+}
+
+function passReport(resource: Resource<unknown, unknown>, plan: Plan<AnyStep>): PassReport {
+  const base = { verdict: plan.verdict, observedGeneration: resource.generation };
+  if (plan.verdict === "blocked") return { ...base, reason: plan.reason, hint: plan.hint };
+  if (plan.verdict === "wait") return { ...base, reason: plan.reason };
+  return base;
+}
+
+async function applyStep<Spec, Status extends object, Observed, Step extends AnyStep>(
+  resource: Resource<Spec, Status>,
+  step: Step,
+  reconciler: Reconciler<Spec, Status, Observed, Step>,
+  journal: Journal,
+  signal: AbortSignal,
+): Promise<void> {
+  const id = journal.intend(resource, step);
+  try {
+    await reconciler.apply(resource, step, signal);
+  } catch (cause) {
+    journal.settle(id, "failed", messageOf(cause));
+    throw cause;
+  }
+  journal.settle(id, "done");
+}
+
+export interface ControllerOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly maxWorkers: number;
+  readonly deps: PassDeps;
+  readonly onError: (key: string, error: unknown, retryInMs: number) => void;
+}
+
+/** Keeps every resource of one kind true. */
+export class Controller<Spec, Status extends object, Observed, Step extends AnyStep> {
+  readonly #reconciler: Reconciler<Spec, Status, Observed, Step>;
+  readonly #options: ControllerOptions;
+  readonly #queue: WorkQueue;
+  readonly #abort = new AbortController();
+  #unsubscribe: (() => void) | undefined;
+
+  constructor(reconciler: Reconciler<Spec, Status, Observed, Step>, options: ControllerOptions) {
+    this.#reconciler = reconciler;
+    this.#options = options;
+    this.#queue = new WorkQueue({
+      clock: options.clock,
+      random: options.random,
+      maxWorkers: options.maxWorkers,
+      onError: options.onError,
+      work: (name) => this.#pass(name),
+    });
+  }
+
+  get kind(): string {
+    return this.#reconciler.kind;
+  }
+
+  start(): void {
+    assert(!this.#unsubscribe, `the ${this.kind} controller was started twice`);
+    this.#unsubscribe = this.#options.deps.store.subscribe((ref, what) => {
+      if (ref.kind === this.kind && what === "spec") this.look(ref.name);
+    });
+    for (const { name } of this.#options.deps.store.list(this.kind)) this.look(name);
+  }
+
+  /** A hint: look at this resource soon. */
+  look(name: string): void {
+    this.#queue.add(name);
+  }
+
+  lookAtAll(): void {
+    for (const { name } of this.#options.deps.store.list(this.kind)) this.look(name);
+  }
+
+  async stop(): Promise<void> {
+    this.#unsubscribe?.();
+    this.#abort.abort(new Error("the control plane is stopping"));
+    await this.#queue.stop();
+  }
+
+  async #pass(name: string): Promise<{ readonly recheckAfterMs: number } | undefined> {
+    const { store } = this.#options.deps;
+    const resource = store.find<Spec, Status>({ kind: this.kind, name });
+    if (!resource) return undefined;
+    const pass = new AbortController();
+    const cancel = this.#options.clock.after(PASS_TIMEOUT_MS, () =>
+      pass.abort(new Error(`the pass took longer than ${PASS_TIMEOUT_MS / 1000} s`)),
+    );
+    const signal = AbortSignal.any([this.#abort.signal, pass.signal]);
+    try {
+      return await reconcileOnce(resource, this.#reconciler, this.#options.deps, signal);
+    } finally {
+      cancel();
+    }
+  }
+}

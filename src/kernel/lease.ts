@@ -1,0 +1,31 @@
+// A lease is a time-bound exclusive right with an owner. It is not a lock: one whose owner died
+// simply runs out, and the error says who holds it and until when.
+
+import { transient } from "./error.ts";
+
+export interface LeaseStore {
+  /** Takes the lease, or extends it for the same owner; otherwise says who holds it. */
+  acquire(name: string, owner: string, ttlMs: number): { owner: string; expiresAt: number };
+  /** Gives it back; harmless for one who does not hold it. */
+  release(name: string, owner: string): void;
+}
+
+/** Runs `work` under the lease, extended while it runs; throws `lease.held` when another has it. */
+export async function underLease<Result>(
+  leases: LeaseStore,
+  lease: { readonly name: string; readonly owner: string; readonly ttlMs: number },
+  work: () => Promise<Result>,
+): Promise<Result> {
+  const held = leases.acquire(lease.name, lease.owner, lease.ttlMs);
+  if (held.owner !== lease.owner) {
+    const until = new Date(held.expiresAt).toISOString();
+    throw transient("lease.held", `${lease.name} is held by ${held.owner} until ${until}`, {
+      hint: "it is tried again by itself; a lease whose owner died runs out at that time",
+    });
+  }
+  try {
+    return await work();
+  } finally {
+    leases.release(lease.name, lease.owner);
+  }
+}

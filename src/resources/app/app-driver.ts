@@ -1,0 +1,165 @@
+// What an app needs from the world, in the app's own words. Every method is idempotent: a repeat
+// after a crash, a timeout or a lost reply must be harmless. Every implementation passes the suite
+// in test/conformance, the in-memory fakes included.
+
+import type { Redacted } from "../../kernel/redacted.ts";
+import type { Artifact } from "../release/release.ts";
+import type { Slot } from "./app.ts";
+import type { Health, Limits, Manifest, Resources, Route } from "./manifest.ts";
+
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** What an instance is, kept by the driver with the instance and given back by `list`. */
+export interface InstanceLabels {
+  readonly component: string;
+  readonly role: "service" | "worker" | "task";
+  readonly release: number;
+  readonly restarts: number;
+  readonly index: string;
+}
+
+export interface InstanceSpec {
+  /** Deterministic and unique in this installation. */
+  readonly name: string;
+  /** uid of the resource it belongs to; what carries another owner is never touched. */
+  readonly owner: string;
+  readonly appName: string;
+  readonly labels: InstanceLabels;
+  readonly artifact: Artifact;
+  /** Empty: what the image starts by itself. */
+  readonly command: string;
+  readonly env: Readonly<Record<string, string | Redacted>>;
+  /** Services listen: on this port, or (0) on one that the driver chooses and says in PORT. */
+  readonly port?: number;
+  readonly resources: Resources;
+}
+
+export interface InstanceExit {
+  readonly at: number;
+  /** Exit status, or undefined where a signal ended it or nobody saw the end. */
+  readonly code: number | undefined;
+  readonly signal: string | undefined;
+  /** In words, where more is known: `out of memory (limit 256 MB)`. */
+  readonly detail?: string;
+}
+
+export interface Instance {
+  readonly name: string;
+  readonly owner: string;
+  readonly labels: InstanceLabels;
+  readonly state: "running" | "exited";
+  readonly address: Address | undefined;
+  /** Of this incarnation. */
+  readonly startedAt: number;
+  /** SIGTERM was sent then. */
+  readonly stoppingSince: number | undefined;
+  readonly exit: InstanceExit | undefined;
+  /** Ends of earlier incarnations and of this one, oldest first, bounded. */
+  readonly exits: readonly InstanceExit[];
+}
+
+export interface ComputeDriver {
+  list(owner: string): Promise<readonly Instance[]>;
+  /** Starts it, or again where it has exited; one that runs is left alone. */
+  start(spec: InstanceSpec, signal: AbortSignal): Promise<void>;
+  /** SIGTERM; harmless where it has exited. */
+  terminate(owner: string, name: string): Promise<void>;
+  /** SIGKILL, with everything it started; harmless where it has exited. */
+  kill(owner: string, name: string): Promise<void>;
+  /** Forgets one that has exited; its logs stay. */
+  remove(owner: string, name: string): Promise<void>;
+  /** The last lines of its output, oldest first. */
+  tail(owner: string, name: string, maxLines: number): Promise<readonly string[]>;
+}
+
+export interface ProbeResult {
+  readonly ok: boolean;
+  /** The probe and its answer in words: `GET /healthz → 301 to https://… `. */
+  readonly detail: string;
+}
+
+export interface HealthProbe {
+  probe(address: Address, health: Health, signal: AbortSignal): Promise<ProbeResult>;
+}
+
+/** The static part of a pool: changing it may cost the edge a (hitless) reload. */
+export interface PoolPolicy {
+  readonly health: Health;
+  readonly limits: Limits;
+}
+
+export interface EdgeDeclaration {
+  /** Service → slot → policy. */
+  readonly services: Readonly<Record<string, Readonly<Record<Slot, PoolPolicy>>>>;
+  /** Every host that needs a certificate. */
+  readonly hosts: readonly string[];
+}
+
+/** The part that moves at run time, all of it at once. */
+export interface EdgeTraffic {
+  /** Service → the slot that gets all requests. */
+  readonly slots: Readonly<Record<string, Slot>>;
+  readonly routes: readonly EdgeRoute[];
+}
+
+export interface EdgeRoute extends Route {
+  readonly service: string;
+}
+
+export interface EdgeServer {
+  readonly service: string;
+  readonly slot: Slot;
+  readonly name: string;
+  readonly address: Address;
+  readonly state: "up" | "down" | "draining";
+  /** Requests under way or queued. */
+  readonly requests: number;
+}
+
+export interface EdgeView {
+  readonly declaration: EdgeDeclaration | undefined;
+  readonly traffic: EdgeTraffic | undefined;
+  readonly servers: readonly EdgeServer[];
+}
+
+export interface EdgeDriver {
+  /** What the edge does for this app; undefined while the edge does not run. */
+  observe(appName: string): Promise<EdgeView | undefined>;
+  declare(appName: string, declaration: EdgeDeclaration): Promise<void>;
+  /** Puts the server into the pool, ready for requests. */
+  join(appName: string, server: Omit<EdgeServer, "state" | "requests">): Promise<void>;
+  /** No new requests for it; those under way go on. */
+  drain(appName: string, server: Pick<EdgeServer, "service" | "slot" | "name">): Promise<void>;
+  leave(appName: string, server: Pick<EdgeServer, "service" | "slot" | "name">): Promise<void>;
+  /** Moves every service and route of the app in one go. */
+  shift(appName: string, traffic: EdgeTraffic): Promise<void>;
+  /** Forgets the app. */
+  withdraw(appName: string): Promise<void>;
+  /** Service → where other components of the app reach it, through the edge. */
+  internalAddresses(appName: string): Readonly<Record<string, Address>>;
+}
+
+export type StoresReadiness =
+  | { readonly ready: true }
+  | { readonly ready: false; readonly reason: string; readonly hint: string };
+
+/** The stores of the environment, as one app sees them. */
+export interface AppStores {
+  readiness(appName: string, manifest: Manifest): Promise<StoresReadiness>;
+  /** Makes sure of database, roles and users; returns the variables, ready to use. */
+  ensureAccess(
+    appName: string,
+    manifest: Manifest,
+    as: "runtime" | "owner",
+  ): Promise<Readonly<Record<string, string | Redacted>>>;
+  hasData(appName: string): Promise<boolean>;
+  dropData(appName: string): Promise<void>;
+}
+
+export interface SecretReader {
+  /** The value; throws `secret.missing` where that version is not there. */
+  read(appName: string, name: string, version: number): Redacted;
+}

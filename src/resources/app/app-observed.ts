@@ -1,0 +1,156 @@
+// What one look at the world tells about an app, and the questions that both the report and the
+// plan ask of it.
+
+import type { Release } from "../release/release.ts";
+import type { App, InstanceSet, Placement, Slot } from "./app.ts";
+import { instanceName, isSameSet } from "./app.ts";
+import type {
+  EdgeDeclaration,
+  EdgeRoute,
+  EdgeTraffic,
+  EdgeView,
+  Instance,
+  PoolPolicy,
+  ProbeResult,
+  StoresReadiness,
+} from "./app-driver.ts";
+import {
+  type Component,
+  componentsOf,
+  defaultLimits,
+  healthOf,
+  type Manifest,
+} from "./manifest.ts";
+
+export interface AppObserved {
+  readonly now: number;
+  /** Those releases that the spec or the status speak of. */
+  readonly releases: ReadonlyMap<number, Release>;
+  readonly instances: readonly Instance[];
+  /** Of running service instances that are in no pool yet. */
+  readonly probes: ReadonlyMap<string, ProbeResult>;
+  /** Last output of instances that a report may have to explain. */
+  readonly tails: ReadonlyMap<string, readonly string[]>;
+  readonly edge: EdgeView | undefined;
+  readonly stores: StoresReadiness;
+  /** Looked at only where the deletion of data was asked for. */
+  readonly hasData: boolean;
+  /** Job → the latest time it was due, and the next. */
+  readonly schedule: ReadonlyMap<
+    string,
+    { readonly lastDueAt: number; readonly nextDueAt: number }
+  >;
+}
+
+export const RELEASE_TASK = "release";
+
+export const manifestOf = (observed: AppObserved, release: number): Manifest | undefined =>
+  observed.releases.get(release)?.spec.manifest;
+
+export function targetSet(app: App): InstanceSet {
+  const { release, restarts } = app.spec;
+  return { release, restarts: restarts[String(release)] ?? 0 };
+}
+
+export function countsFor(app: App, manifest: Manifest): Record<string, number> {
+  return Object.fromEntries(
+    componentsOf(manifest).map(({ name, instances }) => [name, app.spec.scale[name] ?? instances]),
+  );
+}
+
+export interface WantedInstance {
+  readonly name: string;
+  readonly index: number;
+  readonly component: Component;
+  readonly placement: Placement;
+}
+
+/** Every instance that the placement asks for, by name. */
+export function wantedIn(
+  app: App,
+  placement: Placement | undefined,
+  observed: AppObserved,
+): readonly WantedInstance[] {
+  const manifest = placement && manifestOf(observed, placement.set.release);
+  if (!placement || !manifest) return [];
+  return componentsOf(manifest).flatMap((component) =>
+    Array.from({ length: placement.counts[component.name] ?? 0 }, (_, i) => ({
+      name: instanceName(app.name, component.name, placement.set, i + 1),
+      index: i + 1,
+      component,
+      placement,
+    })),
+  );
+}
+
+export const findInstance = (observed: AppObserved, name: string): Instance | undefined =>
+  observed.instances.find((instance) => instance.name === name);
+
+export const findServer = (observed: AppObserved, name: string) =>
+  observed.edge?.servers.find((server) => server.name === name);
+
+/** In its pool, at the address where it listens now. */
+export function isJoined(observed: AppObserved, instance: Instance, slot: Slot): boolean {
+  const server = findServer(observed, instance.name);
+  return (
+    server?.slot === slot &&
+    server.state !== "draining" &&
+    server.address.host === instance.address?.host &&
+    server.address.port === instance.address.port
+  );
+}
+
+/** Fit for traffic (a service) or settled (a worker). */
+export function isReady(wanted: WantedInstance, observed: AppObserved): boolean {
+  const instance = findInstance(observed, wanted.name);
+  if (instance?.state !== "running" || instance.stoppingSince !== undefined) return false;
+  if (wanted.component.role === "worker") {
+    const manifest = manifestOf(observed, wanted.placement.set.release);
+    const settleMs = manifest?.workers[wanted.component.name]?.settle ?? 0;
+    return observed.now - instance.startedAt >= settleMs;
+  }
+  return (
+    isJoined(observed, instance, wanted.placement.slot) ||
+    observed.probes.get(wanted.name)?.ok === true
+  );
+}
+
+export const releaseTaskName = (app: App, set: InstanceSet, generation: number): string =>
+  instanceName(app.name, RELEASE_TASK, set, `g${generation}`);
+
+/** The routes and slots that put the placement in charge. */
+export function trafficFor(placement: Placement, manifest: Manifest): EdgeTraffic {
+  const services = Object.keys(manifest.services).sort();
+  return {
+    slots: Object.fromEntries(services.map((service) => [service, placement.slot])),
+    routes: services.flatMap((service): EdgeRoute[] =>
+      (manifest.services[service]?.routes ?? []).map((route) => ({ ...route, service })),
+    ),
+  };
+}
+
+/** What the edge must know of before any instance of these placements can join. */
+export function declarationFor(
+  placements: readonly Placement[],
+  observed: AppObserved,
+): EdgeDeclaration {
+  const services: Record<string, Record<Slot, PoolPolicy>> = {};
+  const hosts = new Set<string>();
+  for (const { set, slot } of placements) {
+    const manifest = manifestOf(observed, set.release);
+    for (const [service, spec] of Object.entries(manifest?.services ?? {})) {
+      if (!manifest) continue;
+      const policy = { health: healthOf(manifest, service), limits: spec.limits ?? defaultLimits };
+      const known = services[service];
+      services[service] = known ? { ...known, [slot]: policy } : { a: policy, b: policy };
+      for (const { host } of spec.routes) hosts.add(host);
+    }
+  }
+  return { services, hosts: [...hosts].sort() };
+}
+
+export function isKept(instance: Instance, wanted: readonly WantedInstance[]): boolean {
+  return wanted.some(
+    ({ name, placement }) => name === instance.name && isSameSet(placement.set, instance.labels),
+  );
+}

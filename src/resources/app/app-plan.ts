@@ -1,0 +1,395 @@
+// Every decision in an app's life, pure. Three parts in one pass: keep what serves alive, take the
+// rollout one step further, retire what nobody wants. The order that users feel is here: nothing
+// joins a pool before it is ready, traffic moves only when all of the new set has joined, and
+// nothing gets SIGTERM while it is in a pool or has requests under way.
+
+import { type AnyStep, blocked, changeOr, converged, type Plan, wait } from "../../kernel/plan.ts";
+import { canonicalJson } from "../../kernel/resource.ts";
+import type { App, AppStatusFields, Placement } from "./app.ts";
+import { EMPTY_STATUS, isSameSet, setLabel } from "./app.ts";
+import type { EdgeDeclaration, EdgeServer, EdgeTraffic, Instance } from "./app-driver.ts";
+import {
+  type AppObserved,
+  declarationFor,
+  findInstance,
+  findServer,
+  isJoined,
+  isKept,
+  isReady,
+  manifestOf,
+  RELEASE_TASK,
+  releaseTaskName,
+  trafficFor,
+  type WantedInstance,
+  wantedIn,
+} from "./app-observed.ts";
+import { exitText, keptInstances, keptPlacements } from "./app-report.ts";
+import { restartInMs } from "./crash-backoff.ts";
+import { dueJobs, overdueJobRuns } from "./job-plan.ts";
+import { componentsOf } from "./manifest.ts";
+
+export type AppStep =
+  | (AnyStep & { readonly do: "start-instance"; readonly instance: InstanceOrder })
+  | (AnyStep & {
+      readonly do: "join-pool";
+      readonly server: Omit<EdgeServer, "state" | "requests">;
+    })
+  | (AnyStep & { readonly do: "drain-server" | "leave-pool"; readonly server: EdgeServer })
+  | (AnyStep & { readonly do: "declare-edge"; readonly declaration: EdgeDeclaration })
+  | (AnyStep & { readonly do: "shift-traffic"; readonly traffic: EdgeTraffic })
+  | (AnyStep & { readonly do: "withdraw-edge" | "drop-data" })
+  | (AnyStep & {
+      readonly do: "terminate-instance" | "kill-instance" | "remove-instance";
+      readonly name: string;
+    });
+
+/** Which instance to start; the reconciler adds artifact, variables and limits. */
+export interface InstanceOrder {
+  readonly name: string;
+  readonly component: string;
+  readonly role: "service" | "worker" | "task";
+  readonly index: string;
+  readonly placement: Placement;
+  readonly command: string;
+}
+
+const FAST_RECHECK_MS = 50;
+const BUILDING_RECHECK_MS = 1_000;
+const RETIRING_RECHECK_MS = 100;
+const AT_REST_MS = 10_000;
+const EDGE_DOWN_RECHECK_MS = 500;
+const MIN_RECHECK_MS = 20;
+const KILL_AFTER_GRACE_MS = 10_000;
+
+export function planApp(app: App, observed: AppObserved): Plan<AppStep> {
+  const status = app.status ?? EMPTY_STATUS;
+  if (app.deleting) return planDelete(app, status, observed);
+  const steps = [
+    ...planDeclaration(status, observed),
+    ...planRelease(app, status, observed),
+    ...planKeep(app, status, observed),
+    ...planTraffic(app, status, observed),
+    ...planRetire(app, status, observed),
+    ...planTasks(app, status, observed),
+  ];
+  const recheckAfterMs = nextLook(app, status, observed);
+  if (steps.length > 0) {
+    const plan = changeOr<AppStep>(steps, converged(recheckAfterMs));
+    return plan.verdict === "change" ? { ...plan, recheckAfterMs: MIN_RECHECK_MS } : plan;
+  }
+  return verdictAtRest(app, status, observed, recheckAfterMs);
+}
+
+function verdictAtRest(
+  app: App,
+  status: AppStatusFields,
+  observed: AppObserved,
+  recheckAfterMs: number,
+): Plan<AppStep> {
+  const [last] = status.history;
+  const name = app.name.split("/")[1];
+  if (!observed.edge) return wait("the edge does not run", EDGE_DOWN_RECHECK_MS);
+  if (status.rollout)
+    return wait(`${status.rollout.reason}: ${status.rollout.phase}`, recheckAfterMs);
+  const looping = status.instances.filter(({ state }) => state === "crash-loop");
+  if (looping[0]) {
+    const { component, detail } = looping[0];
+    const reason = `${component} ends again and again${detail ? ` (${detail})` : ""}`;
+    return blocked(
+      reason,
+      `holdfast logs ${name}/${component} or holdfast rollback ${name}`,
+      recheckAfterMs,
+    );
+  }
+  if (last?.outcome === "failed" && last.generation === status.settledGeneration && last.failure) {
+    const kept = status.serving ? `; release ${status.serving.set.release} serves on` : "";
+    const reason = `${last.reason} of release ${last.placement.set.release} failed: ${last.failure.reason}${kept}`;
+    return blocked(reason, last.failure.hint, recheckAfterMs);
+  }
+  return converged(recheckAfterMs);
+}
+
+// --- the edge must know of a service before anything can join it
+
+function planDeclaration(status: AppStatusFields, observed: AppObserved): AppStep[] {
+  const known = keptPlacements(status).filter(({ set }) => isBuilt(set.release, observed));
+  if (!observed.edge || known.length === 0) return [];
+  // The rollout's policy wins over that of a warm set in the same slot.
+  const declaration = declarationFor([...known].reverse(), observed);
+  if (canonicalJson(observed.edge.declaration) === canonicalJson(declaration)) return [];
+  return [
+    { do: "declare-edge", declaration, why: "the edge must know these services, hosts and limits" },
+  ];
+}
+
+const isBuilt = (release: number, observed: AppObserved): boolean =>
+  observed.releases.get(release)?.status?.phase === "ready";
+
+// --- the release command: once, before anything of the release starts
+
+function planRelease(app: App, { rollout }: AppStatusFields, observed: AppObserved): AppStep[] {
+  if (rollout?.phase !== "release-command") return [];
+  const { placement, generation } = rollout;
+  const name = releaseTaskName(app, placement.set, generation);
+  const command = manifestOf(observed, placement.set.release)?.release?.command;
+  if (command === undefined || findInstance(observed, name)) return [];
+  const order = { name, component: RELEASE_TASK, role: "task", placement, command } as const;
+  return [
+    {
+      do: "start-instance",
+      instance: { ...order, index: `g${generation}` },
+      why: `the release command runs once before release ${placement.set.release} starts`,
+    },
+  ];
+}
+
+// --- what is wanted runs, and is in its pool once it is ready
+
+function planKeep(app: App, status: AppStatusFields, observed: AppObserved): AppStep[] {
+  const { rollout, serving } = status;
+  const startsNow = rollout && (rollout.phase === "starting" || rollout.phase === "shifting");
+  const wanted = [
+    ...wantedIn(app, serving, observed),
+    ...(startsNow ? wantedIn(app, rollout.placement, observed) : []),
+  ];
+  const unique = [...new Map(wanted.map((one) => [one.name, one])).values()];
+  return unique.flatMap((one) => [...planStart(one, observed), ...planJoin(one, observed)]);
+}
+
+function planStart(wanted: WantedInstance, observed: AppObserved): AppStep[] {
+  const { name, component, placement, index } = wanted;
+  const instance = findInstance(observed, name);
+  if (instance?.state === "running") return [];
+  if (instance && instance.stoppingSince === undefined && restartInMs(instance, observed.now) > 0) {
+    return [];
+  }
+  const why =
+    instance && instance.stoppingSince === undefined
+      ? `it ended with ${exitText(instance.exit)} and is wanted`
+      : `release ${placement.set.release} wants ${placement.counts[component.name]} of ${component.name}`;
+  const { role, command } = component;
+  const order = { name, component: component.name, role, placement, command, index: String(index) };
+  return [{ do: "start-instance", instance: order, why }];
+}
+
+function planJoin(wanted: WantedInstance, observed: AppObserved): AppStep[] {
+  const { name, component, placement } = wanted;
+  const instance = findInstance(observed, name);
+  if (!observed.edge || component.role !== "service" || !instance?.address) return [];
+  if (!hasPool(observed, component.name)) return [];
+  if (isJoined(observed, instance, placement.slot)) return [];
+  const stale = findServer(observed, name);
+  if (stale && !isSameServer(stale, instance, placement)) {
+    return [{ do: "leave-pool", server: stale, why: `${name} listens elsewhere now` }];
+  }
+  if (!isReady(wanted, observed)) return [];
+  const { address } = instance;
+  const server = { service: component.name, slot: placement.slot, name, address };
+  return [{ do: "join-pool", server, why: `${name} is ready` }];
+}
+
+const isSameServer = (server: EdgeServer, { address }: Instance, { slot }: Placement): boolean =>
+  server.slot === slot &&
+  server.address.host === address?.host &&
+  server.address.port === address.port;
+
+// The declaration of this very pass comes first; without one the pool is not there yet.
+const hasPool = (observed: AppObserved, service: string): boolean =>
+  observed.edge?.declaration?.services[service] !== undefined;
+
+// --- traffic goes to the rollout when all of it has joined, otherwise it stays where it was
+
+function planTraffic(app: App, status: AppStatusFields, observed: AppObserved): AppStep[] {
+  const { rollout, serving } = status;
+  if (!observed.edge) return [];
+  if (rollout?.phase === "shifting" && allJoined(app, rollout.placement, observed)) {
+    return shift(rollout.placement, observed, `release ${rollout.placement.set.release} is ready`);
+  }
+  // A rollout that already moved traffic is not moved back before its end is recorded.
+  if (!serving || rollout?.phase === "shifting") return [];
+  return shift(serving, observed, `${setLabel(serving.set)} carries all traffic`);
+}
+
+function shift(placement: Placement, observed: AppObserved, why: string): AppStep[] {
+  const manifest = manifestOf(observed, placement.set.release);
+  if (!manifest) return [];
+  const traffic = trafficFor(placement, manifest);
+  if (Object.keys(traffic.slots).some((service) => !hasPool(observed, service))) return [];
+  if (canonicalJson(observed.edge?.traffic) === canonicalJson(traffic)) return [];
+  if (Object.keys(traffic.slots).length === 0 && !observed.edge?.traffic) return [];
+  return [{ do: "shift-traffic", traffic, why }];
+}
+
+function allJoined(app: App, placement: Placement, observed: AppObserved): boolean {
+  return wantedIn(app, placement, observed).every((wanted) => {
+    const instance = findInstance(observed, wanted.name);
+    if (wanted.component.role === "worker") return instance?.state === "running";
+    return instance !== undefined && isJoined(observed, instance, placement.slot);
+  });
+}
+
+// --- what nobody wants leaves: out of the pool, its requests done, SIGTERM, SIGKILL, forgotten
+
+function planRetire(app: App, status: AppStatusFields, observed: AppObserved): AppStep[] {
+  const kept = keptInstances(app, status, observed);
+  const retired = observed.instances.filter(
+    (instance) => instance.labels.role !== "task" && !isKept(instance, kept),
+  );
+  const orphans = (observed.edge?.servers ?? []).filter(
+    ({ name }) => !findInstance(observed, name) && !kept.some((one) => one.name === name),
+  );
+  return [
+    ...orphans.map(
+      (server): AppStep => ({ do: "leave-pool", server, why: `${server.name} is gone` }),
+    ),
+    ...retired.flatMap((instance) => planRetireOne(status, instance, observed)),
+  ];
+}
+
+function planRetireOne(
+  status: AppStatusFields,
+  instance: Instance,
+  observed: AppObserved,
+): AppStep[] {
+  const { name } = instance;
+  const server = findServer(observed, name);
+  // Without a look at the edge nobody knows what an instance carries.
+  if (!observed.edge && instance.labels.role === "service" && instance.state === "running")
+    return [];
+  if (server) return planLeave(status, instance, server, observed);
+  return planEnd(instance, observed);
+}
+
+function planLeave(
+  status: AppStatusFields,
+  instance: Instance,
+  server: EdgeServer,
+  observed: AppObserved,
+): AppStep[] {
+  if (instance.state === "exited") {
+    return [{ do: "leave-pool", server, why: `${server.name} has ended` }];
+  }
+  const isActive = observed.edge?.traffic?.slots[server.service] === server.slot;
+  if (isActive && server.state !== "draining") {
+    return [{ do: "drain-server", server, why: `${server.name} is no longer wanted` }];
+  }
+  const retiredMs = observed.now - (status.retiredSince[server.name] ?? observed.now);
+  const component = componentOf(instance, observed);
+  const drainMs = component?.drainMs ?? 0;
+  if (server.requests > 0 && retiredMs < drainMs) return [];
+  const why =
+    server.requests > 0
+      ? `${server.requests} requests did not end within ${drainMs / 1000} s`
+      : `${server.name} carries no request`;
+  return [{ do: "leave-pool", server, why }];
+}
+
+function planEnd(instance: Instance, observed: AppObserved): AppStep[] {
+  const { name } = instance;
+  if (instance.state === "exited") {
+    return [{ do: "remove-instance", name, why: `${name} has ended and is not wanted` }];
+  }
+  if (instance.stoppingSince === undefined) {
+    return [
+      { do: "terminate-instance", name, why: `${name} carries no traffic and is not wanted` },
+    ];
+  }
+  const graceMs = componentOf(instance, observed)?.stopGraceMs ?? KILL_AFTER_GRACE_MS;
+  if (observed.now - instance.stoppingSince < graceMs) return [];
+  return [
+    { do: "kill-instance", name, why: `it did not end within ${graceMs / 1000} s of SIGTERM` },
+  ];
+}
+
+function componentOf(instance: Instance, observed: AppObserved) {
+  const manifest = manifestOf(observed, instance.labels.release);
+  return manifest && componentsOf(manifest).find(({ name }) => name === instance.labels.component);
+}
+
+// --- tasks: the release command and runs of jobs
+
+function planTasks(app: App, status: AppStatusFields, observed: AppObserved): AppStep[] {
+  const starts = dueJobs(app, status, observed).map(
+    ({ job, placement, instance, dueAt }): AppStep => {
+      const command = manifestOf(observed, placement.set.release)?.jobs[job]?.command ?? "";
+      const index = String(Math.floor(dueAt / 1000));
+      const order = {
+        name: instance,
+        component: job,
+        role: "task",
+        placement,
+        command,
+        index,
+      } as const;
+      return { do: "start-instance", instance: order, why: `job ${job} is due` };
+    },
+  );
+  const kills = [
+    ...overdueJobRuns(status, observed),
+    ...observed.instances.filter(
+      (task) => isStaleReleaseTask(app, status, task) && task.state === "running",
+    ),
+  ].map(({ name }): AppStep => ({ do: "kill-instance", name, why: "its time is over" }));
+  const removals = observed.instances
+    .filter((task) => task.labels.role === "task" && task.state === "exited")
+    .filter(
+      (task) => task.labels.component !== RELEASE_TASK || isStaleReleaseTask(app, status, task),
+    )
+    .map(
+      ({ name }): AppStep => ({
+        do: "remove-instance",
+        name,
+        why: "it has ended and was recorded",
+      }),
+    );
+  return [...starts, ...kills, ...removals];
+}
+
+function isStaleReleaseTask(app: App, { rollout }: AppStatusFields, task: Instance): boolean {
+  if (task.labels.component !== RELEASE_TASK) return false;
+  if (!rollout || !isSameSet(rollout.placement.set, task.labels)) return true;
+  return task.name !== releaseTaskName(app, rollout.placement.set, rollout.generation);
+}
+
+// --- deletion: no new requests, drain, end everything, then the edge forgets the app
+
+function planDelete(app: App, status: AppStatusFields, observed: AppObserved): Plan<AppStep> {
+  if (!observed.edge) return wait("the edge does not run", EDGE_DOWN_RECHECK_MS);
+  const unrouted: EdgeTraffic = { slots: {}, routes: [] };
+  const { traffic, declaration } = observed.edge;
+  const why = `${app.name} is being destroyed`;
+  const hasTraffic = traffic !== undefined && canonicalJson(traffic) !== canonicalJson(unrouted);
+  const tasks = observed.instances.filter(({ labels }) => labels.role === "task");
+  const steps: AppStep[] = [
+    ...(hasTraffic ? [{ do: "shift-traffic", traffic: unrouted, why } as const] : []),
+    ...planRetire(app, status, observed),
+    ...tasks.flatMap((task) => planEnd(task, observed)),
+  ];
+  const isEmpty = observed.instances.length === 0 && observed.edge.servers.length === 0;
+  if (isEmpty && declaration) steps.push({ do: "withdraw-edge", why });
+  if (isEmpty && observed.hasData) {
+    steps.push({ do: "drop-data", why: "its data was asked to be deleted, by name" });
+  }
+  const plan = changeOr<AppStep>(steps, wait("instances drain", RETIRING_RECHECK_MS));
+  return plan.verdict === "change" ? { ...plan, recheckAfterMs: MIN_RECHECK_MS } : plan;
+}
+
+// --- when to look again
+
+function nextLook(app: App, status: AppStatusFields, observed: AppObserved): number {
+  const { rollout, warm } = status;
+  const { now } = observed;
+  if (rollout) return rollout.phase === "building" ? BUILDING_RECHECK_MS : FAST_RECHECK_MS;
+  if (Object.keys(status.retiredSince).length > 0) return RETIRING_RECHECK_MS;
+  const unready = wantedIn(app, status.serving, observed).some((one) => !isReady(one, observed));
+  if (unready) return RETIRING_RECHECK_MS;
+  const times = [
+    now + AT_REST_MS,
+    warm?.until ?? Infinity,
+    ...[...observed.schedule.values()].map(({ nextDueAt }) => nextDueAt),
+    ...observed.instances
+      .filter(({ state, stoppingSince }) => state === "exited" && stoppingSince === undefined)
+      .map((instance) => now + restartInMs(instance, now)),
+  ];
+  return Math.max(MIN_RECHECK_MS, Math.min(...times) - now);
+}

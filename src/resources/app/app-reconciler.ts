@@ -1,0 +1,304 @@
+// The wiring of the app kind: what to look at, and which driver carries out which step.
+
+import { Cron } from "croner";
+import type { Clock } from "../../kernel/clock.ts";
+import { stuck } from "../../kernel/error.ts";
+import { type LeaseStore, underLease } from "../../kernel/lease.ts";
+import type { Reconciler } from "../../kernel/reconciler.ts";
+import type { ResourceStore } from "../../kernel/resource-store.ts";
+import {
+  RELEASE,
+  type Release,
+  type ReleaseSpec,
+  type ReleaseStatus,
+  releaseName,
+} from "../release/release.ts";
+import { APP, type App, type AppSpec, type AppStatus, EMPTY_STATUS } from "./app.ts";
+import type {
+  AppStores,
+  ComputeDriver,
+  EdgeDriver,
+  HealthProbe,
+  Instance,
+  ProbeResult,
+  SecretReader,
+} from "./app-driver.ts";
+import { type AppObserved, findServer, RELEASE_TASK, targetSet } from "./app-observed.ts";
+import { type AppStep, type InstanceOrder, planApp } from "./app-plan.ts";
+import { keptPlacements, reportApp } from "./app-report.ts";
+import { variablesFor } from "./app-variables.ts";
+import { defaultResources, graceMsOf, healthOf, type Manifest } from "./manifest.ts";
+
+export interface AppDeps {
+  readonly clock: Clock;
+  readonly store: ResourceStore;
+  readonly leases: LeaseStore;
+  /** Who this control plane is, for leases. */
+  readonly holder: string;
+  /** The driver of the environment or, where the manifest names one, of the app. */
+  readonly compute: (technology: ComputeTechnology) => ComputeDriver;
+  readonly technologyOf: (app: App, manifest: Manifest) => ComputeTechnology;
+  readonly probe: HealthProbe;
+  readonly edge: EdgeDriver;
+  readonly stores: AppStores;
+  readonly secrets: SecretReader;
+  readonly publicUrl: (host: string) => string;
+}
+
+export type ComputeTechnology = "process" | "docker";
+const TECHNOLOGIES: readonly ComputeTechnology[] = ["process", "docker"];
+
+/** Lines of output shown with a failure. */
+export const TAIL_LINES = 20;
+const LEASE_MARGIN_MS = 30_000;
+/** An unready instance's output is read once its grace is nearly over. */
+const TAIL_BEFORE_DEADLINE_MS = 2_000;
+
+type Deps = AppDeps;
+
+export function createAppReconciler(
+  deps: Deps,
+): Reconciler<AppSpec, AppStatus, AppObserved, AppStep> {
+  return {
+    kind: APP,
+    observe: (app, signal) => observeApp(app, deps, signal),
+    report: reportApp,
+    plan: planApp,
+    apply: (app, step, signal) => applyStep(app, step, deps, signal),
+    isGone: (_app, { instances, edge, hasData }) =>
+      instances.length === 0 &&
+      edge !== undefined &&
+      !edge.declaration &&
+      !edge.traffic &&
+      !hasData,
+  };
+}
+
+// --- looking
+
+async function observeApp(app: App, deps: Deps, signal: AbortSignal): Promise<AppObserved> {
+  const releases = loadReleases(app, deps.store);
+  const [instances, edge, stores, hasData] = await Promise.all([
+    listInstances(app, deps),
+    deps.edge.observe(app.name),
+    storesReadiness(app, releases, deps),
+    app.deleting && app.spec.deleteData ? deps.stores.hasData(app.name) : false,
+  ]);
+  const observed: AppObserved = {
+    now: deps.clock.now(),
+    releases,
+    instances,
+    probes: new Map(),
+    tails: new Map(),
+    edge,
+    stores,
+    hasData,
+    schedule: scheduleOf(app, releases, deps.clock.now()),
+  };
+  const probes = await probeUnjoined(app, observed, deps, signal);
+  const tails = await tailSuspects(app, observed, deps);
+  return { ...observed, probes, tails };
+}
+
+function loadReleases(app: App, store: ResourceStore): ReadonlyMap<number, Release> {
+  const status = app.status ?? EMPTY_STATUS;
+  const numbers = new Set([
+    app.spec.release,
+    ...keptPlacements(status).map(({ set }) => set.release),
+  ]);
+  const entries = [...numbers].flatMap((number): [number, Release][] => {
+    const release = store.find<ReleaseSpec, ReleaseStatus>({
+      kind: RELEASE,
+      name: releaseName(app.name, number),
+    });
+    return release ? [[number, release]] : [];
+  });
+  return new Map(entries);
+}
+
+async function listInstances(app: App, deps: Deps): Promise<readonly Instance[]> {
+  const lists = await Promise.all(TECHNOLOGIES.map((one) => deps.compute(one).list(app.uid)));
+  return lists.flat();
+}
+
+async function storesReadiness(app: App, releases: ReadonlyMap<number, Release>, deps: Deps) {
+  const manifest = releases.get(targetSet(app).release)?.spec.manifest;
+  return manifest ? deps.stores.readiness(app.name, manifest) : ({ ready: true } as const);
+}
+
+function scheduleOf(app: App, releases: ReadonlyMap<number, Release>, now: number) {
+  const serving = app.status?.serving?.set.release;
+  const jobs = releases.get(serving ?? 0)?.spec.manifest.jobs ?? {};
+  return new Map(
+    Object.entries(jobs).map(([job, { schedule, timezone }]) => {
+      const cron = new Cron(schedule, { timezone, paused: true });
+      const at = new Date(now);
+      const lastDueAt = cron.previousRuns(1, at)[0]?.getTime() ?? 0;
+      return [job, { lastDueAt, nextDueAt: cron.nextRun(at)?.getTime() ?? Infinity }];
+    }),
+  );
+}
+
+// Once an instance is in its pool the edge checks it; until then we ask it ourselves.
+async function probeUnjoined(app: App, observed: AppObserved, deps: Deps, signal: AbortSignal) {
+  const suspects = observed.instances.filter(
+    ({ name, state, labels, stoppingSince }) =>
+      state === "running" &&
+      labels.role === "service" &&
+      stoppingSince === undefined &&
+      !findServer(observed, name) &&
+      keptPlacements(app.status ?? EMPTY_STATUS).some(({ set }) => set.release === labels.release),
+  );
+  const entries = await Promise.all(
+    suspects.map(async ({ name, address, labels }): Promise<[string, ProbeResult]> => {
+      const manifest = observed.releases.get(labels.release)?.spec.manifest;
+      if (!manifest || !address) return [name, { ok: false, detail: "it has no address yet" }];
+      return [name, await deps.probe.probe(address, healthOf(manifest, labels.component), signal)];
+    }),
+  );
+  return new Map(entries);
+}
+
+async function tailSuspects(app: App, observed: AppObserved, deps: Deps) {
+  const rollout = app.status?.rollout;
+  if (!rollout) return new Map<string, readonly string[]>();
+  const manifest = observed.releases.get(rollout.placement.set.release)?.spec.manifest;
+  const deadline = rollout.phaseSince + (manifest ? graceMsOf(manifest) : 0);
+  const isLate = observed.now > deadline - TAIL_BEFORE_DEADLINE_MS;
+  const isTaskLate = (startedAt: number): boolean =>
+    observed.now - startedAt > (manifest?.release?.timeout ?? 0) - TAIL_BEFORE_DEADLINE_MS;
+  const suspects = observed.instances.filter(
+    ({ state, labels, startedAt, exit }) =>
+      labels.release === rollout.placement.set.release &&
+      (labels.role === "task"
+        ? labels.component === RELEASE_TASK && (exit ? exit.code !== 0 : isTaskLate(startedAt))
+        : state === "exited" || isLate),
+  );
+  const entries = await Promise.all(
+    suspects.map(async (instance): Promise<[string, readonly string[]]> => {
+      const driver = await driverHolding(app, instance.name, deps);
+      return [instance.name, await driver.tail(app.uid, instance.name, TAIL_LINES)];
+    }),
+  );
+  return new Map(entries);
+}
+
+// --- doing
+
+async function applyStep(app: App, step: AppStep, deps: Deps, signal: AbortSignal): Promise<void> {
+  switch (step.do) {
+    case "start-instance":
+      return startInstance(app, step.instance, deps, signal);
+    case "terminate-instance":
+      return (await driverHolding(app, step.name, deps)).terminate(app.uid, step.name);
+    case "kill-instance":
+      return (await driverHolding(app, step.name, deps)).kill(app.uid, step.name);
+    case "remove-instance":
+      return (await driverHolding(app, step.name, deps)).remove(app.uid, step.name);
+    case "declare-edge":
+      return deps.edge.declare(app.name, step.declaration);
+    case "join-pool":
+      return deps.edge.join(app.name, step.server);
+    case "drain-server":
+      return deps.edge.drain(app.name, step.server);
+    case "leave-pool":
+      return deps.edge.leave(app.name, step.server);
+    case "shift-traffic":
+      return deps.edge.shift(app.name, step.traffic);
+    case "withdraw-edge":
+      return deps.edge.withdraw(app.name);
+    case "drop-data":
+      return deps.stores.dropData(app.name);
+  }
+}
+
+async function driverHolding(app: App, name: string, deps: Deps): Promise<ComputeDriver> {
+  for (const technology of TECHNOLOGIES) {
+    const driver = deps.compute(technology);
+    const instances = await driver.list(app.uid);
+    if (instances.some((instance) => instance.name === name)) return driver;
+  }
+  return deps.compute("process");
+}
+
+async function startInstance(
+  app: App,
+  order: InstanceOrder,
+  deps: Deps,
+  signal: AbortSignal,
+): Promise<void> {
+  const start = (): Promise<void> => startOrdered(app, order, app.uid, deps, signal);
+  if (order.component !== RELEASE_TASK) return start();
+  const ttlMs = LEASE_MARGIN_MS;
+  return underLease(
+    deps.leases,
+    { name: `release-command:${app.name}`, owner: deps.holder, ttlMs },
+    start,
+  );
+}
+
+/** Starts one instance of a built release, owned by `owner`, with everything the app's get. */
+export async function startOrdered(
+  app: App,
+  order: InstanceOrder,
+  owner: string,
+  deps: Deps,
+  signal: AbortSignal,
+): Promise<void> {
+  const { manifest, release, artifact } = requireBuilt(app, order, deps);
+  const spec = {
+    name: order.name,
+    owner,
+    appName: app.name,
+    labels: {
+      component: order.component,
+      role: order.role,
+      index: order.index,
+      ...order.placement.set,
+    },
+    artifact,
+    command: order.command,
+    env: await variables(app, release, order, deps),
+    resources:
+      manifest.services[order.component]?.resources ??
+      manifest.workers[order.component]?.resources ??
+      manifest.jobs[order.component]?.resources ??
+      defaultResources,
+    ...(order.role === "service" && { port: manifest.services[order.component]?.port ?? 0 }),
+  };
+  await deps.compute(deps.technologyOf(app, manifest)).start(spec, signal);
+}
+
+function requireBuilt(app: App, order: InstanceOrder, deps: Deps) {
+  const number = order.placement.set.release;
+  const release = loadReleases({ ...app, spec: { ...app.spec, release: number } }, deps.store).get(
+    number,
+  );
+  const artifact = release?.status?.artifact;
+  if (!release || !artifact) {
+    throw stuck("release.not_built", `release ${number} of ${app.name} has no artifact`, {
+      hint: "deploy again",
+    });
+  }
+  return { release, artifact, manifest: release.spec.manifest };
+}
+
+async function variables(app: App, release: Release, order: InstanceOrder, deps: Deps) {
+  const { manifest, secrets } = release.spec;
+  const isReleaseCommand = order.component === RELEASE_TASK;
+  const role = manifest.stores.postgres?.role ?? (manifest.release ? "runtime" : "owner");
+  const host = Object.values(manifest.services).flatMap(({ routes }) => routes)[0]?.host;
+  return variablesFor({
+    release,
+    order,
+    stores: await deps.stores.ensureAccess(app.name, manifest, isReleaseCommand ? "owner" : role),
+    secrets: Object.fromEntries(
+      Object.entries(secrets).map(([name, version]) => [
+        name,
+        deps.secrets.read(app.name, name, version),
+      ]),
+    ),
+    internal: deps.edge.internalAddresses(app.name),
+    publicUrl: host === undefined ? undefined : deps.publicUrl(host),
+  });
+}

@@ -1,0 +1,72 @@
+// The variables an instance gets: those the field expects, those of the release, its secrets and
+// its stores. What a person sets wins over what Holdfast offers, except for the port.
+
+import type { Redacted } from "../../kernel/redacted.ts";
+import type { Release } from "../release/release.ts";
+import type { Address } from "./app-driver.ts";
+import type { InstanceOrder } from "./app-plan.ts";
+
+export type Variables = Readonly<Record<string, string | Redacted>>;
+
+export interface VariableSources {
+  readonly release: Release;
+  readonly order: InstanceOrder;
+  readonly stores: Variables;
+  readonly secrets: Variables;
+  /** Service → where it is reached through the edge. */
+  readonly internal: Readonly<Record<string, Address>>;
+  /** Where users reach the app, if it has a route. */
+  readonly publicUrl: string | undefined;
+}
+
+export function variablesFor(sources: VariableSources): Variables {
+  const { release, order, stores, secrets, internal, publicUrl } = sources;
+  const { manifest, config, environment, app, number, source } = release.spec;
+  const own =
+    manifest.services[order.component]?.env ??
+    manifest.workers[order.component]?.env ??
+    manifest.jobs[order.component]?.env ??
+    {};
+  return {
+    NODE_ENV: "production",
+    HOLDFAST_ENVIRONMENT: environment,
+    HOLDFAST_APP: app.split("/")[1] ?? app,
+    HOLDFAST_SERVICE: order.component,
+    HOLDFAST_RELEASE: String(number),
+    HOLDFAST_INSTANCE: order.name,
+    ...(publicUrl !== undefined && { HOLDFAST_URL: publicUrl }),
+    ...(source.commit !== undefined && { SOURCE_COMMIT: source.commit }),
+    ...internalUrls(internal),
+    ...telemetryVariables(release, order),
+    ...stores,
+    ...config.values,
+    ...own,
+    ...secrets,
+  };
+}
+
+function internalUrls(internal: VariableSources["internal"]): Variables {
+  return Object.fromEntries(
+    Object.entries(internal).map(([service, { host, port }]) => [
+      `${service.toUpperCase().replaceAll("-", "_")}_URL`,
+      `http://${host}:${port}`,
+    ]),
+  );
+}
+
+// The OpenTelemetry resource conventions: any SDK picks these up by itself.
+function telemetryVariables(release: Release, order: InstanceOrder): Variables {
+  const { environment, app, number } = release.spec;
+  const attributes = {
+    "service.namespace": app.split("/")[1] ?? app,
+    "service.version": String(number),
+    "service.instance.id": order.name,
+    "deployment.environment.name": environment,
+  };
+  return {
+    OTEL_SERVICE_NAME: order.component,
+    OTEL_RESOURCE_ATTRIBUTES: Object.entries(attributes)
+      .map(([key, value]) => `${key}=${value}`)
+      .join(","),
+  };
+}

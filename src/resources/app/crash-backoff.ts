@@ -1,0 +1,24 @@
+// When an instance that ended by itself is started again, and when that is called a crash loop.
+
+import type { Instance } from "./app-driver.ts";
+
+export const RESTART_FIRST_MS = 500;
+export const RESTART_MAX_MS = 60_000;
+/** Ends longer ago than this no longer count: it had been running well. */
+export const CRASH_MEMORY_MS = 5 * 60_000;
+export const CRASH_LOOP_EXITS = 3;
+
+export function recentExits(instance: Instance, now: number): number {
+  return instance.exits.filter(({ at }) => now - at < CRASH_MEMORY_MS).length;
+}
+
+export function isCrashLoop(instance: Instance, now: number): boolean {
+  return recentExits(instance, now) >= CRASH_LOOP_EXITS;
+}
+
+/** How long until it may be started again; 0 or less: now. */
+export function restartInMs(instance: Instance, now: number): number {
+  const exits = Math.max(1, recentExits(instance, now));
+  const delay = Math.min(RESTART_MAX_MS, RESTART_FIRST_MS * 2 ** (exits - 1));
+  return (instance.exit?.at ?? now) + delay - now;
+}

@@ -1,0 +1,284 @@
+// What an app says of itself: the schema of holdfast.yaml. It is at once the validator, the
+// published JSON Schema and the reference page; nothing else describes these keys.
+//
+// `ManifestInput` is what a person writes; `Manifest` has every default filled in and is what a
+// release keeps for ever.
+
+import { z } from "zod";
+import { duration, size } from "./quantity.ts";
+
+export const MAX_INSTANCES = 64;
+const NAME = /^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$/;
+const NAME_RULE = "must be 1 to 30 characters: lowercase letters, digits, hyphens; a letter first";
+const HOST = /^(\*\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
+const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
+export const name = z.string().regex(NAME, NAME_RULE);
+const command = z
+  .string()
+  .trim()
+  .min(1, "must not be empty")
+  .describe("The command line that starts it, run by a shell in the app's folder.");
+const variables = z
+  .record(
+    z.string().regex(VARIABLE, "must be a variable name: letters, digits, underscores"),
+    z.union([z.string(), z.number(), z.boolean()]).transform(String),
+  )
+  .default({});
+
+const health = z
+  .strictObject({
+    path: z
+      .string()
+      .startsWith("/", "must start with /")
+      .optional()
+      .describe("Path that is asked over HTTP. Without it the TCP port must accept connections."),
+    status: z
+      .string()
+      .regex(/^[1-5]\d\d(-[1-5]\d\d)?$/, "must be a status such as 200 or a range such as 200-299")
+      .default("200-299")
+      .describe("Status that counts as healthy, or a range. Redirects are not followed."),
+    host: z
+      .string()
+      .optional()
+      .describe("Host header of the probe. Default: the first route's host."),
+    interval: duration("Time between two probes once it serves.").default(1_000),
+    timeout: duration("Time one probe may take.").default(5_000),
+    grace: duration("Time a new instance has to become healthy before the deploy fails.").default(
+      60_000,
+    ),
+  })
+  .describe("How an instance shows that it is ready for traffic; probed from outside.");
+
+const resources = z
+  .strictObject({
+    cpu: z.number().positive().max(256).optional().describe("CPU limit in cores, such as 0.5."),
+    memory: size("Memory limit; beyond it the instance is ended and restarted.").optional(),
+    processes: z.number().int().positive().max(32_768).default(512).describe("Limit of processes."),
+  })
+  .describe("Limits of one instance. Enforced where Holdfast runs as root.");
+
+const route = z.strictObject({
+  host: z
+    .string()
+    .toLowerCase()
+    .regex(HOST, "must be a host name such as shop.example.com or *.example.com")
+    .describe("Host name; `*.` as the first label matches any one label."),
+  path: z
+    .string()
+    .regex(/^\/[^\s?#]*$/, "must be a path that starts with /")
+    .default("/")
+    .describe("Path prefix, matched by whole segments; the longest match wins."),
+});
+
+const limits = z
+  .strictObject({
+    body: size("Largest request body.").default(32 * 1024 ** 2),
+    requestsPerSecond: z
+      .number()
+      .positive()
+      .max(1_000_000)
+      .default(500)
+      .describe("Requests per second one client address may send, over ten seconds; then 429."),
+    connections: z
+      .number()
+      .int()
+      .positive()
+      .max(100_000)
+      .default(500)
+      .describe("Open connections one client address may hold; then 429."),
+    perInstance: z
+      .number()
+      .int()
+      .positive()
+      .max(100_000)
+      .default(256)
+      .describe("Requests one instance works on at once; more wait in a bounded queue."),
+    timeout: duration("Time the app may take to begin its answer; then 504.").default(60_000),
+    retryIdempotencyKey: z
+      .boolean()
+      .default(false)
+      .describe(
+        "The app makes requests with an Idempotency-Key header safe to repeat: the edge may then retry them on another instance too.",
+      ),
+  })
+  .describe("What the edge lets through to this service.");
+
+const scale = z.number().int().min(0).max(MAX_INSTANCES);
+const stopGrace = duration("Time between SIGTERM and SIGKILL.").default(10_000);
+
+const service = z
+  .strictObject({
+    command: command.optional(),
+    port: z
+      .number()
+      .int()
+      .min(1)
+      .max(65_535)
+      .optional()
+      .describe("Port it listens on where it can't read $PORT. Default: $PORT, chosen for it."),
+    health: health.optional(),
+    instances: scale.default(1).describe("Instances that run at once."),
+    resources: resources.optional(),
+    routes: z.array(route).max(64).default([]).describe("Hosts and paths that lead to it."),
+    limits: limits.optional(),
+    env: variables.describe("Variables for this service only."),
+    drain: duration("Time requests under way get to finish before SIGTERM.").default(30_000),
+    stopGrace,
+  })
+  .describe("A process that answers requests.");
+
+const worker = z
+  .strictObject({
+    command,
+    instances: scale.default(1).describe("Instances that run at once."),
+    resources: resources.optional(),
+    env: variables.describe("Variables for this worker only."),
+    settle: duration("Time a new instance must stay up to count as started.").default(1_000),
+    stopGrace,
+  })
+  .describe("A process without a port, such as a queue consumer.");
+
+const job = z
+  .strictObject({
+    command,
+    schedule: z
+      .string()
+      .describe("Five-field cron expression, or @hourly, @daily, @weekly, @monthly."),
+    timezone: z.string().default("UTC").describe("IANA time zone of the schedule."),
+    timeout: duration("Time a run may take.").default(3_600_000),
+    resources: resources.optional(),
+    env: variables.describe("Variables for this job only."),
+  })
+  .describe(
+    "A command that runs by the clock; a run that is due while the last one still runs is skipped.",
+  );
+
+const release = z
+  .strictObject({
+    command,
+    timeout: duration("Time it may take.").default(600_000),
+  })
+  .describe(
+    "Runs once in the new release before it gets traffic, for example migrations. Its failure stops the deploy.",
+  );
+
+const build = z
+  .strictObject({
+    command: z.string().min(1).optional().describe("Runs after dependencies are installed."),
+    dockerfile: z.string().optional().describe("Path of the Dockerfile. Default: Dockerfile."),
+    timeout: duration("Time the build may take.").default(1_800_000),
+  })
+  .describe("How the artifact is made.");
+
+const stores = z
+  .strictObject({
+    postgres: z
+      .strictObject({
+        role: z
+          .enum(["runtime", "owner"])
+          .optional()
+          .describe(
+            "Role of services and workers: `runtime` reads and writes rows, `owner` also changes the schema. Default: runtime where a release command makes the schema, otherwise owner.",
+          ),
+      })
+      .nullable()
+      .optional()
+      .describe("A database of its own in the environment's PostgreSQL; DATABASE_URL and PG*."),
+    redis: z
+      .strictObject({})
+      .nullable()
+      .optional()
+      .describe(
+        "A user and a key prefix of its own in the environment's Redis; REDIS_URL, REDIS_KEY_PREFIX.",
+      ),
+  })
+  .describe("The stores the app needs.");
+
+export const manifestSchema = z
+  .strictObject({
+    name: name.describe("Name of the app, unique in its environment."),
+    services: z
+      .record(name, service)
+      .default({})
+      .describe("Processes that answer requests, by name."),
+    workers: z.record(name, worker).default({}).describe("Processes without a port, by name."),
+    jobs: z.record(name, job).default({}).describe("Commands that run by the clock, by name."),
+    release: release.optional(),
+    stores: stores.default({}),
+    config: variables.describe("Plain settings; `holdfast config set` overrides them."),
+    secrets: z
+      .array(z.string().regex(VARIABLE, "must be a variable name"))
+      .default([])
+      .describe("Secrets that must be set (holdfast secret set) before a deploy."),
+    build: build.optional(),
+    compute: z
+      .enum(["process", "docker"])
+      .optional()
+      .describe(
+        "Where instances run. Default: docker for a Dockerfile, otherwise the environment's.",
+      ),
+    keepWarm: duration("Time the last release stays warm for an instant rollback.").default(
+      600_000,
+    ),
+  })
+  .describe("holdfast.yaml: what an app is and what it needs.");
+
+export type ManifestInput = z.input<typeof manifestSchema>;
+export type Manifest = z.output<typeof manifestSchema>;
+export type ServiceManifest = z.output<typeof service>;
+export type WorkerManifest = z.output<typeof worker>;
+export type JobManifest = z.output<typeof job>;
+export type Health = z.output<typeof health>;
+export type Limits = z.output<typeof limits>;
+export type Resources = z.output<typeof resources>;
+export type Route = z.output<typeof route>;
+
+export const defaultLimits: Limits = limits.parse({});
+export const defaultResources: Resources = resources.parse({});
+export const defaultHealth: Health = health.parse({});
+
+/** A service or a worker, seen alike: something that has instances. */
+export interface Component {
+  readonly name: string;
+  readonly role: "service" | "worker";
+  readonly command: string;
+  readonly instances: number;
+  readonly stopGraceMs: number;
+  readonly drainMs: number;
+}
+
+export function componentsOf(manifest: Manifest): readonly Component[] {
+  const services = Object.entries(manifest.services).map(([serviceName, service]) => ({
+    name: serviceName,
+    role: "service" as const,
+    command: service.command ?? "",
+    instances: service.instances,
+    stopGraceMs: service.stopGrace,
+    drainMs: service.drain,
+  }));
+  const workers = Object.entries(manifest.workers).map(([workerName, worker]) => ({
+    name: workerName,
+    role: "worker" as const,
+    command: worker.command,
+    instances: worker.instances,
+    stopGraceMs: worker.stopGrace,
+    drainMs: 0,
+  }));
+  return [...services, ...workers];
+}
+
+/** How a new instance of the service is judged, with the host header that a probe sends. */
+export function healthOf(manifest: Manifest, serviceName: string): Health {
+  const service = manifest.services[serviceName];
+  const own = service?.health ?? defaultHealth;
+  const host = own.host ?? service?.routes[0]?.host;
+  return host === undefined ? own : { ...own, host: host.replace(/^\*/, "www") };
+}
+
+/** The largest time any service has to become healthy. */
+export function graceMsOf(manifest: Manifest): number {
+  const graces = Object.keys(manifest.services).map((key) => healthOf(manifest, key).grace);
+  const settles = Object.values(manifest.workers).map((worker) => worker.settle + 30_000);
+  return Math.max(1_000, ...graces, ...settles);
+}

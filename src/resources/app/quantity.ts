@@ -1,0 +1,49 @@
+// Durations, sizes and shares as people write them in holdfast.yaml.
+
+import { z } from "zod";
+
+const DURATION_UNITS_MS: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1_000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+};
+
+const SIZE_UNITS_BYTES: Readonly<Record<string, number>> = {
+  B: 1,
+  KB: 1024,
+  MB: 1024 ** 2,
+  GB: 1024 ** 3,
+};
+
+/** `500ms`, `30s`, `5m`, `1h30m`, `7d` → milliseconds; undefined where it is none of these. */
+export function parseDurationMs(text: string): number | undefined {
+  const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)];
+  if (parts.length === 0 || parts.map(([part]) => part).join("") !== text) return undefined;
+  return parts.reduce(
+    (sum, [, n, unit]) => sum + Number(n) * (DURATION_UNITS_MS[unit ?? ""] ?? 0),
+    0,
+  );
+}
+
+/** `512KB`, `256MB`, `2GB` → bytes; undefined where it is none of these. */
+export function parseSizeBytes(text: string): number | undefined {
+  const match = /^(\d+(?:\.\d+)?)\s*(B|KB|MB|GB)$/i.exec(text);
+  const unit = SIZE_UNITS_BYTES[match?.[2]?.toUpperCase() ?? ""];
+  return match && unit ? Math.round(Number(match[1]) * unit) : undefined;
+}
+
+export const duration = (description: string) =>
+  z
+    .string()
+    .regex(/^(\d+(\.\d+)?(ms|s|m|h|d))+$/, "must be a duration such as 500ms, 30s, 5m or 1h30m")
+    .describe(`${description} A duration such as 500ms, 30s, 5m.`)
+    .transform((text) => parseDurationMs(text) ?? 0);
+
+export const size = (description: string) =>
+  z
+    .string()
+    .regex(/^\d+(\.\d+)?\s*([kmg]?b)$/i, "must be a size such as 512KB, 256MB or 2GB")
+    .describe(`${description} A size such as 512KB, 256MB, 2GB.`)
+    .transform((text) => parseSizeBytes(text) ?? 0);

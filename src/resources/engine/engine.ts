@@ -1,0 +1,29 @@
+// An engine is a program that Holdfast runs for the apps: the edge of the installation, the database
+// and the cache of an environment. Three kinds, one life: create its data once, keep it running.
+
+import type { WithPass } from "../../kernel/controller.ts";
+import type { Resource } from "../../kernel/resource.ts";
+
+export const DATABASE = "database";
+export const CACHE = "cache";
+export const EDGE = "edge";
+
+/** The edge belongs to the installation; databases and caches are named after their environment. */
+export const EDGE_NAME = "edge";
+
+export interface EngineSpec {
+  readonly engine: "haproxy" | "postgresql" | "redis";
+}
+
+export interface EngineStatusFields {
+  /** Written before the first instance of data is made: never lay a blank one over lost data. */
+  readonly initialized: boolean;
+  readonly state: "not-installed" | "creating" | "starting" | "ready" | "stopped" | "data-missing";
+  readonly detail?: string;
+  readonly version?: string;
+  readonly address?: string;
+  readonly startedAt?: number;
+}
+
+export type EngineStatus = WithPass<EngineStatusFields>;
+export type Engine = Resource<EngineSpec, EngineStatus>;

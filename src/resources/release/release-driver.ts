@@ -1,0 +1,35 @@
+// What a release needs from the world: something that turns source into an artifact.
+
+import type { Manifest } from "../app/manifest.ts";
+import type { Artifact } from "./release.ts";
+
+export interface BuildRequest {
+  readonly environment: string;
+  readonly app: string;
+  readonly number: number;
+  readonly manifest: Manifest;
+  readonly sourceDigest: string;
+}
+
+export type BuildOutcome =
+  | { readonly outcome: "built"; readonly artifact: Artifact }
+  | {
+      readonly outcome: "failed";
+      readonly reason: string;
+      readonly hint: string;
+      readonly log: readonly string[];
+    };
+
+export interface BuildState {
+  readonly result: BuildOutcome | undefined;
+  readonly isRunning: boolean;
+}
+
+/** Every method is idempotent; a build that was begun and lost is simply begun again. */
+export interface ArtifactBuilder {
+  observe(request: BuildRequest): Promise<BuildState>;
+  /** Begins the build and returns; `observe` tells how it went. Throws `disk.full` before it begins. */
+  start(request: BuildRequest, onEnd: () => void): Promise<void>;
+  /** Drops what no release of the app refers to any more. */
+  prune(app: string, keep: readonly BuildRequest[]): Promise<void>;
+}

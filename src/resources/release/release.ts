@@ -1,0 +1,50 @@
+// A release is immutable: what was built (by content digest), the configuration and secret versions
+// it runs with, and the app's own description. It is numbered per app and never edited; going back
+// means pointing the app at an older one.
+
+import type { Resource } from "../../kernel/resource.ts";
+import type { Manifest } from "../app/manifest.ts";
+
+export interface Artifact {
+  readonly kind: "directory" | "image";
+  /** sha256 over the content (directory) or the image id. */
+  readonly digest: string;
+}
+
+export interface ReleaseSpec {
+  readonly environment: string;
+  readonly app: string;
+  readonly number: number;
+  readonly reason: "deploy" | "config" | "secret";
+  readonly manifest: Manifest;
+  readonly source: {
+    readonly digest: string;
+    readonly bytes: number;
+    readonly commit?: string | undefined;
+    readonly inferred: readonly string[];
+  };
+  /** Settings of this release: those of the manifest, overridden by those that were set. */
+  readonly config: { readonly version: number; readonly values: Readonly<Record<string, string>> };
+  /** Secret name → version. Values are only in the vault. */
+  readonly secrets: Readonly<Record<string, number>>;
+  readonly createdBy: string;
+}
+
+export interface ReleaseStatus {
+  readonly phase: "building" | "ready" | "failed";
+  readonly artifact?: Artifact;
+  readonly builtInMs?: number;
+  readonly startedAt?: number;
+  readonly failure?: {
+    readonly reason: string;
+    readonly hint: string;
+    readonly log: readonly string[];
+  };
+}
+
+export type Release = Resource<ReleaseSpec, ReleaseStatus>;
+
+export const RELEASE = "release";
+
+export const releaseName = (app: string, number: number): string =>
+  `${app}/${String(number).padStart(6, "0")}`;

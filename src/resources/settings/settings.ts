@@ -1,0 +1,12 @@
+// Settings of one app in one environment, outside its code. Each write is a version (the
+// generation); the release that it makes keeps the values it began with.
+
+import type { Resource } from "../../kernel/resource.ts";
+
+export const SETTINGS = "settings";
+
+export interface SettingsSpec {
+  readonly values: Readonly<Record<string, string>>;
+}
+
+export type Settings = Resource<SettingsSpec, never>;

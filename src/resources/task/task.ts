@@ -1,0 +1,29 @@
+// A one-off command in an app's environment (`holdfast run`): it starts once, and how it ended is
+// kept.
+
+import type { WithPass } from "../../kernel/controller.ts";
+import type { Resource } from "../../kernel/resource.ts";
+import type { InstanceExit } from "../app/app-driver.ts";
+
+export const TASK = "task";
+
+export interface TaskSpec {
+  /** `production/storefront` */
+  readonly appName: string;
+  readonly release: number;
+  readonly command: string;
+}
+
+export interface TaskStatusFields {
+  readonly phase: "starting" | "running" | "ended";
+  readonly instance: string;
+  readonly startedAt?: number;
+  readonly exit?: InstanceExit;
+}
+
+export type TaskStatus = WithPass<TaskStatusFields>;
+export type Task = Resource<TaskSpec, TaskStatus>;
+
+/** `production.storefront.run.r12.k3f9`: the task's own part is the last. */
+export const taskInstanceName = (task: Pick<Task, "name" | "spec">): string =>
+  `${task.spec.appName.replace("/", ".")}.run.r${task.spec.release}.${task.name.split("/").at(-1)}`;
