@@ -36,13 +36,24 @@ import { systemRandom } from "./kernel/id.ts";
 import type { AnyStep } from "./kernel/plan.ts";
 import type { Reconciler } from "./kernel/reconciler.ts";
 import { APP, type App, type AppSpec, type AppStatus } from "./resources/app/app.ts";
-import { type AppDeps, type ComputeTechnology, createAppReconciler, startOrdered } from "./resources/app/app-reconciler.ts";
+import {
+  type AppDeps,
+  type ComputeTechnology,
+  createAppReconciler,
+  startOrdered,
+} from "./resources/app/app-reconciler.ts";
 import { usesDockerfile } from "./resources/app/infer.ts";
 import type { Manifest } from "./resources/app/manifest.ts";
-import { ENVIRONMENT, type EnvironmentSpec } from "./resources/environment/environment.ts";
 import { CACHE, DATABASE, EDGE, EDGE_NAME, type EngineSpec } from "./resources/engine/engine.ts";
 import { createEngineReconciler } from "./resources/engine/engine-reconciler.ts";
-import { RELEASE, type Release, type ReleaseSpec, type ReleaseStatus, releaseName } from "./resources/release/release.ts";
+import { ENVIRONMENT, type EnvironmentSpec } from "./resources/environment/environment.ts";
+import {
+  RELEASE,
+  type Release,
+  type ReleaseSpec,
+  type ReleaseStatus,
+  releaseName,
+} from "./resources/release/release.ts";
 import type { BuildRequest } from "./resources/release/release-driver.ts";
 import { createReleaseReconciler } from "./resources/release/release-reconciler.ts";
 import type { Task } from "./resources/task/task.ts";
@@ -58,7 +69,11 @@ export interface ControlPlaneOptions {
   readonly ports: InstallationPorts;
   readonly runtime: NodeRuntime;
   readonly version: string;
-  readonly log: (level: "info" | "warn" | "error", message: string, fields?: Record<string, unknown>) => void;
+  readonly log: (
+    level: "info" | "warn" | "error",
+    message: string,
+    fields?: Record<string, unknown>,
+  ) => void;
 }
 
 export interface ControlPlane {
@@ -79,8 +94,11 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
   const world = composeWorld(options, store, vault);
   const controllers = composeControllers(options, store, world);
   const deps = apiDeps(options, store, vault, tokens, world);
-  const onBug = (error: HoldfastError, request: string): void => options.log("error", "a request failed on a bug", { request, error: messageOf(error) });
-  const servers: FastifyInstance[] = (["socket", "tcp"] as const).map((access) => createApiServer({ deps, access, onBug }));
+  const onBug = (error: HoldfastError, request: string): void =>
+    options.log("error", "a request failed on a bug", { request, error: messageOf(error) });
+  const servers: FastifyInstance[] = (["socket", "tcp"] as const).map((access) =>
+    createApiServer({ deps, access, onBug }),
+  );
   const subscriptions: (() => void)[] = [];
   return {
     start: async () => {
@@ -104,7 +122,11 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
 type World = ReturnType<typeof composeWorld>;
 type AnyController = Controller<unknown, object, unknown, AnyStep>;
 
-function composeWorld({ config, home, ports, runtime }: ControlPlaneOptions, store: SqliteStore, vault: SecretVault) {
+function composeWorld(
+  { config, home, ports, runtime }: ControlPlaneOptions,
+  store: SqliteStore,
+  vault: SecretVault,
+) {
   const clock = systemClock;
   const newPassword = (): string => randomBytes(24).toString("base64url");
   const sources = new SourceStore(home.sourcesDir);
@@ -121,12 +143,18 @@ function composeWorld({ config, home, ports, runtime }: ControlPlaneOptions, sto
   });
   const processCompute = new ProcessComputeDriver({
     clock,
+    root: home.root,
     dir: home.instancesDir,
     artifactDir: (digest) => builder.artifactDir(digest),
     logDir: home.logSourcesDir,
     nodeBinDir: runtime.binDir,
   });
-  const dockerCompute = new DockerComputeDriver({ clock, engine: docker, installation: home.root, logDir: home.logSourcesDir });
+  const dockerCompute = new DockerComputeDriver({
+    clock,
+    engine: docker,
+    installation: home.root,
+    logDir: home.logSourcesDir,
+  });
   const edge = new HaproxyEdgeDriver({
     clock,
     layout: edgeLayout(config, home, ports),
@@ -144,7 +172,8 @@ function composeWorld({ config, home, ports, runtime }: ControlPlaneOptions, sto
     dirOf: (environment: string) => join(home.environmentDir(environment), name),
     logFileOf: (environment: string) => home.logFile(`engine.${name}.${environment}`),
     portOf: (environment: string) => enginePort(home, name, environment),
-    adminPassword: (environment: string) => vault.ensure(`engine/${name}/${environment}`, newPassword),
+    adminPassword: (environment: string) =>
+      vault.ensure(`engine/${name}/${environment}`, newPassword),
   });
   const postgres = new PostgresEngineDriver(engine("postgres"));
   const redis = new RedisEngineDriver(engine("redis"));
@@ -173,7 +202,8 @@ function composeWorld({ config, home, ports, runtime }: ControlPlaneOptions, sto
     processCompute,
     dockerCompute,
     secrets: {
-      add: (app: string, name: string, value: Parameters<SecretVault["add"]>[1]) => vault.add(secretName(app, name), value),
+      add: (app: string, name: string, value: Parameters<SecretVault["add"]>[1]) =>
+        vault.add(secretName(app, name), value),
       removeAll: (app: string, name: string) => vault.removeAll(secretName(app, name)),
       read: (app: string, name: string, version: number) => {
         const value = vault.find(secretName(app, name), version);
@@ -209,15 +239,26 @@ function appDeps({ ports }: ControlPlaneOptions, store: SqliteStore, world: Worl
 
 // An image can only run in a container; otherwise the app decides, then the environment.
 function technologyOf(app: App, manifest: Manifest, store: SqliteStore): ComputeTechnology {
-  const release = store.find<ReleaseSpec, ReleaseStatus>({ kind: RELEASE, name: releaseName(app.name, app.spec.release) });
+  const release = store.find<ReleaseSpec, ReleaseStatus>({
+    kind: RELEASE,
+    name: releaseName(app.name, app.spec.release),
+  });
   if (release?.status?.artifact?.kind === "image") return "docker";
-  const environment = store.find<EnvironmentSpec, never>({ kind: ENVIRONMENT, name: app.spec.environment });
+  const environment = store.find<EnvironmentSpec, never>({
+    kind: ENVIRONMENT,
+    name: app.spec.environment,
+  });
   return manifest.compute ?? environment?.spec.compute ?? "process";
 }
 
-const publicUrl = (host: string, { https }: InstallationPorts): string => `https://${host}${https === 443 ? "" : `:${https}`}`;
+const publicUrl = (host: string, { https }: InstallationPorts): string =>
+  `https://${host}${https === 443 ? "" : `:${https}`}`;
 
-function composeControllers(options: ControlPlaneOptions, store: SqliteStore, world: World): Map<string, AnyController> {
+function composeControllers(
+  options: ControlPlaneOptions,
+  store: SqliteStore,
+  world: World,
+): Map<string, AnyController> {
   const controllers = new Map<string, AnyController>();
   const apps = appDeps(options, store, world);
   const look = (kind: string, name: string): void => controllers.get(kind)?.look(name);
@@ -225,7 +266,11 @@ function composeControllers(options: ControlPlaneOptions, store: SqliteStore, wo
     createEngineReconciler(EDGE, world.edge.asEngine(), systemClock),
     createEngineReconciler(DATABASE, world.postgres, systemClock),
     createEngineReconciler(CACHE, world.redis, systemClock),
-    createReleaseReconciler({ clock: systemClock, builder: world.builder, hint: (name) => look(RELEASE, name) }),
+    createReleaseReconciler({
+      clock: systemClock,
+      builder: world.builder,
+      hint: (name) => look(RELEASE, name),
+    }),
     createAppReconciler(apps),
     createTaskReconciler({
       clock: systemClock,
@@ -236,22 +281,40 @@ function composeControllers(options: ControlPlaneOptions, store: SqliteStore, wo
   for (const reconciler of reconcilers) {
     const maxWorkers = WORKERS[reconciler.kind as keyof typeof WORKERS] ?? WORKERS.other;
     const onError = (key: string, error: unknown, retryInMs: number): void =>
-      options.log("warn", "a pass failed and is repeated", { kind: reconciler.kind, name: key, retryInMs, error: messageOf(error) });
+      options.log("warn", "a pass failed and is repeated", {
+        kind: reconciler.kind,
+        name: key,
+        retryInMs,
+        error: messageOf(error),
+      });
     const deps = { store, journal: store };
-    controllers.set(reconciler.kind, new Controller(reconciler, { clock: systemClock, random: systemRandom, maxWorkers, deps, onError }));
+    controllers.set(
+      reconciler.kind,
+      new Controller(reconciler, {
+        clock: systemClock,
+        random: systemRandom,
+        maxWorkers,
+        deps,
+        onError,
+      }),
+    );
   }
   return controllers;
 }
 
 function computeOf(task: Task, deps: AppDeps) {
   const app = deps.store.find<AppSpec, AppStatus>({ kind: APP, name: task.spec.appName });
-  const release = deps.store.find<ReleaseSpec, ReleaseStatus>({ kind: RELEASE, name: releaseName(task.spec.appName, task.spec.release) });
+  const release = deps.store.find<ReleaseSpec, ReleaseStatus>({
+    kind: RELEASE,
+    name: releaseName(task.spec.appName, task.spec.release),
+  });
   return deps.compute(app && release ? deps.technologyOf(app, release.spec.manifest) : "process");
 }
 
 async function startTask(task: Task, deps: AppDeps, signal: AbortSignal): Promise<void> {
   const app = deps.store.find<AppSpec, AppStatus>({ kind: APP, name: task.spec.appName });
-  if (!app) throw stuck("app.not_found", `${task.spec.appName} is gone`, { hint: "holdfast status" });
+  if (!app)
+    throw stuck("app.not_found", `${task.spec.appName} is gone`, { hint: "holdfast status" });
   const { release, command, appName } = task.spec;
   const index = task.name.split("/").at(-1) ?? "";
   const order = {
@@ -266,10 +329,15 @@ async function startTask(task: Task, deps: AppDeps, signal: AbortSignal): Promis
 }
 
 // What one kind's change means for another: hints only, so that nobody waits for the next look.
-function linkKinds(store: SqliteStore, controllers: Map<string, AnyController>, world: World): (() => void)[] {
+function linkKinds(
+  store: SqliteStore,
+  controllers: Map<string, AnyController>,
+  world: World,
+): (() => void)[] {
   const appsChanged = (): void => controllers.get(APP)?.lookAtAll();
   const unsubscribe = store.subscribe((ref, what) => {
-    if (ref.kind === RELEASE && what === "status") controllers.get(APP)?.look(ref.name.split("/").slice(0, 2).join("/"));
+    if (ref.kind === RELEASE && what === "status")
+      controllers.get(APP)?.look(ref.name.split("/").slice(0, 2).join("/"));
     if ([EDGE, DATABASE, CACHE].includes(ref.kind) && what === "status") appsChanged();
     if (ref.kind === APP && what === "forgotten") forgetReleases(store, ref.name);
   });
@@ -286,7 +354,11 @@ function forgetReleases(store: SqliteStore, appName: string): void {
 }
 
 function seed(store: SqliteStore): void {
-  store.writeSpec<EngineSpec>({ kind: EDGE, name: EDGE_NAME }, { engine: "haproxy" }, { actor: SYSTEM, action: "install" });
+  store.writeSpec<EngineSpec>(
+    { kind: EDGE, name: EDGE_NAME },
+    { engine: "haproxy" },
+    { actor: SYSTEM, action: "install" },
+  );
 }
 
 function issueAdminToken(tokens: TokenStore, home: Home): void {
@@ -302,7 +374,13 @@ function backUp(db: DatabaseSync, home: Home, options: ControlPlaneOptions): voi
   }
 }
 
-function apiDeps(options: ControlPlaneOptions, store: SqliteStore, _vault: SecretVault, tokens: TokenStore, world: World): ApiDeps {
+function apiDeps(
+  options: ControlPlaneOptions,
+  store: SqliteStore,
+  _vault: SecretVault,
+  tokens: TokenStore,
+  world: World,
+): ApiDeps {
   const { home, ports, version } = options;
   return {
     clock: systemClock,
@@ -314,7 +392,15 @@ function apiDeps(options: ControlPlaneOptions, store: SqliteStore, _vault: Secre
     journalOf: (ref, limit, afterId) => store.journalOf(ref, limit, afterId),
     findTokenHolder: (token) => tokens.findHolder(token),
     publicUrl: (host) => publicUrl(host, ports),
-    installation: () => ({ version, home: home.root, httpPort: ports.http, httpsPort: ports.https, apiPort: ports.api, ca: join(home.caDir, "ca.crt"), pid: process.pid }),
+    installation: () => ({
+      version,
+      home: home.root,
+      httpPort: ports.http,
+      httpsPort: ports.https,
+      apiPort: ports.api,
+      ca: join(home.caDir, "ca.crt"),
+      pid: process.pid,
+    }),
     newId: () => randomBytes(4).toString("hex"),
   };
 }

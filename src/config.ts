@@ -23,7 +23,11 @@ export interface Config {
 export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
   const isRoot = userInfo().uid === 0;
   const given = env["HOLDFAST_HOME"];
-  const home = given ? resolve(given) : isRoot ? "/var/lib/holdfast" : join(env["XDG_STATE_HOME"] || join(homedir(), ".local", "state"), "holdfast");
+  const home = given
+    ? resolve(given)
+    : isRoot
+      ? "/var/lib/holdfast"
+      : join(env["XDG_STATE_HOME"] || join(homedir(), ".local", "state"), "holdfast");
   return {
     home,
     isDefaultHome: !given,

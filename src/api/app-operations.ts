@@ -4,11 +4,23 @@
 import { type HoldfastError, invalid } from "../kernel/error.ts";
 import type { Redacted } from "../kernel/redacted.ts";
 import type { Actor } from "../kernel/resource-store.ts";
-import { APP, type App, type AppSpec, type AppStatus, appResourceName } from "../resources/app/app.ts";
-import { type Inference, inferManifest, INFERENCE_FILES } from "../resources/app/infer.ts";
-import { componentsOf, type Manifest, MAX_INSTANCES } from "../resources/app/manifest.ts";
+import {
+  APP,
+  type App,
+  type AppSpec,
+  type AppStatus,
+  appResourceName,
+} from "../resources/app/app.ts";
+import { INFERENCE_FILES, type Inference, inferManifest } from "../resources/app/infer.ts";
+import { componentsOf, MAX_INSTANCES, type Manifest } from "../resources/app/manifest.ts";
 import { ENVIRONMENT } from "../resources/environment/environment.ts";
-import { RELEASE, type Release, type ReleaseSpec, type ReleaseStatus, releaseName } from "../resources/release/release.ts";
+import {
+  RELEASE,
+  type Release,
+  type ReleaseSpec,
+  type ReleaseStatus,
+  releaseName,
+} from "../resources/release/release.ts";
 import { SECRET, type SecretSpec, secretResourceName } from "../resources/secret/secret.ts";
 import { SETTINGS, type SettingsSpec } from "../resources/settings/settings.ts";
 import type { ApiDeps } from "./api-deps.ts";
@@ -48,13 +60,18 @@ export class AppOperations {
   }
 
   findApp(environment: string, app: string): App | undefined {
-    return this.#deps.store.find<AppSpec, AppStatus>({ kind: APP, name: appResourceName(environment, app) });
+    return this.#deps.store.find<AppSpec, AppStatus>({
+      kind: APP,
+      name: appResourceName(environment, app),
+    });
   }
 
   getApp(environment: string, app: string): App {
     const found = this.findApp(environment, app);
     if (found) return found;
-    const names = this.#deps.store.list(APP, `${environment}/`).map(({ name }) => name.split("/")[1]);
+    const names = this.#deps.store
+      .list(APP, `${environment}/`)
+      .map(({ name }) => name.split("/")[1]);
     throw invalid("app.not_found", `${environment} has no app ${app}`, {
       hint: names.length > 0 ? `its apps are: ${names.join(", ")}` : "holdfast deploy <folder>",
     });
@@ -85,38 +102,85 @@ export class AppOperations {
     const target = this.#rollbackTarget(before, to);
     this.#assertRoutesFree(before.name, target.spec.manifest);
     const spec: AppSpec = { ...before.spec, release: target.spec.number, reason: "rollback" };
-    return this.#write(before.name, spec, "rollback", actor);
+    return this.#deps.store.transaction(() => {
+      this.#restoreConfiguration(target, actor);
+      return this.#write(before.name, spec, "rollback", actor);
+    });
   }
 
   restart(environment: string, app: string, actor: Actor): Accepted {
     const before = this.#getDeployed(environment, app);
     const key = String(before.spec.release);
     const restarts = { ...before.spec.restarts, [key]: (before.spec.restarts[key] ?? 0) + 1 };
-    return this.#write(before.name, { ...before.spec, restarts, reason: "restart" }, "restart", actor);
+    return this.#write(
+      before.name,
+      { ...before.spec, restarts, reason: "restart" },
+      "restart",
+      actor,
+    );
   }
 
-  scale(environment: string, app: string, counts: Readonly<Record<string, number>>, actor: Actor): Accepted {
+  scale(
+    environment: string,
+    app: string,
+    counts: Readonly<Record<string, number>>,
+    actor: Actor,
+  ): Accepted {
     const before = this.#getDeployed(environment, app);
     const release = this.#getRelease(before.name, before.spec.release);
     const known = componentsOf(release.spec.manifest).map(({ name }) => name);
     for (const [component, count] of Object.entries(counts)) {
       if (!known.includes(component)) {
-        throw invalid("app.unknown_component", `${app} has no service or worker ${component}`, { hint: `it has: ${known.join(", ")}` });
+        throw invalid("app.unknown_component", `${app} has no service or worker ${component}`, {
+          hint: `it has: ${known.join(", ")}`,
+        });
       }
       if (!Number.isInteger(count) || count < 0 || count > MAX_INSTANCES) {
-        throw invalid("app.bad_count", `${component}=${count}: must be a whole number from 0 to ${MAX_INSTANCES}`);
+        throw invalid(
+          "app.bad_count",
+          `${component}=${count}: must be a whole number from 0 to ${MAX_INSTANCES}`,
+        );
       }
     }
     const scale = { ...before.spec.scale, ...counts };
     return this.#write(before.name, { ...before.spec, scale, reason: "scale" }, "scale", actor);
   }
 
+  // The next change must start from what the release had, not from what was just left behind. A
+  // secret that it did not have yet stays: removing it would lose it.
+  #restoreConfiguration({ spec }: Release, actor: Actor): void {
+    const options = { actor, action: "rollback" };
+    const { store } = this.#deps;
+    if (store.find({ kind: SETTINGS, name: spec.app })) {
+      store.writeSpec<SettingsSpec>(
+        { kind: SETTINGS, name: spec.app },
+        { values: spec.config.set },
+        options,
+      );
+    }
+    for (const [name, version] of Object.entries(spec.secrets)) {
+      store.writeSpec<SecretSpec>(
+        { kind: SECRET, name: secretResourceName(spec.app, name) },
+        { version },
+        options,
+      );
+    }
+  }
+
   settingsOf(appName: string): Readonly<Record<string, string>> {
-    return this.#deps.store.find<SettingsSpec, never>({ kind: SETTINGS, name: appName })?.spec.values ?? {};
+    return (
+      this.#deps.store.find<SettingsSpec, never>({ kind: SETTINGS, name: appName })?.spec.values ??
+      {}
+    );
   }
 
   /** `null` unsets. Where the app is deployed, a release with the new settings is rolled out. */
-  changeSettings(environment: string, app: string, changes: Readonly<Record<string, string | null>>, actor: Actor): Accepted {
+  changeSettings(
+    environment: string,
+    app: string,
+    changes: Readonly<Record<string, string | null>>,
+    actor: Actor,
+  ): Accepted {
     this.#requireEnvironment(environment);
     const appName = appResourceName(environment, app);
     for (const key of Object.keys(changes)) assertVariable(key, "setting");
@@ -126,26 +190,48 @@ export class AppOperations {
       else values[key] = value;
     }
     return this.#deps.store.transaction(() => {
-      this.#deps.store.writeSpec<SettingsSpec>({ kind: SETTINGS, name: appName }, { values }, { actor, action: "config" });
+      this.#deps.store.writeSpec<SettingsSpec>(
+        { kind: SETTINGS, name: appName },
+        { values },
+        { actor, action: "config" },
+      );
       return this.#rerelease(environment, app, "config", actor);
     });
   }
 
-  secretsOf(appName: string): readonly { readonly name: string; readonly version: number; readonly updatedAt: number }[] {
+  secretsOf(
+    appName: string,
+  ): readonly { readonly name: string; readonly version: number; readonly updatedAt: number }[] {
     return this.#deps.store
       .list<SecretSpec, never>(SECRET, `${appName}/`)
       .filter(({ deleting }) => !deleting)
-      .map(({ name, spec, updatedAt }) => ({ name: name.split("/").at(-1) ?? name, version: spec.version, updatedAt }));
+      .map(({ name, spec, updatedAt }) => ({
+        name: name.split("/").at(-1) ?? name,
+        version: spec.version,
+        updatedAt,
+      }));
   }
 
-  setSecret(environment: string, app: string, name: string, value: Redacted, actor: Actor): Accepted {
+  setSecret(
+    environment: string,
+    app: string,
+    name: string,
+    value: Redacted,
+    actor: Actor,
+  ): Accepted {
     this.#requireEnvironment(environment);
     assertVariable(name, "secret");
     const bytes = Buffer.byteLength(value.reveal());
     if (bytes === 0 || bytes > SECRET_MAX_BYTES) {
-      throw invalid("secret.bad_value", bytes === 0 ? "the value is empty" : `the value is larger than ${SECRET_MAX_BYTES / 1024} KB`, {
-        hint: `give it on standard input: holdfast secret set ${app} ${name} < file`,
-      });
+      throw invalid(
+        "secret.bad_value",
+        bytes === 0
+          ? "the value is empty"
+          : `the value is larger than ${SECRET_MAX_BYTES / 1024} KB`,
+        {
+          hint: `give it on standard input: holdfast secret set ${app} ${name} < file`,
+        },
+      );
     }
     const appName = appResourceName(environment, app);
     return this.#deps.store.transaction(() => {
@@ -161,7 +247,9 @@ export class AppOperations {
     const ref = { kind: SECRET, name: secretResourceName(appName, name) };
     const found = this.#deps.store.find<SecretSpec, never>(ref);
     if (!found) {
-      throw invalid("secret.not_found", `${app} has no secret ${name}`, { hint: `holdfast secret list ${app}` });
+      throw invalid("secret.not_found", `${app} has no secret ${name}`, {
+        hint: `holdfast secret list ${app}`,
+      });
     }
     return this.#deps.store.transaction(() => {
       this.#deps.store.markDeleting(ref, { actor, action: "secret-remove" });
@@ -171,7 +259,13 @@ export class AppOperations {
     });
   }
 
-  destroy(environment: string, app: string, confirm: string, deleteData: boolean, actor: Actor): { readonly uid: string } {
+  destroy(
+    environment: string,
+    app: string,
+    confirm: string,
+    deleteData: boolean,
+    actor: Actor,
+  ): { readonly uid: string } {
     const before = this.getApp(environment, app);
     if (confirm !== app) {
       throw invalid("app.not_confirmed", `to destroy ${app} its name must be given again`, {
@@ -181,11 +275,17 @@ export class AppOperations {
     return this.#deps.store.transaction(() => {
       const ref = { kind: APP, name: before.name };
       if (deleteData) {
-        this.#deps.store.writeSpec<AppSpec>(ref, { ...before.spec, deleteData }, { actor, action: "delete-data" });
+        this.#deps.store.writeSpec<AppSpec>(
+          ref,
+          { ...before.spec, deleteData },
+          { actor, action: "delete-data" },
+        );
       }
       this.#deps.store.markDeleting(ref, { actor, action: "destroy" });
-      for (const kind of [RELEASE, SETTINGS, SECRET]) this.#removeBelongings(kind, before.name, actor);
-      for (const { name } of this.secretsOf(before.name)) this.#deps.secrets.removeAll(before.name, name);
+      for (const kind of [RELEASE, SETTINGS, SECRET])
+        this.#removeBelongings(kind, before.name, actor);
+      for (const { name } of this.secretsOf(before.name))
+        this.#deps.secrets.removeAll(before.name, name);
       return { uid: before.uid };
     });
   }
@@ -209,7 +309,9 @@ export class AppOperations {
   #getDeployed(environment: string, app: string): App {
     const found = this.getApp(environment, app);
     if (found.spec.release > 0) return found;
-    throw invalid("app.not_deployed", `${app} was never deployed`, { hint: "holdfast deploy <folder>" });
+    throw invalid("app.not_deployed", `${app} was never deployed`, {
+      hint: "holdfast deploy <folder>",
+    });
   }
 
   #getRelease(appName: string, number: number): Release {
@@ -231,28 +333,49 @@ export class AppOperations {
     }
     // The one that served before what serves now; after a failed deploy, what still serves.
     const serving = app.status?.serving?.set.release;
-    if (serving !== undefined && serving !== app.spec.release) return this.#getRelease(app.name, serving);
+    if (serving !== undefined && serving !== app.spec.release)
+      return this.#getRelease(app.name, serving);
     const previous = app.status?.history.find(
       ({ outcome, placement }) => outcome === "succeeded" && placement.set.release !== serving,
     );
     if (previous) return this.#getRelease(app.name, previous.placement.set.release);
-    throw invalid("release.no_previous", `${app.name.split("/")[1]} has no earlier release that served`, {
-      hint: `holdfast releases ${app.name.split("/")[1]}`,
-    });
+    throw invalid(
+      "release.no_previous",
+      `${app.name.split("/")[1]} has no earlier release that served`,
+      {
+        hint: `holdfast releases ${app.name.split("/")[1]}`,
+      },
+    );
   }
 
   // A change of settings or secrets is a new release of what is deployed; nothing, before a deploy.
-  #rerelease(environment: string, app: string, reason: "config" | "secret", actor: Actor): Accepted {
+  #rerelease(
+    environment: string,
+    app: string,
+    reason: "config" | "secret",
+    actor: Actor,
+  ): Accepted {
     const before = this.findApp(environment, app);
     const appName = appResourceName(environment, app);
     if (!before || before.spec.release === 0) {
-      return { app, environment, release: 0, generation: 0, urls: [], inferred: [], changed: false };
+      return {
+        app,
+        environment,
+        release: 0,
+        generation: 0,
+        urls: [],
+        inferred: [],
+        changed: false,
+      };
     }
     const base = this.#getRelease(appName, before.spec.release);
     const { manifest, source } = base.spec;
     const secrets = this.#currentSecrets(appName);
     const values = { ...manifest.config, ...this.settingsOf(appName) };
-    if (JSON.stringify([values, secrets]) === JSON.stringify([base.spec.config.values, base.spec.secrets])) {
+    if (
+      JSON.stringify([values, secrets]) ===
+      JSON.stringify([base.spec.config.values, base.spec.secrets])
+    ) {
       return { ...this.#accepted(before, manifest), changed: false };
     }
     const inference: Inference = { manifest, input: { name: app }, inferred: source.inferred };
@@ -281,11 +404,19 @@ export class AppOperations {
         reason,
         manifest,
         source: { digest: source.digest, bytes: source.bytes, commit: source.commit, inferred },
-        config: { version: settings?.generation ?? 0, values: { ...manifest.config, ...settings?.spec.values } },
+        config: {
+          version: settings?.generation ?? 0,
+          values: { ...manifest.config, ...settings?.spec.values },
+          set: settings?.spec.values ?? {},
+        },
         secrets: this.#currentSecrets(appName),
         createdBy: actor.name,
       };
-      store.writeSpec({ kind: RELEASE, name: releaseName(appName, number) }, spec, { actor, action: reason, expectedGeneration: 0 });
+      store.writeSpec({ kind: RELEASE, name: releaseName(appName, number) }, spec, {
+        actor,
+        action: reason,
+        expectedGeneration: 0,
+      });
       const appSpec: AppSpec = {
         environment,
         release: number,
@@ -300,9 +431,15 @@ export class AppOperations {
 
   #write(appName: string, spec: AppSpec, action: string, actor: Actor): Accepted {
     const before = this.#deps.store.find({ kind: APP, name: appName });
-    const written = this.#deps.store.writeSpec<AppSpec>({ kind: APP, name: appName }, spec, { actor, action }) as App;
+    const written = this.#deps.store.writeSpec<AppSpec>({ kind: APP, name: appName }, spec, {
+      actor,
+      action,
+    }) as App;
     const { manifest } = this.#getRelease(appName, spec.release).spec;
-    return { ...this.#accepted(written, manifest), changed: written.generation !== before?.generation };
+    return {
+      ...this.#accepted(written, manifest),
+      changed: written.generation !== before?.generation,
+    };
   }
 
   #accepted(app: App, manifest: Manifest): Omit<Accepted, "changed"> {
@@ -331,13 +468,19 @@ export class AppOperations {
 
   #assertName(before: App | undefined, { origin, adopt }: SourceFacts): void {
     if (before?.deleting) {
-      throw invalid("app.conflict", `${before.name} is being destroyed`, { hint: "wait until holdfast status no longer shows it" });
+      throw invalid("app.conflict", `${before.name} is being destroyed`, {
+        hint: "wait until holdfast status no longer shows it",
+      });
     }
     const known = before?.spec.origin;
     if (adopt || known === undefined || known === origin) return;
-    throw invalid("app.name_taken", `${before?.name} is deployed from ${known}, this is ${origin}`, {
-      hint: "give this app another name in holdfast.yaml, or if it is the same app: holdfast deploy --adopt",
-    });
+    throw invalid(
+      "app.name_taken",
+      `${before?.name} is deployed from ${known}, this is ${origin}`,
+      {
+        hint: "give this app another name in holdfast.yaml, or if it is the same app: holdfast deploy --adopt",
+      },
+    );
   }
 
   #assertRoutesFree(appName: string, manifest: Manifest): void {
@@ -352,7 +495,9 @@ export class AppOperations {
   }
 
   #routesOfOthers(appName: string): ReadonlyMap<string, string> {
-    const others = this.#deps.store.list<AppSpec, AppStatus>(APP).filter(({ name }) => name !== appName);
+    const others = this.#deps.store
+      .list<AppSpec, AppStatus>(APP)
+      .filter(({ name }) => name !== appName);
     return new Map(
       others.flatMap(({ name, spec, status }) => {
         const releases = new Set([spec.release, status?.serving?.set.release ?? 0]);
@@ -372,16 +517,26 @@ export class AppOperations {
   }
 }
 
-function missingSecrets(environment: string, app: string, missing: readonly string[]): HoldfastError {
+function missingSecrets(
+  environment: string,
+  app: string,
+  missing: readonly string[],
+): HoldfastError {
   const env = environment === "production" ? "" : ` --env ${environment}`;
-  return invalid("secret.missing", `${app} needs ${missing.join(", ")}, which ${missing.length > 1 ? "are" : "is"} not set`, {
-    hint: `holdfast secret set ${app} ${missing[0]}${env}`,
-  });
+  return invalid(
+    "secret.missing",
+    `${app} needs ${missing.join(", ")}, which ${missing.length > 1 ? "are" : "is"} not set`,
+    {
+      hint: `holdfast secret set ${app} ${missing[0]}${env}`,
+    },
+  );
 }
 
 function assertVariable(key: string, what: string): void {
   if (!VARIABLE.test(key)) {
-    throw invalid(`${what}.bad_name`, `"${key}" is not a name for a ${what}`, { hint: "use letters, digits and underscores" });
+    throw invalid(`${what}.bad_name`, `"${key}" is not a name for a ${what}`, {
+      hint: "use letters, digits and underscores",
+    });
   }
   if (RESERVED.test(key)) throw invalid(`${what}.reserved`, `${key} is set by Holdfast itself`);
 }

@@ -3,12 +3,23 @@
 import { Readable } from "node:stream";
 import { assert, messageOf } from "../kernel/error.ts";
 import type { Ref } from "../kernel/resource.ts";
-import { APP, type App, type AppSpec, type AppStatus, type Rollout, type RolloutFailure, type TimelineEntry } from "../resources/app/app.ts";
+import {
+  APP,
+  type App,
+  type AppSpec,
+  type AppStatus,
+  type Rollout,
+  type RolloutFailure,
+  type TimelineEntry,
+} from "../resources/app/app.ts";
 import { TASK, type TaskSpec, type TaskStatus } from "../resources/task/task.ts";
 import type { ApiDeps } from "./api-deps.ts";
 
 export type RolloutEvent =
-  | { readonly event: "waiting"; readonly behind: { readonly release: number; readonly phase: string } | undefined }
+  | {
+      readonly event: "waiting";
+      readonly behind: { readonly release: number; readonly phase: string } | undefined;
+    }
   | ({ readonly event: "timeline" } & TimelineEntry)
   | {
       readonly event: "ended";
@@ -21,27 +32,51 @@ export type RolloutEvent =
       readonly serving: number | undefined;
     };
 
-export function followRollout(deps: ApiDeps, appName: string, generation: number, signal: AbortSignal): Readable {
+export function followRollout(
+  deps: ApiDeps,
+  appName: string,
+  generation: number,
+  signal: AbortSignal,
+): Readable {
   const ref = { kind: APP, name: appName };
   let told = 0;
   let waitingFor: number | undefined;
   return follow(deps, ref, signal, (): RolloutEvent[] => {
     const app = deps.store.find<AppSpec, AppStatus>(ref);
-    if (!app) return [ended("failed", 0, undefined, { failure: { reason: "the app was destroyed", hint: "", log: [] } })];
+    if (!app)
+      return [
+        ended("failed", 0, undefined, {
+          failure: { reason: "the app was destroyed", hint: "", log: [] },
+        }),
+      ];
     const rollout = rolloutOf(app, generation);
     if (!rollout) {
       if ((app.status?.settledGeneration ?? 0) >= generation) return [superseded(app)];
       const behind = app.status?.rollout;
       if (waitingFor === behind?.generation || !behind) return [];
       waitingFor = behind.generation;
-      return [{ event: "waiting", behind: { release: behind.placement.set.release, phase: behind.phase } }];
+      return [
+        {
+          event: "waiting",
+          behind: { release: behind.placement.set.release, phase: behind.phase },
+        },
+      ];
     }
-    const fresh = rollout.timeline.slice(told).map((entry) => ({ event: "timeline", ...entry }) as const);
+    const fresh = rollout.timeline
+      .slice(told)
+      .map((entry) => ({ event: "timeline", ...entry }) as const);
     told = rollout.timeline.length;
     if (rollout.outcome === undefined) return fresh;
     const { outcome, placement, startedAt, endedAt, failure } = rollout;
-    const details = { startedAt, ...(endedAt !== undefined && { endedAt }), ...(failure && { failure }) };
-    return [...fresh, ended(outcome, placement.set.release, app.status?.serving?.set.release, details)];
+    const details = {
+      startedAt,
+      ...(endedAt !== undefined && { endedAt }),
+      ...(failure && { failure }),
+    };
+    return [
+      ...fresh,
+      ended(outcome, placement.set.release, app.status?.serving?.set.release, details),
+    ];
   });
 }
 
@@ -51,7 +86,12 @@ function rolloutOf({ status }: App, generation: number): Rollout | undefined {
 }
 
 const superseded = ({ status }: App): RolloutEvent =>
-  ended("superseded", status?.rollout?.placement.set.release ?? status?.history[0]?.placement.set.release ?? 0, status?.serving?.set.release, {});
+  ended(
+    "superseded",
+    status?.rollout?.placement.set.release ?? status?.history[0]?.placement.set.release ?? 0,
+    status?.serving?.set.release,
+    {},
+  );
 
 function ended(
   outcome: "succeeded" | "failed" | "superseded",
@@ -64,7 +104,12 @@ function ended(
 
 export type TaskEvent =
   | { readonly event: "started" }
-  | { readonly event: "ended"; readonly code: number | undefined; readonly signal: string | undefined; readonly detail: string | undefined };
+  | {
+      readonly event: "ended";
+      readonly code: number | undefined;
+      readonly signal: string | undefined;
+      readonly detail: string | undefined;
+    };
 
 export function followTask(deps: ApiDeps, name: string, signal: AbortSignal): Readable {
   const ref = { kind: TASK, name };
@@ -77,7 +122,8 @@ export function followTask(deps: ApiDeps, name: string, signal: AbortSignal): Re
       events.push({ event: "started" });
     }
     const exit = status?.exit;
-    if (status?.phase === "ended" && exit) events.push({ event: "ended", code: exit.code, signal: exit.signal, detail: exit.detail });
+    if (status?.phase === "ended" && exit)
+      events.push({ event: "ended", code: exit.code, signal: exit.signal, detail: exit.detail });
     return events;
   });
 }

@@ -46,7 +46,9 @@ function operation(route: Route): Record<string, unknown> {
       200: { description: "Done", content: { [type]: { schema: answerOf(route) } } },
       default: {
         description: "A problem",
-        content: { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } },
+        content: {
+          "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } },
+        },
       },
     },
   };
@@ -56,13 +58,17 @@ const answerOf = ({ answers }: Route): unknown =>
   answers === undefined || answers === "stream" ? {} : jsonSchema(answers);
 
 function bodyOf(route: Route): Record<string, unknown> | undefined {
-  if (route.takes === "upload") return { "application/gzip": { schema: { type: "string", format: "binary" } } };
+  if (route.takes === "upload")
+    return { "application/gzip": { schema: { type: "string", format: "binary" } } };
   return route.body && { "application/json": { schema: jsonSchema(route.body) } };
 }
 
 function parameters(schema: z.ZodType | undefined, where: "path" | "query"): unknown[] {
   if (!schema) return [];
-  const { properties = {}, required = [] } = jsonSchema(schema) as { properties?: Record<string, unknown>; required?: string[] };
+  const { properties = {}, required = [] } = jsonSchema(schema) as {
+    properties?: Record<string, unknown>;
+    required?: string[];
+  };
   return Object.entries(properties).map(([name, inner]) => ({
     name,
     in: where,

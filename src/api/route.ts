@@ -15,7 +15,11 @@ export interface RouteContext<Params, Query, Body> {
   readonly signal: AbortSignal;
 }
 
-export interface Route<P extends z.ZodType = z.ZodType, Q extends z.ZodType = z.ZodType, B extends z.ZodType = z.ZodType> {
+export interface Route<
+  P extends z.ZodType = z.ZodType,
+  Q extends z.ZodType = z.ZodType,
+  B extends z.ZodType = z.ZodType,
+> {
   readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   /** `/v1/apps/{environment}/{app}` */
   readonly path: string;
@@ -31,6 +35,8 @@ export interface Route<P extends z.ZodType = z.ZodType, Q extends z.ZodType = z.
 }
 
 /** Keeps the types of the schemas together with the handler. */
-export function route<P extends z.ZodType, Q extends z.ZodType, B extends z.ZodType>(value: Route<P, Q, B>): Route {
+export function route<P extends z.ZodType, Q extends z.ZodType, B extends z.ZodType>(
+  value: Route<P, Q, B>,
+): Route {
   return value as unknown as Route;
 }

@@ -8,13 +8,19 @@ import { APP, type App, appResourceName, type Rollout } from "../resources/app/a
 import { INFERENCE_FILES, inferManifest } from "../resources/app/infer.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import { manifestJsonSchema } from "../resources/app/manifest-file.ts";
-import { ENVIRONMENT, type EnvironmentSpec } from "../resources/environment/environment.ts";
 import { CACHE, DATABASE, type EngineSpec } from "../resources/engine/engine.ts";
-import { TASK, type Task, type TaskSpec, type TaskStatus, taskInstanceName } from "../resources/task/task.ts";
+import { ENVIRONMENT, type EnvironmentSpec } from "../resources/environment/environment.ts";
+import {
+  TASK,
+  type Task,
+  type TaskSpec,
+  type TaskStatus,
+  taskInstanceName,
+} from "../resources/task/task.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { AppOperations } from "./app-operations.ts";
-import { type Route, route } from "./route.ts";
 import { followRollout, followTask } from "./follow.ts";
+import { type Route, route } from "./route.ts";
 import { statusView } from "./status-view.ts";
 
 const environment = appName.describe("Name of the environment, such as production.");
@@ -63,7 +69,10 @@ function platformRoutes(deps: ApiDeps): Route[] {
       method: "GET",
       path: "/v1/audit",
       summary: "Who wrote what, newest first.",
-      query: z.object({ limit: z.coerce.number().int().min(1).max(1_000).default(50), before: z.coerce.number().int().optional() }),
+      query: z.object({
+        limit: z.coerce.number().int().min(1).max(1_000).default(50),
+        before: z.coerce.number().int().optional(),
+      }),
       handle: ({ query }) => ({ events: deps.audit.list(query.limit, query.before) }),
     }),
     route({
@@ -82,7 +91,9 @@ function environmentRoutes(deps: ApiDeps): Route[] {
       path: "/v1/environments",
       summary: "All environments.",
       handle: () => ({
-        environments: deps.store.list<EnvironmentSpec, never>(ENVIRONMENT).map(({ name, spec }) => ({ name, ...spec })),
+        environments: deps.store
+          .list<EnvironmentSpec, never>(ENVIRONMENT)
+          .map(({ name, spec }) => ({ name, ...spec })),
       }),
     }),
     route({
@@ -96,7 +107,11 @@ function environmentRoutes(deps: ApiDeps): Route[] {
           const options = { actor, action: "environment" };
           const { environment: name } = params;
           deps.store.writeSpec<EnvironmentSpec>({ kind: ENVIRONMENT, name }, body, options);
-          deps.store.writeSpec<EngineSpec>({ kind: DATABASE, name }, { engine: "postgresql" }, options);
+          deps.store.writeSpec<EngineSpec>(
+            { kind: DATABASE, name },
+            { engine: "postgresql" },
+            options,
+          );
           deps.store.writeSpec<EngineSpec>({ kind: CACHE, name }, { engine: "redis" }, options);
           return { name, ...body };
         }),
@@ -117,7 +132,10 @@ function deployRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
         commit: z.string().max(64).optional(),
         origin: z.string().max(1_000).default(""),
         adopt: z.stringbool().default(false),
-        ifChanged: z.stringbool().default(false).describe("Nothing happens where this very source serves already."),
+        ifChanged: z
+          .stringbool()
+          .default(false)
+          .describe("Nothing happens where this very source serves already."),
       }),
       handle: async ({ params, query, actor, request }) => {
         const { digest, bytes } = await deps.sources.add(request.body as Readable);
@@ -133,7 +151,10 @@ function deployRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
         files: z.partialRecord(z.enum(INFERENCE_FILES), z.string().max(1024 * 1024)),
       }),
       handle: ({ body }) => {
-        const { input, inferred, manifest } = inferManifest({ folder: body.folder, files: body.files as Record<string, string> });
+        const { input, inferred, manifest } = inferManifest({
+          folder: body.folder,
+          files: body.files as Record<string, string>,
+        });
         return { input, inferred, manifest };
       },
     }),
@@ -163,7 +184,8 @@ function changeRoute(verb: "rollback" | "restart" | "scale", operations: AppOper
       params,
       summary: "Goes back to an earlier release: code, settings and secrets together.",
       body: z.object({ to: z.number().int().min(1).optional() }).default({}),
-      handle: ({ params, body, actor }) => operations.rollback(params.environment, params.app, body.to, actor),
+      handle: ({ params, body, actor }) =>
+        operations.rollback(params.environment, params.app, body.to, actor),
     });
   }
   if (verb === "restart") {
@@ -179,7 +201,8 @@ function changeRoute(verb: "rollback" | "restart" | "scale", operations: AppOper
     params,
     summary: "Sets how many instances components have.",
     body: z.object({ counts: z.record(z.string(), z.number()) }),
-    handle: ({ params, body, actor }) => operations.scale(params.environment, params.app, body.counts, actor),
+    handle: ({ params, body, actor }) =>
+      operations.scale(params.environment, params.app, body.counts, actor),
   });
 }
 
@@ -199,7 +222,12 @@ function appRoutes(operations: AppOperations): Route[] {
       params: ofApp,
       handle: ({ params }) => {
         const app = operations.getApp(params.environment, params.app);
-        return { releases: operations.releasesOf(app.name).toReversed().map((release) => releaseView(app, release)) };
+        return {
+          releases: operations
+            .releasesOf(app.name)
+            .toReversed()
+            .map((release) => releaseView(app, release)),
+        };
       },
     }),
     route({
@@ -208,12 +236,16 @@ function appRoutes(operations: AppOperations): Route[] {
       summary: "Destroys the app; its data stays unless asked for by name.",
       params: ofApp,
       query: z.object({ confirm: z.string().default(""), data: z.stringbool().default(false) }),
-      handle: ({ params, query, actor }) => operations.destroy(params.environment, params.app, query.confirm, query.data, actor),
+      handle: ({ params, query, actor }) =>
+        operations.destroy(params.environment, params.app, query.confirm, query.data, actor),
     }),
   ];
 }
 
-function releaseView(app: App, { spec, status, createdAt }: ReturnType<AppOperations["releasesOf"]>[number]) {
+function releaseView(
+  app: App,
+  { spec, status, createdAt }: ReturnType<AppOperations["releasesOf"]>[number],
+) {
   const rollouts = app.status?.history ?? [];
   const last = rollouts.find(({ placement }: Rollout) => placement.set.release === spec.number);
   const isServing = app.status?.serving?.set.release === spec.number;
@@ -228,7 +260,11 @@ function releaseView(app: App, { spec, status, createdAt }: ReturnType<AppOperat
     artifact: status?.artifact?.digest,
     configVersion: spec.config.version,
     secrets: spec.secrets,
-    state: isServing ? "serving" : isWarm ? "warm" : (last?.outcome ?? (status?.phase === "failed" ? "failed" : "not deployed")),
+    state: isServing
+      ? "serving"
+      : isWarm
+        ? "warm"
+        : (last?.outcome ?? (status?.phase === "failed" ? "failed" : "not deployed")),
     failure: last?.failure?.reason ?? status?.failure?.reason,
   };
 }
@@ -245,7 +281,11 @@ function settingRoutes(operations: AppOperations): Route[] {
         const app = operations.findApp(params.environment, params.app);
         const serving = app?.status?.serving?.set.release;
         const release = operations.releasesOf(name).find(({ spec }) => spec.number === serving);
-        return { values: operations.settingsOf(name), serving: release?.spec.config.values, release: serving };
+        return {
+          values: operations.settingsOf(name),
+          serving: release?.spec.config.values,
+          release: serving,
+        };
       },
     }),
     route({
@@ -253,15 +293,20 @@ function settingRoutes(operations: AppOperations): Route[] {
       path: "/v1/apps/{environment}/{app}/config",
       summary: "Sets and (null) unsets settings; rolls out where the app is deployed.",
       params: ofApp,
-      body: z.object({ changes: z.record(z.string(), z.string().max(SETTING_MAX_CHARS).nullable()) }),
-      handle: ({ params, body, actor }) => operations.changeSettings(params.environment, params.app, body.changes, actor),
+      body: z.object({
+        changes: z.record(z.string(), z.string().max(SETTING_MAX_CHARS).nullable()),
+      }),
+      handle: ({ params, body, actor }) =>
+        operations.changeSettings(params.environment, params.app, body.changes, actor),
     }),
     route({
       method: "GET",
       path: "/v1/apps/{environment}/{app}/secrets",
       summary: "Names and versions of its secrets; never values.",
       params: ofApp,
-      handle: ({ params }) => ({ secrets: operations.secretsOf(appResourceName(params.environment, params.app)) }),
+      handle: ({ params }) => ({
+        secrets: operations.secretsOf(appResourceName(params.environment, params.app)),
+      }),
     }),
     route({
       method: "PUT",
@@ -269,14 +314,16 @@ function settingRoutes(operations: AppOperations): Route[] {
       summary: "Sets the next version of a secret; rolls out where the app is deployed.",
       params: ofSecret,
       body: z.object({ value: z.string().transform((value) => new Redacted(value)) }),
-      handle: ({ params, body, actor }) => operations.setSecret(params.environment, params.app, params.secret, body.value, actor),
+      handle: ({ params, body, actor }) =>
+        operations.setSecret(params.environment, params.app, params.secret, body.value, actor),
     }),
     route({
       method: "DELETE",
       path: "/v1/apps/{environment}/{app}/secrets/{secret}",
       summary: "Removes a secret; rolls out where the app is deployed.",
       params: ofSecret,
-      handle: ({ params, actor }) => operations.removeSecret(params.environment, params.app, params.secret, actor),
+      handle: ({ params, actor }) =>
+        operations.removeSecret(params.environment, params.app, params.secret, actor),
     }),
   ];
 }
@@ -300,7 +347,11 @@ function observeRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
       handle: ({ query, signal }) => {
         const { environment: env, app, engine, ...rest } = query;
         if (app) operations.getApp(env, app);
-        const appOrEngine = app ? appResourceName(env, app) : engine ? `engine/${engine}` : undefined;
+        const appOrEngine = app
+          ? appResourceName(env, app)
+          : engine
+            ? `engine/${engine}`
+            : undefined;
         return deps.telemetry.logs({ ...rest, app: appOrEngine }, signal);
       },
     }),
@@ -309,9 +360,16 @@ function observeRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
       path: "/v1/apps/{environment}/{app}/journal",
       summary: "What was done for the app, step by step, with the reason of each.",
       params: ofApp,
-      query: z.object({ limit: z.coerce.number().int().min(1).max(1_000).default(100), after: z.coerce.number().int().default(0) }),
+      query: z.object({
+        limit: z.coerce.number().int().min(1).max(1_000).default(100),
+        after: z.coerce.number().int().default(0),
+      }),
       handle: ({ params, query }) => ({
-        entries: deps.journalOf({ kind: APP, name: appResourceName(params.environment, params.app) }, query.limit, query.after),
+        entries: deps.journalOf(
+          { kind: APP, name: appResourceName(params.environment, params.app) },
+          query.limit,
+          query.after,
+        ),
       }),
     }),
   ];
@@ -329,12 +387,22 @@ function taskRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
         const app = operations.getApp(params.environment, params.app);
         const release = app.status?.serving?.set.release;
         if (release === undefined) {
-          throw invalid("app.not_deployed", `${params.app} serves no release yet`, { hint: `holdfast status` });
+          throw invalid("app.not_deployed", `${params.app} serves no release yet`, {
+            hint: `holdfast status`,
+          });
         }
         const name = `${app.name}/${deps.newId()}`;
         const spec: TaskSpec = { appName: app.name, release, command: body.command };
-        deps.store.writeSpec({ kind: TASK, name }, spec, { actor, action: "run", expectedGeneration: 0 });
-        return { task: name.split("/").at(-1), instance: taskInstanceName({ name, spec }), release };
+        deps.store.writeSpec({ kind: TASK, name }, spec, {
+          actor,
+          action: "run",
+          expectedGeneration: 0,
+        });
+        return {
+          task: name.split("/").at(-1),
+          instance: taskInstanceName({ name, spec }),
+          release,
+        };
       },
     }),
     route({
@@ -345,7 +413,9 @@ function taskRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
       answers: "stream",
       handle: ({ params, signal }) => {
         const name = `${appResourceName(params.environment, params.app)}/${params.task}`;
-        const task = deps.store.find<TaskSpec, TaskStatus>({ kind: TASK, name }) as Task | undefined;
+        const task = deps.store.find<TaskSpec, TaskStatus>({ kind: TASK, name }) as
+          | Task
+          | undefined;
         if (!task) throw invalid("task.not_found", `there is no task ${params.task}`);
         return followTask(deps, name, signal);
       },

@@ -3,7 +3,7 @@
 
 import { Readable } from "node:stream";
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
-import { z } from "zod";
+import type { z } from "zod";
 import { asHoldfastError, type HoldfastError, invalid, problemOf } from "../kernel/error.ts";
 import type { Actor } from "../kernel/resource-store.ts";
 import type { ApiDeps } from "./api-deps.ts";
@@ -29,11 +29,17 @@ export function createApiServer({ deps, access, onBug }: ApiServerOptions): Fast
   server.addContentTypeParser(UPLOAD_TYPE, (_request, payload, done) => done(null, payload));
   server.setErrorHandler((error, request, reply) => {
     const known = asApiError(error);
-    if (known.actsNext === "developer") onBug(known, `${request.method} ${request.routeOptions.url ?? request.url}`);
+    if (known.actsNext === "developer")
+      onBug(known, `${request.method} ${request.routeOptions.url ?? request.url}`);
     sendProblem(reply, known);
   });
   server.setNotFoundHandler((request, reply) =>
-    sendProblem(reply, invalid("route.not_found", `there is nothing at ${request.method} ${request.url}`, { hint: "GET /openapi.json lists what there is" })),
+    sendProblem(
+      reply,
+      invalid("route.not_found", `there is nothing at ${request.method} ${request.url}`, {
+        hint: "GET /openapi.json lists what there is",
+      }),
+    ),
   );
   server.get("/openapi.json", () => renderOpenApi(routes));
   for (const route of routes) {
@@ -82,7 +88,9 @@ function parse(schema: z.ZodType | undefined, value: unknown, where: string): un
   if (!schema) return undefined;
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const details = result.error.issues.map(({ path, message }) => `${path.join(".") || where}: ${message}`);
+  const details = result.error.issues.map(
+    ({ path, message }) => `${path.join(".") || where}: ${message}`,
+  );
   throw invalid("request.invalid", `the ${where} is not valid: ${details.join("; ")}`);
 }
 

@@ -2,8 +2,19 @@
 
 import type { PassReport } from "../kernel/controller.ts";
 import { APP, type App, type AppSpec, type AppStatus } from "../resources/app/app.ts";
-import { CACHE, DATABASE, EDGE, type EngineSpec, type EngineStatus } from "../resources/engine/engine.ts";
-import { RELEASE, type ReleaseSpec, type ReleaseStatus, releaseName } from "../resources/release/release.ts";
+import {
+  CACHE,
+  DATABASE,
+  EDGE,
+  type EngineSpec,
+  type EngineStatus,
+} from "../resources/engine/engine.ts";
+import {
+  RELEASE,
+  type ReleaseSpec,
+  type ReleaseStatus,
+  releaseName,
+} from "../resources/release/release.ts";
 import type { ApiDeps, TrafficSummary } from "./api-deps.ts";
 
 export const TRAFFIC_WINDOW_MS = 5 * 60_000;
@@ -34,7 +45,11 @@ export async function statusView(deps: ApiDeps, environment: string) {
     telemetry: traffic === undefined ? "away" : "ready",
     apps: apps.map((app) => appView(deps, app, traffic ?? [])),
     engines: engines.map(({ kind, name, spec, status }) => {
-      const { initialized: _, pass: __, ...rest } = status ?? { initialized: false, state: "starting" as const };
+      const {
+        initialized: _,
+        pass: __,
+        ...rest
+      } = status ?? { initialized: false, state: "starting" as const };
       return { kind, name, engine: spec.engine, ...rest };
     }),
     blocked,
@@ -66,9 +81,14 @@ function appView(deps: ApiDeps, app: App, traffic: readonly TrafficSummary[]) {
       phase: status.rollout.phase,
       startedAt: status.rollout.startedAt,
     },
-    waiting: status?.rollout && app.generation > status.rollout.generation ? { release: app.spec.release, reason: app.spec.reason } : undefined,
+    waiting:
+      status?.rollout && app.generation > status.rollout.generation
+        ? { release: app.spec.release, reason: app.spec.reason }
+        : undefined,
     warm: status?.warm && { release: status.warm.set.release, until: status.warm.until },
-    urls: services.flatMap(([, { routes }]) => routes.map(({ host, path }) => deps.publicUrl(host) + path)),
+    urls: services.flatMap(([, { routes }]) =>
+      routes.map(({ host, path }) => deps.publicUrl(host) + path),
+    ),
     instances: status?.instances ?? [],
     jobs: status?.jobs ?? {},
     traffic: own.map((one) => ({ ...one, share: shareOf(one, own) })),
@@ -78,6 +98,8 @@ function appView(deps: ApiDeps, app: App, traffic: readonly TrafficSummary[]) {
 
 // Of the requests that the service got in the window.
 function shareOf(one: TrafficSummary, all: readonly TrafficSummary[]): number {
-  const total = all.filter(({ service }) => service === one.service).reduce((sum, { requests }) => sum + requests, 0);
+  const total = all
+    .filter(({ service }) => service === one.service)
+    .reduce((sum, { requests }) => sum + requests, 0);
   return total === 0 ? 0 : one.requests / total;
 }

@@ -11,7 +11,9 @@ import { ensureRuntime } from "../host/runtime.ts";
 import { asHoldfastError, messageOf } from "../kernel/error.ts";
 
 const checkout = join(import.meta.dirname, "..", "..");
-const { version } = JSON.parse(readFileSync(join(checkout, "package.json"), "utf8")) as { version: string };
+const { version } = JSON.parse(readFileSync(join(checkout, "package.json"), "utf8")) as {
+  version: string;
+};
 const config = readConfig();
 const home = homeAt(config.home);
 
@@ -19,9 +21,19 @@ try {
   ensureHome(home);
   const ports = await ensurePorts(config, home);
   const runtime = ensureRuntime(home, checkout);
-  const plane = await composeControlPlane({ config, home, ports, runtime, version, log: writeProcessLog });
+  const plane = await composeControlPlane({
+    config,
+    home,
+    ports,
+    runtime,
+    version,
+    log: writeProcessLog,
+  });
   await plane.start();
-  writeFileSync(join(home.runDir, "control-plane.json"), JSON.stringify({ pid: process.pid, checkout, version }));
+  writeFileSync(
+    join(home.runDir, "control-plane.json"),
+    JSON.stringify({ pid: process.pid, checkout, version }),
+  );
   writeProcessLog("info", "the control plane is ready", { pid: process.pid, api: ports.api });
   const stop = (): void => {
     void plane.stop().finally(() => process.exit(0));
@@ -31,7 +43,13 @@ try {
 } catch (error) {
   const known = asHoldfastError(error);
   // `holdfast up` reads this and tells the person; nobody else could.
-  writeFileSync(join(home.runDir, "control-plane-failure.json"), JSON.stringify({ ...known, message: messageOf(known), hint: known.hint }));
-  writeProcessLog("error", "the control plane can't start", { code: known.code, error: messageOf(known) });
+  writeFileSync(
+    join(home.runDir, "control-plane-failure.json"),
+    JSON.stringify({ ...known, message: messageOf(known), hint: known.hint }),
+  );
+  writeProcessLog("error", "the control plane can't start", {
+    code: known.code,
+    error: messageOf(known),
+  });
   process.exit(1);
 }

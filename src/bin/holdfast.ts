@@ -10,7 +10,9 @@ import { createLifecycle } from "../host/lifecycle.ts";
 import { asHoldfastError } from "../kernel/error.ts";
 
 try {
-  const { version } = JSON.parse(readFileSync(join(import.meta.dirname, "..", "..", "package.json"), "utf8")) as { version: string };
+  const { version } = JSON.parse(
+    readFileSync(join(import.meta.dirname, "..", "..", "package.json"), "utf8"),
+  ) as { version: string };
   const config = readConfig();
   const { apiSocket } = homeAt(config.home);
   process.exitCode = await main(process.argv.slice(2), {

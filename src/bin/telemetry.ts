@@ -22,19 +22,45 @@ const requests = new RequestLog({
   edgeUid: config.isRoot ? findSystemUser("haproxy")?.uid : undefined,
   now,
   onMessage: (text) =>
-    logs.append([{ time: now(), app: "engine/edge", service: "edge", release: 0, instance: "edge", text, source: "ring", offset: 0 }]),
+    logs.append([
+      {
+        time: now(),
+        app: "engine/edge",
+        service: "edge",
+        release: 0,
+        instance: "edge",
+        text,
+        source: "ring",
+        offset: 0,
+      },
+    ]),
 });
 const collector = new LogCollector({
   dir: home.logSourcesDir,
   store: logs,
   now,
   punchHole: async (path, bytes) => {
-    await run(["fallocate", "--punch-hole", "--keep-size", "--offset", "0", "--length", String(bytes), path]);
+    await run([
+      "fallocate",
+      "--punch-hole",
+      "--keep-size",
+      "--offset",
+      "0",
+      "--length",
+      String(bytes),
+      path,
+    ]);
   },
 });
 await requests.listen();
 collector.start();
-await startTelemetryServer({ socket: home.telemetrySocket, requests, logs, traffic: new TrafficQuery(), now });
+await startTelemetryServer({
+  socket: home.telemetrySocket,
+  requests,
+  logs,
+  traffic: new TrafficQuery(),
+  now,
+});
 writeProcessLog("info", "telemetry is ready", { pid: process.pid });
 for (const signal of ["SIGTERM", "SIGINT"] as const) {
   process.once(signal, () => {

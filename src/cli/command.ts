@@ -30,12 +30,20 @@ export interface Command {
   readonly examples: readonly string[];
   readonly options?: readonly CommandOption[];
   /** Returns the exit status; nothing means 0. */
-  readonly run: (context: CommandContext, args: readonly (string | readonly string[] | undefined)[], options: Options) => Promise<number | undefined>;
+  readonly run: (
+    context: CommandContext,
+    args: readonly (string | readonly string[] | undefined)[],
+    options: Options,
+  ) => Promise<number | undefined>;
 }
 
 /** What starts and stops the installation itself: the client can't, its other side is not there. */
 export interface Lifecycle {
-  up(options: { install: boolean; restoreState: boolean; onProgress: (text: string) => void }): Promise<UpResult>;
+  up(options: {
+    install: boolean;
+    restoreState: boolean;
+    onProgress: (text: string) => void;
+  }): Promise<UpResult>;
   down(options: { all: boolean; onProgress: (text: string) => void }): Promise<void>;
   doctor(): Promise<readonly Finding[]>;
   /** The example shop of this checkout. */

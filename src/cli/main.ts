@@ -3,7 +3,15 @@
 import { Argument, Command as Commander, CommanderError, Option } from "commander";
 import { Client, type ClientOptions } from "../client/client.ts";
 import { asHoldfastError } from "../kernel/error.ts";
-import { configDiff, configList, configSet, configUnset, restart, rollback, scale } from "./app/change.ts";
+import {
+  configDiff,
+  configList,
+  configSet,
+  configUnset,
+  restart,
+  rollback,
+  scale,
+} from "./app/change.ts";
 import { deploy } from "./app/deploy.ts";
 import { destroy } from "./app/destroy.ts";
 import { init } from "./app/init.ts";
@@ -17,11 +25,29 @@ import { doctor, down, start, up } from "./platform/installation.ts";
 
 /** Every command there is, in the order in which help shows them. */
 export const COMMANDS: readonly Command[] = [
-  up, down, doctor, start,
-  init, deploy, status, releases, rollback, scale, restart, logs, runCommand,
-  configSet, configUnset, configList, configDiff,
-  secretSet, secretList, secretRemove,
-  open, audit, destroy,
+  up,
+  down,
+  doctor,
+  start,
+  init,
+  deploy,
+  status,
+  releases,
+  rollback,
+  scale,
+  restart,
+  logs,
+  runCommand,
+  configSet,
+  configUnset,
+  configList,
+  configDiff,
+  secretSet,
+  secretList,
+  secretRemove,
+  open,
+  audit,
+  destroy,
 ];
 
 const GROUPS: Readonly<Record<string, string>> = {
@@ -75,12 +101,23 @@ export function buildProgram(options: MainOptions, onEnd: (code: number) => void
   return program;
 }
 
-function addCommand(parent: Commander, name: string, args: readonly string[], command: Command, options: MainOptions, onEnd: (code: number) => void): void {
+function addCommand(
+  parent: Commander,
+  name: string,
+  args: readonly string[],
+  command: Command,
+  options: MainOptions,
+  onEnd: (code: number) => void,
+): void {
   const built = withGlobals(parent.command(name)).summary(command.summary).exitOverride();
   built.description([command.summary, command.details].filter(Boolean).join("\n"));
   for (const arg of args) built.addArgument(new Argument(arg));
-  for (const option of command.options ?? []) built.option(option.flags, option.description, option.default);
-  built.addHelpText("after", `\nExamples:\n${command.examples.map((line) => `  ${line}`).join("\n")}`);
+  for (const option of command.options ?? [])
+    built.option(option.flags, option.description, option.default);
+  built.addHelpText(
+    "after",
+    `\nExamples:\n${command.examples.map((line) => `  ${line}`).join("\n")}`,
+  );
   if (name === "run") built.passThroughOptions();
   built.action(async (...given: unknown[]) => {
     const positional = given.slice(0, args.length) as (string | string[] | undefined)[];
@@ -89,7 +126,12 @@ function addCommand(parent: Commander, name: string, args: readonly string[], co
   });
 }
 
-async function runOne(command: Command, args: readonly (string | readonly string[] | undefined)[], flags: Options, options: MainOptions): Promise<number> {
+async function runOne(
+  command: Command,
+  args: readonly (string | readonly string[] | undefined)[],
+  flags: Options,
+  options: MainOptions,
+): Promise<number> {
   const output = new Output(flags["json"] === true);
   const client = new Client(options.client);
   const interrupted = new AbortController();

@@ -37,22 +37,34 @@ export class Output {
   problem(error: HoldfastError): number {
     if (this.isJson) {
       const { code, actsNext, message, hint, fields } = error;
-      process.stdout.write(`${JSON.stringify({ error: { code, actsNext, message, hint, fields } })}\n`);
+      process.stdout.write(
+        `${JSON.stringify({ error: { code, actsNext, message, hint, fields } })}\n`,
+      );
       return EXIT_CODE[error.actsNext];
     }
     const cause = error.cause === undefined ? "" : ` (${messageOf(error.cause)})`;
     process.stderr.write(`${this.paint("red", "error")}: ${error.message}${cause}\n`);
     if (error.hint) process.stderr.write(`  ${this.paint("cyan", "→")} ${error.hint}\n`);
-    if (error.actsNext === "developer") process.stderr.write(`  this is a bug in Holdfast (${error.code})\n`);
+    if (error.actsNext === "developer")
+      process.stderr.write(`  this is a bug in Holdfast (${error.code})\n`);
     return EXIT_CODE[error.actsNext];
   }
 
   table(rows: readonly (readonly string[])[], head?: readonly string[]): string {
     const all = head ? [head, ...rows] : rows;
-    const widths = all.reduce<number[]>((max, row) => row.map((cell, i) => Math.max(max[i] ?? 0, visibleLength(cell))), []);
+    const widths = all.reduce<number[]>(
+      (max, row) => row.map((cell, i) => Math.max(max[i] ?? 0, visibleLength(cell))),
+      [],
+    );
     const render = (row: readonly string[]): string =>
-      row.map((cell, i) => (i === row.length - 1 ? cell : cell + " ".repeat((widths[i] ?? 0) - visibleLength(cell)))).join("  ");
-    return all.map((row, i) => (head && i === 0 ? this.paint("dim", render(row)) : render(row))).join("\n");
+      row
+        .map((cell, i) =>
+          i === row.length - 1 ? cell : cell + " ".repeat((widths[i] ?? 0) - visibleLength(cell)),
+        )
+        .join("  ");
+    return all
+      .map((row, i) => (head && i === 0 ? this.paint("dim", render(row)) : render(row)))
+      .join("\n");
   }
 }
 
@@ -66,5 +78,7 @@ export function durationText(ms: number): string {
   const minutes = Math.floor(ms / 60_000);
   if (minutes < 60) return `${minutes} min ${Math.round((ms % 60_000) / 1_000)} s`;
   const hours = Math.floor(minutes / 60);
-  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
+  return hours < 48
+    ? `${hours} h ${minutes % 60} min`
+    : `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }

@@ -20,7 +20,8 @@ export class Client {
   constructor(options: ClientOptions) {
     this.#options = options;
     this.#dispatcher = new Agent({
-      ...(options.url === undefined && options.socket !== undefined && { connect: { socketPath: options.socket } }),
+      ...(options.url === undefined &&
+        options.socket !== undefined && { connect: { socketPath: options.socket } }),
       bodyTimeout: 0,
       headersTimeout: 0,
     });
@@ -73,9 +74,20 @@ export class Client {
     await this.#dispatcher.destroy();
   }
 
-  async #json<Answer>(method: Dispatcher.HttpMethod, path: string, query?: Query, body?: unknown): Promise<Answer> {
+  async #json<Answer>(
+    method: Dispatcher.HttpMethod,
+    path: string,
+    query?: Query,
+    body?: unknown,
+  ): Promise<Answer> {
     const sent = body === undefined ? undefined : JSON.stringify(body);
-    const answer = await this.#send(method, path, query, sent, sent === undefined ? undefined : "application/json");
+    const answer = await this.#send(
+      method,
+      path,
+      query,
+      sent,
+      sent === undefined ? undefined : "application/json",
+    );
     return (await answer.body.json()) as Answer;
   }
 
@@ -88,16 +100,24 @@ export class Client {
     signal?: AbortSignal,
   ): Promise<Dispatcher.ResponseData> {
     const url = new URL(path, this.#options.url ?? "http://holdfast");
-    for (const [key, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(key, String(value));
+    for (const [key, value] of Object.entries(query))
+      if (value !== undefined) url.searchParams.set(key, String(value));
     const headers = {
       ...(type !== undefined && { "content-type": type }),
       ...(this.#options.token !== undefined && { authorization: `Bearer ${this.#options.token}` }),
     };
-    const answer = await request(url, { method, headers, dispatcher: this.#dispatcher, ...(body !== undefined && { body }), ...(signal && { signal }) }).catch(
-      (cause: unknown) => {
-        throw transient("control_plane.away", "the control plane does not answer", { hint: "holdfast up", cause });
-      },
-    );
+    const answer = await request(url, {
+      method,
+      headers,
+      dispatcher: this.#dispatcher,
+      ...(body !== undefined && { body }),
+      ...(signal && { signal }),
+    }).catch((cause: unknown) => {
+      throw transient("control_plane.away", "the control plane does not answer", {
+        hint: "holdfast up",
+        cause,
+      });
+    });
     if (answer.statusCode < 300) return answer;
     throw errorOfProblem((await answer.body.json()) as Problem);
   }

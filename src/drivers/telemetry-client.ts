@@ -2,7 +2,7 @@
 // never a failure of what was asked.
 
 import { request } from "node:http";
-import { Readable } from "node:stream";
+import type { Readable } from "node:stream";
 import { transient } from "../kernel/error.ts";
 
 export interface TrafficRow {
@@ -29,7 +29,10 @@ export class TelemetryClient {
   async traffic(sinceMs: number): Promise<readonly TrafficRow[] | undefined> {
     try {
       const chunks: Buffer[] = [];
-      for await (const chunk of await this.#get(`/traffic?sinceMs=${sinceMs}`, AbortSignal.timeout(TIMEOUT_MS))) {
+      for await (const chunk of await this.#get(
+        `/traffic?sinceMs=${sinceMs}`,
+        AbortSignal.timeout(TIMEOUT_MS),
+      )) {
         chunks.push(chunk as Buffer);
       }
       return JSON.parse(Buffer.concat(chunks).toString("utf8")) as TrafficRow[];
@@ -39,11 +42,19 @@ export class TelemetryClient {
   }
 
   async logs(
-    query: { app?: string | undefined; service?: string | undefined; instance?: string | undefined; sinceMs: number; limit: number; follow: boolean },
+    query: {
+      app?: string | undefined;
+      service?: string | undefined;
+      instance?: string | undefined;
+      sinceMs: number;
+      limit: number;
+      follow: boolean;
+    },
     signal: AbortSignal,
   ): Promise<Readable> {
     const search = new URLSearchParams();
-    for (const [key, value] of Object.entries(query)) if (value !== undefined) search.set(key, String(value));
+    for (const [key, value] of Object.entries(query))
+      if (value !== undefined) search.set(key, String(value));
     return this.#get(`/logs?${search}`, signal);
   }
 
@@ -51,10 +62,18 @@ export class TelemetryClient {
     return new Promise((resolve, reject) => {
       const asked = request({ socketPath: this.#socket, path, signal }, (answer) => {
         if (answer.statusCode === 200) resolve(answer);
-        else reject(transient("telemetry.failed", `the telemetry process answered ${answer.statusCode}`));
+        else
+          reject(
+            transient("telemetry.failed", `the telemetry process answered ${answer.statusCode}`),
+          );
       });
       asked.on("error", (cause) =>
-        reject(transient("telemetry.away", "the telemetry process does not answer", { hint: "holdfast up", cause })),
+        reject(
+          transient("telemetry.away", "the telemetry process does not answer", {
+            hint: "holdfast up",
+            cause,
+          }),
+        ),
       );
       asked.end();
     });

@@ -3,8 +3,8 @@
 import { existsSync, statfsSync } from "node:fs";
 import type { Finding } from "../cli/command.ts";
 import type { Config } from "../config.ts";
-import { readJson } from "../drivers/files.ts";
 import { DockerEngine } from "../drivers/docker/docker-engine.ts";
+import { readJson } from "../drivers/files.ts";
 import { describeIsolation } from "../drivers/process/process-compute-driver.ts";
 import type { Home } from "./home.ts";
 import { isRunning } from "./own-processes.ts";
@@ -14,7 +14,15 @@ import type { InstallationPorts } from "./ports.ts";
 const DISK_LOW_BYTES = 1024 ** 3;
 
 export async function examine(config: Config, home: Home): Promise<readonly Finding[]> {
-  return [packages(), disk(home), isolation(home), await docker(), ...processes(home), ports(home), user(config)];
+  return [
+    packages(),
+    disk(home),
+    isolation(home),
+    await docker(),
+    ...processes(home),
+    ports(home),
+    user(config),
+  ];
 }
 
 function packages(): Finding {
@@ -22,7 +30,10 @@ function packages(): Finding {
   return {
     what: "engines",
     ok: missing.length === 0,
-    detail: missing.length === 0 ? "HAProxy, PostgreSQL, Redis and OpenSSL are there" : `not installed: ${missing.join(", ")}`,
+    detail:
+      missing.length === 0
+        ? "HAProxy, PostgreSQL, Redis and OpenSSL are there"
+        : `not installed: ${missing.join(", ")}`,
     hint: `apt-get install ${missing.join(" ")}, or: holdfast up --install`,
   };
 }
@@ -46,7 +57,12 @@ function isolation(home: Home): Finding {
 async function docker(): Promise<Finding> {
   const version = await new DockerEngine().findVersion();
   // Not having it is fine: it is only needed for Dockerfiles.
-  return { what: "compute docker", ok: true, detail: version === undefined ? "no engine answers; Dockerfiles can't be built" : `engine ${version}` };
+  return {
+    what: "compute docker",
+    ok: true,
+    detail:
+      version === undefined ? "no engine answers; Dockerfiles can't be built" : `engine ${version}`,
+  };
 }
 
 function processes(home: Home): Finding[] {
@@ -60,10 +76,18 @@ function processes(home: Home): Finding[] {
 
 function ports(home: Home): Finding {
   const known = readJson<InstallationPorts>(home.portsFile);
-  const detail = known ? `HTTP ${known.http}, HTTPS ${known.https}, API ${known.api}` : "not chosen yet";
+  const detail = known
+    ? `HTTP ${known.http}, HTTPS ${known.https}, API ${known.api}`
+    : "not chosen yet";
   return { what: "ports", ok: true, detail };
 }
 
 function user(config: Config): Finding {
-  return { what: "user", ok: true, detail: config.isRoot ? "root" : "an ordinary user: apps run as the same user, ports above 1023" };
+  return {
+    what: "user",
+    ok: true,
+    detail: config.isRoot
+      ? "root"
+      : "an ordinary user: apps run as the same user, ports above 1023",
+  };
 }

@@ -7,13 +7,14 @@ import type { Home } from "./home.ts";
 import type { InstallationPorts } from "./ports.ts";
 
 const MAX_CONNECTIONS = 20_000;
-/** HAProxy needs two descriptors per connection, and some of its own. */
-const FILES_PER_CONNECTION = 2;
+/** HAProxy needs two descriptors per connection, some for pipes between them, and some of its own. */
+const FILES_PER_CONNECTION = 3;
 const FILES_RESERVE = 500;
 
 /** Where the edge of this installation listens, and what it may use. */
 export function edgeLayout(config: Config, home: Home, ports: InstallationPorts): EdgeLayout {
-  const binds = (port: number): string[] => (config.bind === undefined ? everywhere(port) : [`${config.bind}:${port}`]);
+  const binds = (port: number): string[] =>
+    config.bind === undefined ? everywhere(port) : [`${config.bind}:${port}`];
   return {
     httpBinds: binds(ports.http),
     httpsBinds: binds(ports.https),
@@ -21,7 +22,7 @@ export function edgeLayout(config: Config, home: Home, ports: InstallationPorts)
     dir: home.edgeDir,
     adminSocket: join(home.runDir, "edge-admin.sock"),
     requestSocket: home.requestSocket,
-    maxConnections: config.isRoot ? MAX_CONNECTIONS : Math.min(MAX_CONNECTIONS, allowedConnections()),
+    maxConnections: Math.min(MAX_CONNECTIONS, allowedConnections()),
     user: config.isRoot ? "haproxy" : undefined,
     threads: undefined,
     records: true,
@@ -29,11 +30,13 @@ export function edgeLayout(config: Config, home: Home, ports: InstallationPorts)
 }
 
 function everywhere(port: number): string[] {
-  return existsSync("/proc/net/if_inet6") ? [`:::${port} v4v6`] : [`*:${port}`];
+  return existsSync("/proc/net/if_inet6") ? [`*:${port}`, `:::${port} v6only`] : [`*:${port}`];
 }
 
 function allowedConnections(): number {
-  const line = (readText("/proc/self/limits") ?? "").split("\n").find((one) => one.startsWith("Max open files"));
-  const hard = Number(/(\d+|unlimited)\s+files/.exec(line ?? "")?.[1] ?? 1024);
+  const line = (readText("/proc/self/limits") ?? "")
+    .split("\n")
+    .find((one) => one.startsWith("Max open files"));
+  const hard = Number(/(\d+)\s+files/.exec(line ?? "")?.[1] ?? 1_000_000);
   return Math.max(100, Math.floor((hard - FILES_RESERVE) / FILES_PER_CONNECTION));
 }

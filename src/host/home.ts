@@ -59,9 +59,13 @@ export function homeAt(root: string): Home {
     logFile: (name) => at("logs", "sources", `${name}.log`),
   };
   if (home.telemetrySocket.length > SOCKET_PATH_MAX) {
-    throw invalid("home.path_too_long", `HOLDFAST_HOME is too long for the sockets in it: ${root}`, {
-      hint: "choose a folder whose path has less than 80 characters",
-    });
+    throw invalid(
+      "home.path_too_long",
+      `HOLDFAST_HOME is too long for the sockets in it: ${root}`,
+      {
+        hint: "choose a folder whose path has less than 80 characters",
+      },
+    );
   }
   return home;
 }
@@ -69,10 +73,24 @@ export function homeAt(root: string): Home {
 /** The folders, with rights: apps' users may pass through, and look at nothing. */
 export function ensureHome(home: Home): void {
   mkdirSync(home.root, { recursive: true, mode: 0o711 });
-  for (const dir of [home.edgeDir, home.caDir, home.instancesDir, home.buildDir, home.runtimeDir, dirname(home.environmentDir("x"))]) {
+  for (const dir of [
+    home.edgeDir,
+    home.caDir,
+    home.instancesDir,
+    home.buildDir,
+    home.runtimeDir,
+    dirname(home.environmentDir("x")),
+  ]) {
     mkdirSync(dir, { recursive: true, mode: 0o711 });
   }
-  for (const dir of [dirname(home.database), home.runDir, home.certificatesDir, home.logSourcesDir, home.logStoreDir, home.requestsDir]) {
+  for (const dir of [
+    dirname(home.database),
+    home.runDir,
+    home.certificatesDir,
+    home.logSourcesDir,
+    home.logStoreDir,
+    home.requestsDir,
+  ]) {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
   }
 }

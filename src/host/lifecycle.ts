@@ -2,8 +2,8 @@
 
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { Client } from "../client/client.ts";
 import type { Lifecycle, UpResult } from "../cli/command.ts";
+import { Client } from "../client/client.ts";
 import type { Config } from "../config.ts";
 import { sleep, systemClock } from "../kernel/clock.ts";
 import { transient } from "../kernel/error.ts";
@@ -30,14 +30,22 @@ export function createLifecycle(config: Config, version: string): Lifecycle {
   };
 }
 
-async function up(config: Config, home: Home, version: string, { install, restoreState, onProgress }: Parameters<Lifecycle["up"]>[0]): Promise<UpResult> {
+async function up(
+  config: Config,
+  home: Home,
+  version: string,
+  { install, restoreState, onProgress }: Parameters<Lifecycle["up"]>[0],
+): Promise<UpResult> {
   const timed = timer(onProgress);
   if (install) await installMissing(config, timed);
   ensureHome(home);
   const ports = await ensurePorts(config, home);
-  if (restoreState) onProgress(`the damaged state is kept as ${restoreDatabase(home.database, systemClock.now())}`);
+  if (restoreState)
+    onProgress(`the damaged state is kept as ${restoreDatabase(home.database, systemClock.now())}`);
   const wasRunning = isRunning(home, "control-plane") && !isOutdated(home, version);
-  await timed(wasRunning ? "control plane runs" : "control plane", () => startOwnProcesses(home, version));
+  await timed(wasRunning ? "control plane runs" : "control plane", () =>
+    startOwnProcesses(home, version),
+  );
   const client = new Client({ socket: home.apiSocket });
   try {
     await client.put(`/v1/environments/${ENVIRONMENT}`);
@@ -51,7 +59,9 @@ async function up(config: Config, home: Home, version: string, { install, restor
 async function installMissing(config: Config, timed: ReturnType<typeof timer>): Promise<void> {
   const missing = missingPackages();
   if (missing.length === 0) return;
-  await timed(`installing ${missing.join(", ")} (apt)`, () => installPackages(missing, config.isRoot));
+  await timed(`installing ${missing.join(", ")} (apt)`, () =>
+    installPackages(missing, config.isRoot),
+  );
 }
 
 async function startOwnProcesses(home: Home, version: string): Promise<void> {
@@ -80,16 +90,28 @@ interface EngineSeen {
 async function untilEnginesReady(client: Client, home: Home): Promise<void> {
   const deadline = systemClock.now() + ENGINES_TIMEOUT_MS;
   while (true) {
-    const { engines, blocked } = await client.get<{ engines: EngineSeen[]; blocked: { what: string; reason: string; hint: string }[] }>("/v1/status", { environment: ENVIRONMENT });
+    const { engines, blocked } = await client.get<{
+      engines: EngineSeen[];
+      blocked: { what: string; reason: string; hint: string }[];
+    }>("/v1/status", { environment: ENVIRONMENT });
     const waiting = engines.filter(({ state }) => state !== "ready");
     if (waiting.length === 0) return;
-    const stuckEngine = blocked.find(({ what }) => waiting.some(({ kind, name }) => what === `${kind} ${name}`));
-    if (stuckEngine) throw transient("engine.blocked", `${stuckEngine.what}: ${stuckEngine.reason}`, { hint: stuckEngine.hint });
+    const stuckEngine = blocked.find(({ what }) =>
+      waiting.some(({ kind, name }) => what === `${kind} ${name}`),
+    );
+    if (stuckEngine)
+      throw transient("engine.blocked", `${stuckEngine.what}: ${stuckEngine.reason}`, {
+        hint: stuckEngine.hint,
+      });
     if (systemClock.now() > deadline) {
       const [first] = waiting;
-      throw transient("engine.not_ready", `${first?.kind} is ${first?.state}${first?.detail ? `: ${first.detail}` : ""}`, {
-        hint: `look into ${home.logSourcesDir}, then: holdfast up`,
-      });
+      throw transient(
+        "engine.not_ready",
+        `${first?.kind} is ${first?.state}${first?.detail ? `: ${first.detail}` : ""}`,
+        {
+          hint: `look into ${home.logSourcesDir}, then: holdfast up`,
+        },
+      );
     }
     await sleep(systemClock, POLL_MS);
   }
@@ -117,4 +139,3 @@ function timer(onProgress: (text: string) => void) {
 
 export const environmentsOf = (home: Home): string[] =>
   existsSync(home.environmentDir("")) ? readdirSync(home.environmentDir("")) : [];
-

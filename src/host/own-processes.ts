@@ -39,13 +39,30 @@ export function startOwn(home: Home, name: OwnProcess): void {
   const logFile = home.logFile(`engine.${name}`);
   rmSync(stopFile(home, name), { force: true });
   rmSync(join(home.runDir, `${name}-failure.json`), { force: true });
-  writeJson(`${logFile}.json`, { app: `engine/${name}`, service: name, release: 0, instance: name, role: "engine" });
+  writeJson(`${logFile}.json`, {
+    app: `engine/${name}`,
+    service: name,
+    release: 0,
+    instance: name,
+    role: "engine",
+  });
   const script = join(CHECKOUT, "src", "bin", SCRIPTS[name]);
   daemonOf(home, name).start(
     {
-      argv: ["/bin/sh", KEEP_RUNNING, stopFile(home, name), process.execPath, "--disable-warning=ExperimentalWarning", script],
+      argv: [
+        "/bin/sh",
+        KEEP_RUNNING,
+        stopFile(home, name),
+        process.execPath,
+        "--disable-warning=ExperimentalWarning",
+        script,
+      ],
       cwd: "/",
-      env: { ...process.env, HOLDFAST_HOME: home.root, NODE_COMPILE_CACHE: join(home.root, "compile-cache") },
+      env: {
+        ...process.env,
+        HOLDFAST_HOME: home.root,
+        NODE_COMPILE_CACHE: join(home.root, "compile-cache"),
+      },
       logFile,
     },
     systemClock.now(),
@@ -67,16 +84,26 @@ export async function stopOwn(home: Home, name: OwnProcess): Promise<boolean> {
 }
 
 /** Waits until the socket answers; throws with what the process said on its way out. */
-export async function untilReady(home: Home, name: OwnProcess, isReady: () => Promise<boolean>): Promise<void> {
+export async function untilReady(
+  home: Home,
+  name: OwnProcess,
+  isReady: () => Promise<boolean>,
+): Promise<void> {
   const deadline = systemClock.now() + START_TIMEOUT_MS;
   while (!(await isReady())) {
-    const failure = readJson<{ code: string; message: string; hint?: string }>(join(home.runDir, `${name}-failure.json`));
+    const failure = readJson<{ code: string; message: string; hint?: string }>(
+      join(home.runDir, `${name}-failure.json`),
+    );
     if (failure) throw stuck(failure.code, failure.message, { hint: failure.hint });
     if (systemClock.now() > deadline) {
       const lines = tailFile(home.logFile(`engine.${name}`), 5);
-      throw transient(`${name}.not_ready`, `the ${name} process did not become ready: ${lines.join(" | ")}`, {
-        hint: `look into ${home.logFile(`engine.${name}`)}`,
-      });
+      throw transient(
+        `${name}.not_ready`,
+        `the ${name} process did not become ready: ${lines.join(" | ")}`,
+        {
+          hint: `look into ${home.logFile(`engine.${name}`)}`,
+        },
+      );
     }
     await sleep(systemClock, POLL_MS);
   }
@@ -88,7 +115,10 @@ export const controlPlaneRecord = (home: Home): ControlPlaneRecord | undefined =
 /** True where the running control plane is of another checkout or version than this one. */
 export function isOutdated(home: Home, version: string): boolean {
   const record = controlPlaneRecord(home);
-  return record !== undefined && (record.checkout !== CHECKOUT || record.version !== version || !existsSync(record.checkout));
+  return (
+    record !== undefined &&
+    (record.checkout !== CHECKOUT || record.version !== version || !existsSync(record.checkout))
+  );
 }
 
 const daemonOf = (home: Home, name: OwnProcess): Daemon => new Daemon(join(home.runDir, name));

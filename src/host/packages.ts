@@ -14,9 +14,22 @@ interface EnginePackage {
 const anyOf = (...paths: readonly string[]): boolean => paths.some((path) => existsSync(path));
 
 export const ENGINE_PACKAGES: readonly EnginePackage[] = [
-  { name: "haproxy", isThere: () => anyOf("/usr/sbin/haproxy", "/usr/local/sbin/haproxy", "/usr/bin/haproxy") },
-  { name: "postgresql", isThere: () => anyOf("/usr/lib/postgresql") && anyOf(...["13", "14", "15", "16", "17", "18"].map((v) => `/usr/lib/postgresql/${v}/bin/postgres`)) },
-  { name: "redis-server", isThere: () => anyOf("/usr/bin/redis-server", "/usr/local/bin/redis-server") },
+  {
+    name: "haproxy",
+    isThere: () => anyOf("/usr/sbin/haproxy", "/usr/local/sbin/haproxy", "/usr/bin/haproxy"),
+  },
+  {
+    name: "postgresql",
+    isThere: () =>
+      anyOf("/usr/lib/postgresql") &&
+      anyOf(
+        ...["13", "14", "15", "16", "17", "18"].map((v) => `/usr/lib/postgresql/${v}/bin/postgres`),
+      ),
+  },
+  {
+    name: "redis-server",
+    isThere: () => anyOf("/usr/bin/redis-server", "/usr/local/bin/redis-server"),
+  },
   { name: "openssl", isThere: () => anyOf("/usr/bin/openssl", "/usr/local/bin/openssl") },
 ];
 
@@ -32,24 +45,44 @@ export async function installPackages(packages: readonly string[], isRoot: boole
   const asRoot = isRoot ? [] : (await maySudo()) ? ["sudo", "-n"] : undefined;
   const command = `apt-get update && apt-get install -y --no-install-recommends ${packages.join(" ")}`;
   if (!asRoot || !existsSync("/usr/bin/apt-get")) {
-    throw stuck("packages.missing", `these programs are not on this machine: ${packages.join(", ")}`, {
-      hint: `run as root: ${command}`,
-    });
+    throw stuck(
+      "packages.missing",
+      `these programs are not on this machine: ${packages.join(", ")}`,
+      {
+        hint: `run as root: ${command}`,
+      },
+    );
   }
   const withoutServices = isRoot ? quietServices() : () => undefined;
   try {
     await apt([...asRoot, "apt-get", "update"], command);
-    await apt([...asRoot, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "--no-install-recommends", ...packages], command);
+    await apt(
+      [
+        ...asRoot,
+        "env",
+        "DEBIAN_FRONTEND=noninteractive",
+        "apt-get",
+        "install",
+        "-y",
+        "--no-install-recommends",
+        ...packages,
+      ],
+      command,
+    );
   } finally {
     withoutServices();
   }
 }
 
 async function apt(argv: readonly string[], command: string): Promise<void> {
-  const { code, stdout, stderr } = await run(argv as [string, ...string[]], { timeoutMs: APT_TIMEOUT_MS });
+  const { code, stdout, stderr } = await run(argv as [string, ...string[]], {
+    timeoutMs: APT_TIMEOUT_MS,
+  });
   if (code === 0) return;
   const said = (stderr || stdout).trim().split("\n").slice(-3).join(" | ");
-  throw stuck("packages.failed", `${argv.slice(0, 4).join(" ")} failed: ${said}`, { hint: `run it by hand: ${command}` });
+  throw stuck("packages.failed", `${argv.slice(0, 4).join(" ")} failed: ${said}`, {
+    hint: `run it by hand: ${command}`,
+  });
 }
 
 const maySudo = async (): Promise<boolean> =>
@@ -61,9 +94,13 @@ function quietServices(): () => void {
   if (!hadPolicy) writeFileSync(POLICY, "#!/bin/sh\nexit 101\n", { mode: 0o755 });
   if (!existsSync(CREATE_CLUSTER)) {
     mkdirSync("/etc/postgresql-common", { recursive: true });
-    writeFileSync(CREATE_CLUSTER, "# Written by Holdfast: it runs clusters of its own.\ncreate_main_cluster = false\n");
+    writeFileSync(
+      CREATE_CLUSTER,
+      "# Written by Holdfast: it runs clusters of its own.\ncreate_main_cluster = false\n",
+    );
   }
   return () => {
-    if (!hadPolicy && (readText(POLICY) ?? "").includes("exit 101")) rmSync(POLICY, { force: true });
+    if (!hadPolicy && (readText(POLICY) ?? "").includes("exit 101"))
+      rmSync(POLICY, { force: true });
   };
 }

@@ -3,9 +3,9 @@
 
 import { existsSync } from "node:fs";
 import type { Config } from "../config.ts";
-import { invalid } from "../kernel/error.ts";
 import { readJson, writeJson } from "../drivers/files.ts";
 import { findFreePort, isPortFree } from "../drivers/process/free-port.ts";
+import { invalid } from "../kernel/error.ts";
 import type { Home } from "./home.ts";
 
 export interface InstallationPorts {

@@ -1,8 +1,17 @@
 // The Node that Holdfast brings: apps and builds get it too. It is put where the apps' own users can
 // reach it, whatever folder this checkout is in.
 
-import { chmodSync, cpSync, existsSync, linkSync, mkdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
-import { copyFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  cpSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+} from "node:fs";
 import { join } from "node:path";
 import type { Home } from "./home.ts";
 

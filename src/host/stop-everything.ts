@@ -14,21 +14,39 @@ export async function stopEverything(home: Home): Promise<void> {
   await stopAll(instanceDirs(home), "SIGTERM", GRACE_MS.instance, "group");
   await stopAll([join(home.edgeDir, "run")], "SIGTERM", GRACE_MS.edge, "child");
   const environments = foldersIn(home.environmentDir(""));
-  await stopAll(environments.map((dir) => join(dir, "redis", "run")), "SIGTERM", GRACE_MS.store, "child");
+  await stopAll(
+    environments.map((dir) => join(dir, "redis", "run")),
+    "SIGTERM",
+    GRACE_MS.store,
+    "child",
+  );
   // SIGINT is PostgreSQL's fast shutdown.
-  await stopAll(environments.map((dir) => join(dir, "postgres", "run")), "SIGINT", GRACE_MS.store, "child");
+  await stopAll(
+    environments.map((dir) => join(dir, "postgres", "run")),
+    "SIGINT",
+    GRACE_MS.store,
+    "child",
+  );
 }
 
 const instanceDirs = (home: Home): string[] =>
-  foldersIn(home.instancesDir).flatMap((owner) => foldersIn(owner).map((instance) => join(instance, "run")));
+  foldersIn(home.instancesDir).flatMap((owner) =>
+    foldersIn(owner).map((instance) => join(instance, "run")),
+  );
 
 function foldersIn(dir: string): string[] {
   return existsSync(dir) ? readdirSync(dir).map((name) => join(dir, name)) : [];
 }
 
-async function stopAll(dirs: readonly string[], signal: NodeJS.Signals, graceMs: number, to: "group" | "child"): Promise<void> {
+async function stopAll(
+  dirs: readonly string[],
+  signal: NodeJS.Signals,
+  graceMs: number,
+  to: "group" | "child",
+): Promise<void> {
   const daemons = dirs.map((dir) => new Daemon(dir));
-  const running = (): Daemon[] => daemons.filter((daemon) => daemon.observe(systemClock.now()).state === "running");
+  const running = (): Daemon[] =>
+    daemons.filter((daemon) => daemon.observe(systemClock.now()).state === "running");
   for (const daemon of running()) {
     if (to === "group") daemon.signal(signal);
     else daemon.signalChild(signal);

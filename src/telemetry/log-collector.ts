@@ -1,7 +1,16 @@
 // Collects what instances write to their own files: stamps it with time, release and instance, and
 // gives the disk space of what was read back to the system, without the writer noticing.
 
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, rmSync, statSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { join } from "node:path";
 import type { LogSource } from "../kernel/signal.ts";
 import type { LogStore, StoredLine } from "./log-store.ts";
@@ -74,7 +83,18 @@ export class LogCollector {
   #store(source: LogSource, file: string, lines: readonly { text: string; end: number }[]): void {
     const { app, service, release, instance } = source;
     const time = this.#options.now();
-    const stored = lines.map(({ text, end }): StoredLine => ({ time, app, service, release, instance, text, source: file, offset: end }));
+    const stored = lines.map(
+      ({ text, end }): StoredLine => ({
+        time,
+        app,
+        service,
+        release,
+        instance,
+        text,
+        source: file,
+        offset: end,
+      }),
+    );
     this.#options.store.append(stored);
   }
 
@@ -105,7 +125,11 @@ export class LogCollector {
 }
 
 /** Whole lines from `offset` on; a line without an end yet is left for the next time. */
-function readChunk(path: string, offset: number, size: number): { lines: { text: string; end: number }[]; end: number } {
+function readChunk(
+  path: string,
+  offset: number,
+  size: number,
+): { lines: { text: string; end: number }[]; end: number } {
   const buffer = Buffer.alloc(Math.min(READ_BYTES, size - offset));
   const file = openSync(path, "r");
   try {
@@ -122,7 +146,10 @@ function readChunk(path: string, offset: number, size: number): { lines: { text:
     const cut = Math.min(length, LINE_MAX_BYTES);
     const next = cut < length ? start + cut : newline < 0 ? start + cut : newline + 1;
     // Bytes that were given back to the system before a crash read as zeros.
-    const text = buffer.toString("utf8", start, start + cut).replaceAll("\0", "").replace(/\r$/, "");
+    const text = buffer
+      .toString("utf8", start, start + cut)
+      .replaceAll("\0", "")
+      .replace(/\r$/, "");
     lines.push({ text, end: offset + next });
     start = next;
   }

@@ -2,7 +2,15 @@
 // size in order of time. Each line keeps where in its source it ended, so that a collector that was
 // killed goes on exactly where the store stopped.
 
-import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { join } from "node:path";
 import type { LogLine } from "../kernel/signal.ts";
 
@@ -90,7 +98,9 @@ export class LogStore {
   #readApp(app: string, filter: LogFilter, limit: number): StoredLine[] {
     let found: StoredLine[] = [];
     for (const segment of this.#segments(app).toReversed()) {
-      const lines = readLines(join(this.#dir, app, segment)).filter((line) => matches(line, filter));
+      const lines = readLines(join(this.#dir, app, segment)).filter((line) =>
+        matches(line, filter),
+      );
       found = [...lines, ...found];
       if (found.length >= limit || Number.parseInt(segment, 10) < filter.since) break;
     }
@@ -135,7 +145,11 @@ export class LogStore {
 
   #segments(folder: string): string[] {
     const path = join(this.#dir, folder);
-    return existsSync(path) ? readdirSync(path).filter((file) => file.endsWith(".ndjson")).sort() : [];
+    return existsSync(path)
+      ? readdirSync(path)
+          .filter((file) => file.endsWith(".ndjson"))
+          .sort()
+      : [];
   }
 }
 

@@ -1,7 +1,15 @@
 // Request records as they come from the edge: appended raw, a file per minute, bounded by age and
 // size. Nothing is parsed on the way in; a question parses the minutes that it is about.
 
-import { appendFileSync, chmodSync, chownSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
+import {
+  appendFileSync,
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 
@@ -59,7 +67,9 @@ export class RequestLog {
   /** Files that hold records from `since` on, oldest first. */
   filesSince(since: number): string[] {
     this.flush();
-    return this.#files().filter((file) => minuteOf(file) + MINUTE_MS > since).map((file) => join(this.#options.dir, file));
+    return this.#files()
+      .filter((file) => minuteOf(file) + MINUTE_MS > since)
+      .map((file) => join(this.#options.dir, file));
   }
 
   /** Records that could not be written: the disk was full. */
@@ -74,7 +84,9 @@ export class RequestLog {
     this.#pendingBytes = 0;
     const minute = Math.floor(this.#options.now() / MINUTE_MS) * MINUTE_MS;
     try {
-      appendFileSync(join(this.#options.dir, `${minute}.tsv`), `${lines.join("\n")}\n`, { mode: 0o600 });
+      appendFileSync(join(this.#options.dir, `${minute}.tsv`), `${lines.join("\n")}\n`, {
+        mode: 0o600,
+      });
     } catch {
       this.#lost += lines.length;
       this.trim();
@@ -86,7 +98,8 @@ export class RequestLog {
     let bytes = 0;
     for (const file of this.#files().toReversed()) {
       bytes += statSync(join(dir, file)).size;
-      if (bytes > KEEP_BYTES || now() - minuteOf(file) > KEEP_MS) rmSync(join(dir, file), { force: true });
+      if (bytes > KEEP_BYTES || now() - minuteOf(file) > KEEP_MS)
+        rmSync(join(dir, file), { force: true });
     }
   }
 
@@ -103,7 +116,9 @@ export class RequestLog {
   }
 
   #files(): string[] {
-    return readdirSync(this.#options.dir).filter((file) => /^\d+\.tsv$/.test(file)).sort();
+    return readdirSync(this.#options.dir)
+      .filter((file) => /^\d+\.tsv$/.test(file))
+      .sort();
   }
 }
 

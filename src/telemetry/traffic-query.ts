@@ -1,7 +1,7 @@
 // What users got, by service and release: counts and exact quantiles over the last minutes of
 // request records, computed by DuckDB from the raw files.
 
-import { DuckDBInstance, type DuckDBConnection } from "@duckdb/node-api";
+import { type DuckDBConnection, DuckDBInstance } from "@duckdb/node-api";
 import { REQUEST_COLUMNS } from "../kernel/signal.ts";
 
 export interface TrafficRow {
@@ -21,7 +21,11 @@ const MEMORY_LIMIT = "256MB";
 export class TrafficQuery {
   #connection: Promise<DuckDBConnection> | undefined;
 
-  async summarize(files: readonly string[], since: number, now: number): Promise<readonly TrafficRow[]> {
+  async summarize(
+    files: readonly string[],
+    since: number,
+    now: number,
+  ): Promise<readonly TrafficRow[]> {
     if (files.length === 0) return [];
     const connection = await this.#connect();
     const reader = await connection.runAndReadAll(sqlFor(files, since));
@@ -44,7 +48,10 @@ export class TrafficQuery {
   }
 
   #connect(): Promise<DuckDBConnection> {
-    this.#connection ??= DuckDBInstance.create(":memory:", { threads: "1", memory_limit: MEMORY_LIMIT }).then((db) => db.connect());
+    this.#connection ??= DuckDBInstance.create(":memory:", {
+      threads: "1",
+      memory_limit: MEMORY_LIMIT,
+    }).then((db) => db.connect());
     return this.#connection;
   }
 }

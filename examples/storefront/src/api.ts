@@ -11,7 +11,11 @@ const routes: Route[] = [
   ...commonRoutes(async () => {
     await database.query("SELECT 1");
   }),
-  { method: "GET", path: /^\/api\/products$/, handle: async () => json(200, { products: await listProducts() }) },
+  {
+    method: "GET",
+    path: /^\/api\/products$/,
+    handle: async () => json(200, { products: await listProducts() }),
+  },
   { method: "POST", path: /^\/api\/orders$/, handle: createOrder },
   {
     method: "GET",
@@ -27,9 +31,11 @@ async function createOrder(request: Request) {
   const body = parseJson(await request.text());
   const items = parseItems(body);
   const { email } = body as { email?: unknown };
-  if (email !== undefined && (typeof email !== "string" || !EMAIL.test(email))) throw new BadRequest("email is not an address");
+  if (email !== undefined && (typeof email !== "string" || !EMAIL.test(email)))
+    throw new BadRequest("email is not an address");
   const key = request.headers["idempotency-key"];
-  if (key !== undefined && (typeof key !== "string" || key.length > KEY_MAX_CHARS)) throw new BadRequest("Idempotency-Key is too long");
+  if (key !== undefined && (typeof key !== "string" || key.length > KEY_MAX_CHARS))
+    throw new BadRequest("Idempotency-Key is too long");
   try {
     const { id, isNew } = await placeOrder(items, email, key);
     return json(201, { id, repeated: !isNew }, { location: `/api/orders/${id}` });

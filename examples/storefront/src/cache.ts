@@ -11,7 +11,10 @@ const RECONNECT_MAX_MS = 1_000;
 export const cache = createClient({
   url: process.env["REDIS_URL"] ?? "redis://127.0.0.1:6379",
   disableOfflineQueue: true,
-  socket: { connectTimeout: CONNECT_TIMEOUT_MS, reconnectStrategy: (attempt) => Math.min(50 * 2 ** attempt, RECONNECT_MAX_MS) },
+  socket: {
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    reconnectStrategy: (attempt) => Math.min(50 * 2 ** attempt, RECONNECT_MAX_MS),
+  },
 });
 cache.on("error", (error: Error) => log("warn", "Redis is away", { error: error.message }));
 
@@ -21,7 +24,9 @@ export type Cart = Readonly<Record<string, number>>;
 
 export async function readCart(session: string): Promise<Cart> {
   const entries = await cache.hGetAll(cartKey(session));
-  return Object.fromEntries(Object.entries(entries).map(([sku, quantity]) => [sku, Number(quantity)]));
+  return Object.fromEntries(
+    Object.entries(entries).map(([sku, quantity]) => [sku, Number(quantity)]),
+  );
 }
 
 export async function addToCart(session: string, sku: string, quantity: number): Promise<void> {

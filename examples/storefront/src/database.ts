@@ -10,9 +10,13 @@ export const database = new pg.Pool({
   connectionTimeoutMillis: TIMEOUT_MS,
   statement_timeout: TIMEOUT_MS,
 });
-database.on("error", (error) => log("warn", "a database connection was lost", { error: error.message }));
+database.on("error", (error) =>
+  log("warn", "a database connection was lost", { error: error.message }),
+);
 
-export async function inTransaction<Result>(work: (client: pg.PoolClient) => Promise<Result>): Promise<Result> {
+export async function inTransaction<Result>(
+  work: (client: pg.PoolClient) => Promise<Result>,
+): Promise<Result> {
   const client = await database.connect();
   try {
     await client.query("BEGIN");

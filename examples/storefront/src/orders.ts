@@ -36,30 +36,50 @@ export function parseItems(value: unknown): OrderItem[] {
   }
   const bySku = new Map<string, number>();
   for (const { sku, quantity } of items as Partial<OrderItem>[]) {
-    if (typeof sku !== "string" || !Number.isInteger(quantity) || Number(quantity) < 1 || Number(quantity) > MAX_QUANTITY) {
+    if (
+      typeof sku !== "string" ||
+      !Number.isInteger(quantity) ||
+      Number(quantity) < 1 ||
+      Number(quantity) > MAX_QUANTITY
+    ) {
       throw new BadRequest(`each item needs a sku and a quantity from 1 to ${MAX_QUANTITY}`);
     }
     bySku.set(sku, (bySku.get(sku) ?? 0) + Number(quantity));
   }
   // Always in the same order: two orders never wait for each other's rows.
-  return [...bySku].map(([sku, quantity]) => ({ sku, quantity })).sort((a, b) => (a.sku < b.sku ? -1 : 1));
+  return [...bySku]
+    .map(([sku, quantity]) => ({ sku, quantity }))
+    .sort((a, b) => (a.sku < b.sku ? -1 : 1));
 }
 
-export async function placeOrder(items: readonly OrderItem[], email: string | undefined, key: string | undefined): Promise<{ id: string; isNew: boolean }> {
+export async function placeOrder(
+  items: readonly OrderItem[],
+  email: string | undefined,
+  key: string | undefined,
+): Promise<{ id: string; isNew: boolean }> {
   const known = key === undefined ? undefined : await findByKey(key);
   if (known !== undefined) return { id: known, isNew: false };
   try {
-    return { id: await inTransaction((client) => insertOrder(client, items, email, key)), isNew: true };
+    return {
+      id: await inTransaction((client) => insertOrder(client, items, email, key)),
+      isNew: true,
+    };
   } catch (error) {
     // Two requests with one key at the same moment: the other one made the order.
-    const isDuplicate = (error as { code?: string; constraint?: string }).constraint === "orders_idempotency_key_key";
+    const isDuplicate =
+      (error as { code?: string; constraint?: string }).constraint === "orders_idempotency_key_key";
     const other = isDuplicate && key !== undefined ? await findByKey(key) : undefined;
     if (other === undefined) throw error;
     return { id: other, isNew: false };
   }
 }
 
-async function insertOrder(client: pg.PoolClient, items: readonly OrderItem[], email: string | undefined, key: string | undefined): Promise<string> {
+async function insertOrder(
+  client: pg.PoolClient,
+  items: readonly OrderItem[],
+  email: string | undefined,
+  key: string | undefined,
+): Promise<string> {
   let total = 0;
   const prices: number[] = [];
   for (const { sku, quantity } of items) {
@@ -101,7 +121,10 @@ async function ensureCustomer(client: pg.PoolClient, email: string): Promise<str
 }
 
 async function findByKey(key: string): Promise<string | undefined> {
-  const { rows } = await database.query<{ id: string }>("SELECT id FROM orders WHERE idempotency_key = $1", [key]);
+  const { rows } = await database.query<{ id: string }>(
+    "SELECT id FROM orders WHERE idempotency_key = $1",
+    [key],
+  );
   return rows[0] && String(rows[0].id);
 }
 
@@ -112,9 +135,21 @@ export async function findOrder(id: string): Promise<Order | undefined> {
      FROM orders o JOIN order_items i ON i.order_id = o.id WHERE o.id = $1 GROUP BY o.id`,
     [id],
   );
-  const [row] = rows as { id: string; total_cents: string; release: string; created_at: Date; items: Order["items"] }[];
+  const [row] = rows as {
+    id: string;
+    total_cents: string;
+    release: string;
+    created_at: Date;
+    items: Order["items"];
+  }[];
   if (!row) return undefined;
-  return { id: String(row.id), totalCents: Number(row.total_cents), release: row.release, createdAt: row.created_at.toISOString(), items: row.items };
+  return {
+    id: String(row.id),
+    totalCents: Number(row.total_cents),
+    release: row.release,
+    createdAt: row.created_at.toISOString(),
+    items: row.items,
+  };
 }
 
 export interface Product {

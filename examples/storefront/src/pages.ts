@@ -24,35 +24,42 @@ table{width:100%;border-collapse:collapse;background:#fff}td,th{padding:.7rem;bo
 input{font:inherit;padding:.5rem;border:1px solid #bbb;border-radius:.4rem;width:18rem;max-width:100%}
 footer{color:#8a928f;font-size:.8rem;text-align:center;padding:2rem}`;
 
-export const escape = (text: string): string =>
-  text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
+export const escapeHtml = (text: string): string =>
+  text
+    .replaceAll("&", "&amp;")
+    .replaceAll("<", "&lt;")
+    .replaceAll(">", "&gt;")
+    .replaceAll('"', "&quot;");
 
 const price = (cents: number): string => `€ ${(cents / 100).toFixed(2)}`;
 
 function page(title: string, cartSize: number, body: string): string {
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
-<title>${escape(title)} · ${escape(shopName)}</title><style>${STYLE}</style></head>
-<body>${banner ? `<div class="banner">${escape(banner)}</div>` : ""}
-<header><h1><a href="/">${escape(shopName)}</a></h1><a href="/cart">Cart (${cartSize})</a></header>
+<title>${escapeHtml(title)} · ${escapeHtml(shopName)}</title><style>${STYLE}</style></head>
+<body>${banner ? `<div class="banner">${escapeHtml(banner)}</div>` : ""}
+<header><h1><a href="/">${escapeHtml(shopName)}</a></h1><a href="/cart">Cart (${cartSize})</a></header>
 <main>${body}</main>
-<footer>release ${escape(process.env["HOLDFAST_RELEASE"] ?? "dev")} · ${escape(process.env["HOLDFAST_INSTANCE"] ?? "dev")}</footer>
+<footer>release ${escapeHtml(process.env["HOLDFAST_RELEASE"] ?? "dev")} · ${escapeHtml(process.env["HOLDFAST_INSTANCE"] ?? "dev")}</footer>
 </body></html>`;
 }
 
-const sizeOf = (cart: Cart): number => Object.values(cart).reduce((sum, quantity) => sum + quantity, 0);
+const sizeOf = (cart: Cart): number =>
+  Object.values(cart).reduce((sum, quantity) => sum + quantity, 0);
 
 // A picture without pictures: a colour and a letter from the product's own name.
 function art({ name }: Product): string {
   const hue = [...name].reduce((sum, char) => sum + char.charCodeAt(0), 0) % 360;
-  return `<div class="art" style="background:hsl(${hue} 45% 88%);color:hsl(${hue} 45% 35%)" aria-hidden="true">${escape(name.charAt(0))}</div>`;
+  return `<div class="art" style="background:hsl(${hue} 45% 88%);color:hsl(${hue} 45% 35%)" aria-hidden="true">${escapeHtml(name.charAt(0))}</div>`;
 }
 
 export function renderCatalog(products: readonly Product[], cart: Cart): string {
   const cards = products.map(
-    (product) => `<article class="card">${art(product)}<div class="text"><h2>${escape(product.name)}</h2>
-<p>${escape(product.description)}</p><div class="row"><strong>${price(product.priceCents)}</strong>
-<form method="post" action="/cart"><input type="hidden" name="sku" value="${escape(product.sku)}">
+    (
+      product,
+    ) => `<article class="card">${art(product)}<div class="text"><h2>${escapeHtml(product.name)}</h2>
+<p>${escapeHtml(product.description)}</p><div class="row"><strong>${price(product.priceCents)}</strong>
+<form method="post" action="/cart"><input type="hidden" name="sku" value="${escapeHtml(product.sku)}">
 <button ${product.stock > 0 ? "" : "disabled"}>${product.stock > 0 ? "Add to cart" : "Sold out"}</button></form></div></div></article>`,
   );
   return page("Everything for outdoors", sizeOf(cart), `<div class="grid">${cards.join("")}</div>`);
@@ -61,17 +68,29 @@ export function renderCatalog(products: readonly Product[], cart: Cart): string 
 export function renderCart(products: readonly Product[], cart: Cart, problem = ""): string {
   const lines = products.filter(({ sku }) => cart[sku]);
   const total = lines.reduce((sum, { sku, priceCents }) => sum + priceCents * (cart[sku] ?? 0), 0);
-  const rows = lines.map(({ sku, name, priceCents }) => `<tr><td>${escape(name)}</td><td>${cart[sku]}</td><td>${price(priceCents * (cart[sku] ?? 0))}</td></tr>`);
+  const rows = lines.map(
+    ({ sku, name, priceCents }) =>
+      `<tr><td>${escapeHtml(name)}</td><td>${cart[sku]}</td><td>${price(priceCents * (cart[sku] ?? 0))}</td></tr>`,
+  );
   const body = lines.length
     ? `<table><thead><tr><th>Product</th><th>Quantity</th><th>Price</th></tr></thead><tbody>${rows.join("")}
 <tr><th colspan="2">Total</th><th>${price(total)}</th></tr></tbody></table>
 <form method="post" action="/checkout"><p><label>E-mail for the confirmation<br><input type="email" name="email" required></label></p>
 <button>Place order</button></form>`
     : `<p>Your cart is empty.</p><p><a href="/">Look around</a></p>`;
-  return page("Cart", sizeOf(cart), `${problem ? `<p role="alert"><strong>${escape(problem)}</strong></p>` : ""}${body}`);
+  return page(
+    "Cart",
+    sizeOf(cart),
+    `${problem ? `<p role="alert"><strong>${escapeHtml(problem)}</strong></p>` : ""}${body}`,
+  );
 }
 
 export const renderThanks = (id: string, cart: Cart): string =>
-  page("Thank you", sizeOf(cart), `<h2>Thank you!</h2><p>We have your order <strong>${escape(id)}</strong>. A confirmation is on its way.</p><p><a href="/">Back to the shop</a></p>`);
+  page(
+    "Thank you",
+    sizeOf(cart),
+    `<h2>Thank you!</h2><p>We have your order <strong>${escapeHtml(id)}</strong>. A confirmation is on its way.</p><p><a href="/">Back to the shop</a></p>`,
+  );
 
-export const renderProblem = (text: string): string => page("Sorry", 0, `<h2>Sorry</h2><p>${escape(text)}</p>`);
+export const renderProblem = (text: string): string =>
+  page("Sorry", 0, `<h2>Sorry</h2><p>${escapeHtml(text)}</p>`);

@@ -30,7 +30,11 @@ const BODY_MAX_BYTES = 256 * 1024;
 /** Longer than any proxy in front keeps a connection: then it is never we who close it under it. */
 const KEEP_ALIVE_MS = 90_000;
 
-export const json = (status: number, value: unknown, headers: Record<string, string> = {}): Answer => ({
+export const json = (
+  status: number,
+  value: unknown,
+  headers: Record<string, string> = {},
+): Answer => ({
   status,
   type: "application/json",
   body: JSON.stringify(value),
@@ -45,18 +49,26 @@ export function commonRoutes(check: () => Promise<void>): Route[] {
     {
       method: "GET",
       path: /^\/(?:api\/)?version$/,
-      handle: () => json(200, { release: process.env["HOLDFAST_RELEASE"] ?? "dev", instance: process.env["HOLDFAST_INSTANCE"] ?? "dev" }),
+      handle: () =>
+        json(200, {
+          release: process.env["HOLDFAST_RELEASE"] ?? "dev",
+          instance: process.env["HOLDFAST_INSTANCE"] ?? "dev",
+        }),
     },
     {
       method: "GET",
       path: /^\/(?:api\/)?healthz$/,
       handle: async () => {
-        if (fault.kind === "never-healthy") return json(503, { ok: false, reason: "STOREFRONT_FAULT: never healthy" });
+        if (fault.kind === "never-healthy")
+          return json(503, { ok: false, reason: "STOREFRONT_FAULT: never healthy" });
         try {
           await check();
           return json(200, { ok: true });
         } catch (error) {
-          return json(503, { ok: false, reason: error instanceof Error ? error.message : String(error) });
+          return json(503, {
+            ok: false,
+            reason: error instanceof Error ? error.message : String(error),
+          });
         }
       },
     },
@@ -81,25 +93,46 @@ export function serve(routes: readonly Route[], onStop: () => Promise<void>): vo
   });
 }
 
-async function answer(routes: readonly Route[], request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function answer(
+  routes: readonly Route[],
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
   const url = new URL(request.url ?? "/", "http://shop");
   const result = await route(routes, request, url).catch((error: unknown): Answer => {
     if (error instanceof BadRequest) return json(400, { error: error.message });
-    log("error", "request failed", { path: url.pathname, error: error instanceof Error ? error.message : String(error), trace: request.headers["traceparent"] });
+    log("error", "request failed", {
+      path: url.pathname,
+      error: error instanceof Error ? error.message : String(error),
+      trace: request.headers["traceparent"],
+    });
     return json(500, { error: "something broke" });
   });
-  response.writeHead(result.status, { "content-type": result.type ?? "text/html; charset=utf-8", "content-length": Buffer.byteLength(result.body), ...result.headers });
+  response.writeHead(result.status, {
+    "content-type": result.type ?? "text/html; charset=utf-8",
+    "content-length": Buffer.byteLength(result.body),
+    ...result.headers,
+  });
   response.end(request.method === "HEAD" ? undefined : result.body);
 }
 
-async function route(routes: readonly Route[], request: IncomingMessage, url: URL): Promise<Answer> {
+async function route(
+  routes: readonly Route[],
+  request: IncomingMessage,
+  url: URL,
+): Promise<Answer> {
   const method = request.method === "HEAD" ? "GET" : request.method;
   for (const candidate of routes) {
     const match = candidate.method === method ? candidate.path.exec(url.pathname) : null;
     if (!match) continue;
     const isProbe = url.pathname.endsWith("/healthz");
     if (!isProbe && (await failRequest())) return json(500, { error: "STOREFRONT_FAULT: errors" });
-    return candidate.handle({ url, params: match.slice(1).map(decodeURIComponent), headers: request.headers, text: () => readText(request) });
+    return candidate.handle({
+      url,
+      params: match.slice(1).map(decodeURIComponent),
+      headers: request.headers,
+      text: () => readText(request),
+    });
   }
   return json(404, { error: `nothing at ${request.method} ${url.pathname}` });
 }
@@ -109,7 +142,8 @@ async function readText(request: IncomingMessage): Promise<string> {
   let bytes = 0;
   for await (const chunk of request) {
     bytes += (chunk as Buffer).length;
-    if (bytes > BODY_MAX_BYTES) throw new BadRequest(`the body is larger than ${BODY_MAX_BYTES} bytes`);
+    if (bytes > BODY_MAX_BYTES)
+      throw new BadRequest(`the body is larger than ${BODY_MAX_BYTES} bytes`);
     chunks.push(chunk as Buffer);
   }
   return Buffer.concat(chunks).toString("utf8");

@@ -12,8 +12,16 @@ const api = process.env["API_URL"] ?? "http://127.0.0.1:3001";
 const API_TIMEOUT_MS = 5_000;
 const SESSION = /(?:^|;\s*)session=([\w-]{36})(?:;|$)/;
 
-const html = (status: number, body: string, headers: Record<string, string> = {}): Answer => ({ status, body, headers });
-const redirect = (to: string, headers: Record<string, string> = {}): Answer => ({ status: 303, body: "", headers: { location: to, ...headers } });
+const html = (status: number, body: string, headers: Record<string, string> = {}): Answer => ({
+  status,
+  body,
+  headers,
+});
+const redirect = (to: string, headers: Record<string, string> = {}): Answer => ({
+  status: 303,
+  body: "",
+  headers: { location: to, ...headers },
+});
 
 function sessionOf(request: Request): { id: string; headers: Record<string, string> } {
   const known = SESSION.exec(request.headers.cookie ?? "")?.[1];
@@ -47,7 +55,11 @@ async function checkout(request: Request): Promise<Answer> {
     body: JSON.stringify({ items, email }),
   });
   const body = (await answer.json()) as { id?: string; error?: string };
-  if (!answer.ok) return html(answer.status, renderCart(await products(request), cart, body.error ?? "the order was not accepted"));
+  if (!answer.ok)
+    return html(
+      answer.status,
+      renderCart(await products(request), cart, body.error ?? "the order was not accepted"),
+    );
   await clearCart(session.id);
   return redirect(`/thanks/${body.id}`, session.headers);
 }
@@ -80,7 +92,8 @@ const routes: Route[] = [
     handle: async (request) => {
       const session = sessionOf(request);
       const sku = new URLSearchParams(await request.text()).get("sku") ?? "";
-      if (!/^[\w-]{1,40}$/.test(sku)) return html(400, renderProblem("That is not a product of this shop."));
+      if (!/^[\w-]{1,40}$/.test(sku))
+        return html(400, renderProblem("That is not a product of this shop."));
       await addToCart(session.id, sku, 1);
       return redirect("/cart", session.headers);
     },
@@ -91,12 +104,18 @@ const routes: Route[] = [
     path: /^\/thanks\/(\d{1,18})$/,
     handle: async (request) => {
       const session = sessionOf(request);
-      return html(200, renderThanks(request.params[0] ?? "", await readCart(session.id)), session.headers);
+      return html(
+        200,
+        renderThanks(request.params[0] ?? "", await readCart(session.id)),
+        session.headers,
+      );
     },
   },
 ];
 
-cache.connect().catch((error: Error) => log("error", "Redis can't be reached", { error: error.message }));
+cache
+  .connect()
+  .catch((error: Error) => log("error", "Redis can't be reached", { error: error.message }));
 serve(routes, async () => {
   await cache.close();
 });

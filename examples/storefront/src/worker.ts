@@ -10,7 +10,9 @@ const IDLE_MS = 1_000;
 const RETRY_MAX_S = 3_600;
 
 const smtp = process.env["SMTP_URL"];
-const mailer = smtp ? nodemailer.createTransport(smtp) : nodemailer.createTransport({ jsonTransport: true });
+const mailer = smtp
+  ? nodemailer.createTransport(smtp)
+  : nodemailer.createTransport({ jsonTransport: true });
 const sender = process.env["MAIL_FROM"] ?? "shop@storefront.localhost";
 
 let isStopping = false;
@@ -27,16 +29,34 @@ function sendNext(): Promise<boolean> {
       `SELECT id, recipient, subject, body, attempts FROM outbox
        WHERE sent_at IS NULL AND not_before <= now() ORDER BY not_before LIMIT 1 FOR UPDATE SKIP LOCKED`,
     );
-    const [mail] = rows as { id: string; recipient: string; subject: string; body: string; attempts: number }[];
+    const [mail] = rows as {
+      id: string;
+      recipient: string;
+      subject: string;
+      body: string;
+      attempts: number;
+    }[];
     if (!mail) return false;
     try {
-      await mailer.sendMail({ from: sender, to: mail.recipient, subject: mail.subject, text: mail.body });
+      await mailer.sendMail({
+        from: sender,
+        to: mail.recipient,
+        subject: mail.subject,
+        text: mail.body,
+      });
       await client.query("UPDATE outbox SET sent_at = now() WHERE id = $1", [mail.id]);
       log("info", "mail sent", { mail: mail.id });
     } catch (error) {
       const delay = Math.min(RETRY_MAX_S, 2 ** mail.attempts);
-      await client.query("UPDATE outbox SET attempts = attempts + 1, not_before = now() + make_interval(secs => $2) WHERE id = $1", [mail.id, delay]);
-      log("warn", "mail not sent, tried again later", { mail: mail.id, inSeconds: delay, error: error instanceof Error ? error.message : String(error) });
+      await client.query(
+        "UPDATE outbox SET attempts = attempts + 1, not_before = now() + make_interval(secs => $2) WHERE id = $1",
+        [mail.id, delay],
+      );
+      log("warn", "mail not sent, tried again later", {
+        mail: mail.id,
+        inSeconds: delay,
+        error: error instanceof Error ? error.message : String(error),
+      });
     }
     return true;
   });

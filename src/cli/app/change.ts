@@ -5,18 +5,23 @@ import { invalid } from "../../kernel/error.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { followRollout } from "./rollout-progress.ts";
 
-const pathOf = ({ environment }: CommandContext, app: string, rest: string): string => `/v1/apps/${environment}/${app}/${rest}`;
+const pathOf = ({ environment }: CommandContext, app: string, rest: string): string =>
+  `/v1/apps/${environment}/${app}/${rest}`;
 
 export const rollback: Command = {
   usage: "rollback [app]",
   summary: "Go back to an earlier release: code, settings and secrets together.",
   details: "To the previous release it is instant while its instances are still warm.",
   examples: ["holdfast rollback", "holdfast rollback storefront --to 12"],
-  options: [{ flags: "--to <release>", description: "number of the release; default: the one before" }],
+  options: [
+    { flags: "--to <release>", description: "number of the release; default: the one before" },
+  ],
   run: async (context, [app], { to }) => {
     const name = await chooseApp(context, app);
     const number = to === undefined ? undefined : wholeNumber(String(to), "--to");
-    const accepted = await context.client.post<Accepted>(pathOf(context, name, "rollback"), { ...(number !== undefined && { to: number }) });
+    const accepted = await context.client.post<Accepted>(pathOf(context, name, "rollback"), {
+      ...(number !== undefined && { to: number }),
+    });
     return followRollout(context, accepted);
   },
 };
@@ -27,7 +32,10 @@ export const restart: Command = {
   examples: ["holdfast restart storefront"],
   run: async (context, [app]) => {
     const name = await chooseApp(context, app);
-    return followRollout(context, await context.client.post<Accepted>(pathOf(context, name, "restart")));
+    return followRollout(
+      context,
+      await context.client.post<Accepted>(pathOf(context, name, "restart")),
+    );
   },
 };
 
@@ -42,7 +50,10 @@ export const scale: Command = {
         return [component, wholeNumber(count, pair)];
       }),
     );
-    return followRollout(context, await context.client.post<Accepted>(pathOf(context, String(app), "scale"), { counts }));
+    return followRollout(
+      context,
+      await context.client.post<Accepted>(pathOf(context, String(app), "scale"), { counts }),
+    );
   },
 };
 
@@ -52,7 +63,10 @@ export const configSet: Command = {
   examples: ["holdfast config set storefront BANNER='Free shipping' PAGE_SIZE=24"],
   run: async (context, [app, pairs]) => {
     const changes = Object.fromEntries(listOf(pairs).map(splitPair));
-    return followRollout(context, await context.client.patch<Accepted>(pathOf(context, String(app), "config"), { changes }));
+    return followRollout(
+      context,
+      await context.client.patch<Accepted>(pathOf(context, String(app), "config"), { changes }),
+    );
   },
 };
 
@@ -62,7 +76,10 @@ export const configUnset: Command = {
   examples: ["holdfast config unset storefront BANNER"],
   run: async (context, [app, keys]) => {
     const changes = Object.fromEntries(listOf(keys).map((key) => [key, null]));
-    return followRollout(context, await context.client.patch<Accepted>(pathOf(context, String(app), "config"), { changes }));
+    return followRollout(
+      context,
+      await context.client.patch<Accepted>(pathOf(context, String(app), "config"), { changes }),
+    );
   },
 };
 
@@ -81,7 +98,9 @@ export const configList: Command = {
     const settings = await context.client.get<Settings>(pathOf(context, String(app), "config"));
     const all = { ...settings.serving, ...settings.values };
     output.result(settings, () => {
-      const rows = Object.keys(all).sort().map((key) => [key, all[key] ?? "", key in settings.values ? "set" : "holdfast.yaml"]);
+      const rows = Object.keys(all)
+        .sort()
+        .map((key) => [key, all[key] ?? "", key in settings.values ? "set" : "holdfast.yaml"]);
       return rows.length === 0 ? "no settings" : output.table(rows, ["key", "value", "from"]);
     });
     return 0;
@@ -94,14 +113,26 @@ export const configDiff: Command = {
   examples: ["holdfast config diff storefront"],
   run: async (context, [app]) => {
     const { output } = context;
-    const { values, serving = {}, release } = await context.client.get<Settings>(pathOf(context, String(app), "config"));
+    const {
+      values,
+      serving = {},
+      release,
+    } = await context.client.get<Settings>(pathOf(context, String(app), "config"));
     const changes = Object.keys(values)
       .sort()
       .filter((key) => values[key] !== serving[key])
       .map((key) => ({ key, serving: serving[key], set: values[key] }));
     output.result({ release, changes }, () => {
-      if (changes.length === 0) return release === undefined ? "nothing is deployed yet" : `release ${release} has all settings as they are set`;
-      return changes.map(({ key, serving: before, set }) => `${before === undefined ? "" : `- ${key}=${before}\n`}+ ${key}=${set}`).join("\n");
+      if (changes.length === 0)
+        return release === undefined
+          ? "nothing is deployed yet"
+          : `release ${release} has all settings as they are set`;
+      return changes
+        .map(
+          ({ key, serving: before, set }) =>
+            `${before === undefined ? "" : `- ${key}=${before}\n`}+ ${key}=${set}`,
+        )
+        .join("\n");
     });
     return 0;
   },
@@ -110,16 +141,23 @@ export const configDiff: Command = {
 /** The app that was named, or the only one there is. */
 export async function chooseApp(context: CommandContext, app: unknown): Promise<string> {
   if (typeof app === "string") return app;
-  const { apps } = await context.client.get<{ apps: { name: string }[] }>("/v1/status", { environment: context.environment });
+  const { apps } = await context.client.get<{ apps: { name: string }[] }>("/v1/status", {
+    environment: context.environment,
+  });
   const [only] = apps;
   if (apps.length === 1 && only) return only.name;
   const names = apps.map(({ name }) => name);
-  throw invalid("app.not_named", names.length === 0 ? `${context.environment} has no apps` : "which app?", {
-    hint: names.length === 0 ? "holdfast deploy <folder>" : `name one of: ${names.join(", ")}`,
-  });
+  throw invalid(
+    "app.not_named",
+    names.length === 0 ? `${context.environment} has no apps` : "which app?",
+    {
+      hint: names.length === 0 ? "holdfast deploy <folder>" : `name one of: ${names.join(", ")}`,
+    },
+  );
 }
 
-export const listOf = (value: unknown): readonly string[] => (Array.isArray(value) ? (value as string[]) : value === undefined ? [] : [String(value)]);
+export const listOf = (value: unknown): readonly string[] =>
+  Array.isArray(value) ? (value as string[]) : value === undefined ? [] : [String(value)];
 
 function splitPair(pair: string): [string, string] {
   const at = pair.indexOf("=");

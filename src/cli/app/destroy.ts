@@ -8,8 +8,12 @@ const POLL_MS = 200;
 export const destroy: Command = {
   usage: "destroy <app>",
   summary: "End an app and forget it; its data stays unless you ask for that too.",
-  details: "Asks for the app's name. --delete-data also drops its database, keys and secrets, and wants the name given as its value.",
-  examples: ["holdfast destroy storefront", "holdfast destroy storefront --confirm storefront --delete-data storefront"],
+  details:
+    "Asks for the app's name. --delete-data also drops its database, keys and secrets, and wants the name given as its value.",
+  examples: [
+    "holdfast destroy storefront",
+    "holdfast destroy storefront --confirm storefront --delete-data storefront",
+  ],
   options: [
     { flags: "--confirm <name>", description: "the app's name, for scripts" },
     { flags: "--delete-data <name>", description: "drop its data too; the app's name once more" },
@@ -18,19 +22,39 @@ export const destroy: Command = {
     const name = String(app);
     const data = options["deleteData"];
     if (data !== undefined && data !== name) {
-      throw invalid("app.not_confirmed", `--delete-data ${String(data)} is not the name of the app`, { hint: `--delete-data ${name}` });
+      throw invalid(
+        "app.not_confirmed",
+        `--delete-data ${String(data)} is not the name of the app`,
+        { hint: `--delete-data ${name}` },
+      );
     }
     await client.get(`/v1/apps/${environment}/${name}`);
-    const confirm = options["confirm"] ?? (process.stdin.isTTY ? await ask(`to destroy ${name} in ${environment}, type its name: `) : "");
-    await client.delete(`/v1/apps/${environment}/${name}`, { confirm: String(confirm), data: data !== undefined });
+    const confirm =
+      options["confirm"] ??
+      (process.stdin.isTTY
+        ? await ask(`to destroy ${name} in ${environment}, type its name: `)
+        : "");
+    await client.delete(`/v1/apps/${environment}/${name}`, {
+      confirm: String(confirm),
+      data: data !== undefined,
+    });
     output.progress(`${name} drains and ends`);
     const deadline = Date.now() + TIMEOUT_MS;
     while (await isThere(() => client.get(`/v1/apps/${environment}/${name}`))) {
-      if (Date.now() > deadline) throw transient("app.still_there", `${name} has not ended yet`, { hint: "it goes on: holdfast status" });
+      if (Date.now() > deadline)
+        throw transient("app.still_there", `${name} has not ended yet`, {
+          hint: "it goes on: holdfast status",
+        });
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
-    const rest = data === undefined ? "its data stays; a deploy under the same name finds it again" : "its data is gone";
-    output.result({ destroyed: name, environment, dataDeleted: data !== undefined }, () => `${name} is destroyed; ${rest}`);
+    const rest =
+      data === undefined
+        ? "its data stays; a deploy under the same name finds it again"
+        : "its data is gone";
+    output.result(
+      { destroyed: name, environment, dataDeleted: data !== undefined },
+      () => `${name} is destroyed; ${rest}`,
+    );
     return 0;
   },
 };

@@ -25,12 +25,18 @@ export const releases: Command = {
   run: async (context, [app]) => {
     const { client, output, environment } = context;
     const name = await chooseApp(context, app);
-    const facts = await client.get<{ releases: ReleaseView[] }>(`/v1/apps/${environment}/${name}/releases`);
+    const facts = await client.get<{ releases: ReleaseView[] }>(
+      `/v1/apps/${environment}/${name}/releases`,
+    );
     output.result(facts, () =>
       output.table(
         facts.releases.map((one) => [
           String(one.number),
-          one.state === "serving" ? output.paint("green", one.state) : one.state === "failed" ? output.paint("red", one.state) : one.state,
+          one.state === "serving"
+            ? output.paint("green", one.state)
+            : one.state === "failed"
+              ? output.paint("red", one.state)
+              : one.state,
           one.reason,
           one.commit?.slice(0, 10) ?? "-",
           one.artifact?.replace("sha256:", "").slice(0, 12) ?? "-",
@@ -43,18 +49,37 @@ export const releases: Command = {
   },
 };
 
-const UNITS_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const UNITS_MS: Readonly<Record<string, number>> = {
+  s: 1_000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+};
 
 export const logs: Command = {
   usage: "logs [target]",
-  summary: "Show log lines of an app, one of its services, or an engine; across releases and restarts.",
-  details: "target is app or app/service; services include build and release. Without one: every app and engine.",
-  examples: ["holdfast logs storefront", "holdfast logs storefront/web -f --since 5m", "holdfast logs storefront/build", "holdfast logs --engine edge"],
+  summary:
+    "Show log lines of an app, one of its services, or an engine; across releases and restarts.",
+  details:
+    "target is app or app/service; services include build and release. Without one: every app and engine.",
+  examples: [
+    "holdfast logs storefront",
+    "holdfast logs storefront/web -f --since 5m",
+    "holdfast logs storefront/build",
+    "holdfast logs --engine edge",
+  ],
   options: [
     { flags: "-f, --follow", description: "go on with new lines as they come" },
     { flags: "--since <duration>", description: "only the last 30s, 5m, 2h, 1d" },
-    { flags: "-n, --lines <count>", description: "at most this many lines from the past", default: "200" },
-    { flags: "--engine <name>", description: "edge, postgres.<environment>, redis.<environment>, control-plane, telemetry" },
+    {
+      flags: "-n, --lines <count>",
+      description: "at most this many lines from the past",
+      default: "200",
+    },
+    {
+      flags: "--engine <name>",
+      description: "edge, postgres.<environment>, redis.<environment>, control-plane, telemetry",
+    },
   ],
   run: async ({ client, output, environment, signal }, [target], options) => {
     const [app, service] = String(target ?? "").split("/");
@@ -69,7 +94,10 @@ export const logs: Command = {
     };
     for await (const line of client.events<LogLine>("/v1/logs", query, signal)) {
       const where = line.release > 0 ? `${shortName(line)} r${line.release}` : line.service;
-      output.line(line, `${output.paint("dim", new Date(line.time).toISOString())} ${output.paint("cyan", where)} ${line.text}`);
+      output.line(
+        line,
+        `${output.paint("dim", new Date(line.time).toISOString())} ${output.paint("cyan", where)} ${line.text}`,
+      );
     }
     return 0;
   },
@@ -84,7 +112,9 @@ function parseSince(text: unknown): number {
   if (text === undefined) return 0;
   const match = /^(\d+)([smhd])$/.exec(String(text));
   if (match) return Number(match[1]) * (UNITS_MS[match[2] ?? ""] ?? 0);
-  throw invalid("cli.bad_duration", `--since: "${String(text)}" is not a duration`, { hint: "for example: 30s, 5m, 2h, 1d" });
+  throw invalid("cli.bad_duration", `--since: "${String(text)}" is not a duration`, {
+    hint: "for example: 30s, 5m, 2h, 1d",
+  });
 }
 
 export const open: Command = {
@@ -93,10 +123,19 @@ export const open: Command = {
   examples: ["holdfast open storefront"],
   run: async (context, [app]) => {
     const name = await chooseApp(context, app);
-    const { apps, installation } = await context.client.get<{ apps: { name: string; urls: string[] }[]; installation: { ca: string } }>("/v1/status", { environment: context.environment });
+    const { apps, installation } = await context.client.get<{
+      apps: { name: string; urls: string[] }[];
+      installation: { ca: string };
+    }>("/v1/status", { environment: context.environment });
     const found = apps.find((one) => one.name === name);
-    if (!found) throw invalid("app.not_found", `${context.environment} has no app ${name}`, { hint: "holdfast status" });
-    context.output.result({ app: name, urls: found.urls, ca: installation.ca }, () => found.urls.join("\n") || `${name} has no route`);
+    if (!found)
+      throw invalid("app.not_found", `${context.environment} has no app ${name}`, {
+        hint: "holdfast status",
+      });
+    context.output.result(
+      { app: name, urls: found.urls, ca: installation.ca },
+      () => found.urls.join("\n") || `${name} has no route`,
+    );
     return 0;
   },
 };
@@ -122,7 +161,13 @@ export const audit: Command = {
   ],
   run: async ({ client, output }, _args, options) => {
     if (options["verify"] === true) {
-      const verdict = await client.get<{ intact: boolean; events?: number; head?: string; brokenAt?: number; reason?: string }>("/v1/audit/verify");
+      const verdict = await client.get<{
+        intact: boolean;
+        events?: number;
+        head?: string;
+        brokenAt?: number;
+        reason?: string;
+      }>("/v1/audit/verify");
       output.result(verdict, () =>
         verdict.intact
           ? `${output.paint("green", "intact")}: ${verdict.events} events, head ${verdict.head}`
@@ -130,10 +175,19 @@ export const audit: Command = {
       );
       return verdict.intact ? 0 : 3;
     }
-    const { events } = await client.get<{ events: AuditEvent[] }>("/v1/audit", { limit: String(options["lines"] ?? "30") });
+    const { events } = await client.get<{ events: AuditEvent[] }>("/v1/audit", {
+      limit: String(options["lines"] ?? "30"),
+    });
     output.result({ events }, () =>
       output.table(
-        events.map((event) => [String(event.seq), new Date(event.at).toISOString(), `${event.actor}@${event.source}`, event.action, `${event.kind} ${event.name}`, changesText(event)]),
+        events.map((event) => [
+          String(event.seq),
+          new Date(event.at).toISOString(),
+          `${event.actor}@${event.source}`,
+          event.action,
+          `${event.kind} ${event.name}`,
+          changesText(event),
+        ]),
         ["#", "when", "who", "did", "to", "what changed"],
       ),
     );
@@ -144,6 +198,11 @@ export const audit: Command = {
 const CHANGE_MAX_CHARS = 100;
 
 function changesText({ change }: AuditEvent): string {
-  const text = change.map(({ field, from, to }) => `${field}: ${JSON.stringify(from) ?? "–"} → ${JSON.stringify(to) ?? "–"}`).join(", ");
+  const text = change
+    .map(
+      ({ field, from, to }) =>
+        `${field}: ${JSON.stringify(from) ?? "–"} → ${JSON.stringify(to) ?? "–"}`,
+    )
+    .join(", ");
   return text.length > CHANGE_MAX_CHARS ? `${text.slice(0, CHANGE_MAX_CHARS)}…` : text;
 }

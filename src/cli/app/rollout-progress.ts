@@ -1,8 +1,8 @@
 // Following a rollout to its end and saying how it went: what deploy, rollback, restart, scale,
 // config and secret all do after they were accepted.
 
-import type { RolloutEvent } from "../../api/follow.ts";
 import type { Accepted } from "../../api/app-operations.ts";
+import type { RolloutEvent } from "../../api/follow.ts";
 import type { CommandContext } from "../command.ts";
 import { durationText } from "../output.ts";
 
@@ -24,11 +24,14 @@ export async function followRollout(context: CommandContext, accepted: Accepted)
   )) {
     if (event.event === "waiting") {
       const { behind } = event;
-      if (behind) output.progress(`  waits: release ${behind.release} is being rolled out (${behind.phase})`);
+      if (behind)
+        output.progress(`  waits: release ${behind.release} is being rolled out (${behind.phase})`);
     } else if (event.event === "timeline") {
       startedAt ||= event.at;
       timeline.push(event);
-      output.progress(`  ${output.paint("dim", `+${durationText(event.at - startedAt)}`.padEnd(10))} ${event.text}`);
+      output.progress(
+        `  ${output.paint("dim", `+${durationText(event.at - startedAt)}`.padEnd(10))} ${event.text}`,
+      );
     } else {
       return reportEnd(context, accepted, event, timeline);
     }
@@ -44,14 +47,25 @@ function reportEnd(
   timeline: readonly { at: number; text: string }[],
 ): number {
   const facts = { ...accepted, ...event, timeline };
-  const took = event.endedAt !== undefined && event.startedAt !== undefined ? ` in ${durationText(event.endedAt - event.startedAt)}` : "";
+  const took =
+    event.endedAt !== undefined && event.startedAt !== undefined
+      ? ` in ${durationText(event.endedAt - event.startedAt)}`
+      : "";
   if (event.outcome === "succeeded") {
     const urls = accepted.urls.map((url) => `\n  ${output.paint("cyan", url)}`).join("");
-    output.result(facts, () => `${output.paint("green", "✓")} ${accepted.app} release ${event.release} carries all traffic${took}${urls}`);
+    output.result(
+      facts,
+      () =>
+        `${output.paint("green", "✓")} ${accepted.app} release ${event.release} carries all traffic${took}${urls}`,
+    );
     return 0;
   }
   if (event.outcome === "superseded") {
-    output.result(facts, () => `${output.paint("yellow", "superseded")}: a newer change of ${accepted.app} took its place (release ${event.release})`);
+    output.result(
+      facts,
+      () =>
+        `${output.paint("yellow", "superseded")}: a newer change of ${accepted.app} took its place (release ${event.release})`,
+    );
     return EXIT_SUPERSEDED;
   }
   const { failure, serving } = event;
@@ -67,5 +81,7 @@ function reportEnd(
 }
 
 function nothingChanged({ app, release }: Accepted): string {
-  return release === 0 ? `saved; it takes effect with the first deploy of ${app}` : `nothing to change: ${app} has it so already (release ${release})`;
+  return release === 0
+    ? `saved; it takes effect with the first deploy of ${app}`
+    : `nothing to change: ${app} has it so already (release ${release})`;
 }

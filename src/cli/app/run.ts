@@ -10,16 +10,25 @@ const LAST_LINES_MS = 700;
 export const runCommand: Command = {
   usage: "run <app> <command...>",
   summary: "Run a command once, in the release that serves, with the app's variables.",
-  details: "Its output is shown as it comes and kept in the logs; its exit status is ours. Ctrl-C ends it.",
+  details:
+    "Its output is shown as it comes and kept in the logs; its exit status is ours. Ctrl-C ends it.",
   examples: ["holdfast run storefront -- node scripts/report.ts", "holdfast run storefront -- env"],
   run: async (context, [app, words]) => {
     const { client, output, environment, signal } = context;
     const base = `/v1/apps/${environment}/${String(app)}/tasks`;
-    const command = listOf(words).map(quote).join(" ");
-    const task = await client.post<{ task: string; instance: string; release: number }>(base, { command });
+    const given = listOf(words);
+    const command = (given[0] === "--" ? given.slice(1) : given).map(quote).join(" ");
+    const task = await client.post<{ task: string; instance: string; release: number }>(base, {
+      command,
+    });
     output.progress(`runs in release ${task.release}`);
     const stopLogs = new AbortController();
-    const shown = showOutput(context, String(app), task.instance, AbortSignal.any([stopLogs.signal, signal]));
+    const shown = showOutput(
+      context,
+      String(app),
+      task.instance,
+      AbortSignal.any([stopLogs.signal, signal]),
+    );
     let code = EXIT_BY_SIGNAL;
     try {
       for await (const event of client.events<TaskEvent>(`${base}/${task.task}`, {}, signal)) {
@@ -38,9 +47,18 @@ export const runCommand: Command = {
   },
 };
 
-async function showOutput({ client, output, environment }: CommandContext, app: string, instance: string, signal: AbortSignal): Promise<void> {
+async function showOutput(
+  { client, output, environment }: CommandContext,
+  app: string,
+  instance: string,
+  signal: AbortSignal,
+): Promise<void> {
   try {
-    for await (const line of client.events<LogLine>("/v1/logs", { environment, app, service: "run", instance, follow: true }, signal)) {
+    for await (const line of client.events<LogLine>(
+      "/v1/logs",
+      { environment, app, service: "run", instance, follow: true },
+      signal,
+    )) {
       output.line(line, line.text);
     }
   } catch (error) {

@@ -12,14 +12,19 @@ import { followRollout } from "./rollout-progress.ts";
 export const secretSet: Command = {
   usage: "secret set <app> <name>",
   summary: "Set a secret from standard input or a prompt; rolls out where the app is deployed.",
-  examples: ["holdfast secret set storefront PAYMENT_KEY", "openssl rand -hex 32 | holdfast secret set storefront SESSION_KEY"],
+  examples: [
+    "holdfast secret set storefront PAYMENT_KEY",
+    "openssl rand -hex 32 | holdfast secret set storefront SESSION_KEY",
+  ],
   run: async (context, [app, name]) => {
     if (String(name).includes("=")) {
       throw invalid("secret.in_argv", "a secret's value does not belong on the command line", {
         hint: `give it on standard input: holdfast secret set ${String(app)} ${String(name).split("=")[0]}`,
       });
     }
-    const value = process.stdin.isTTY ? await prompt(`value of ${String(name)}: `) : await readAll();
+    const value = process.stdin.isTTY
+      ? await prompt(`value of ${String(name)}: `)
+      : await readAll();
     const path = `/v1/apps/${context.environment}/${String(app)}/secrets/${String(name)}`;
     return followRollout(context, await context.client.put<Accepted>(path, { value }));
   },
@@ -30,12 +35,18 @@ export const secretList: Command = {
   summary: "Show names and versions of secrets; never values.",
   examples: ["holdfast secret list storefront"],
   run: async ({ client, output, environment }, [app]) => {
-    const { secrets } = await client.get<{ secrets: { name: string; version: number; updatedAt: number }[] }>(`/v1/apps/${environment}/${String(app)}/secrets`);
+    const { secrets } = await client.get<{
+      secrets: { name: string; version: number; updatedAt: number }[];
+    }>(`/v1/apps/${environment}/${String(app)}/secrets`);
     output.result({ secrets }, () =>
       secrets.length === 0
         ? "no secrets"
         : output.table(
-            secrets.map(({ name, version, updatedAt }) => [name, `version ${version}`, `${durationText(Date.now() - updatedAt)} ago`]),
+            secrets.map(({ name, version, updatedAt }) => [
+              name,
+              `version ${version}`,
+              `${durationText(Date.now() - updatedAt)} ago`,
+            ]),
             ["name", "version", "set"],
           ),
     );
@@ -71,5 +82,7 @@ function prompt(question: string): Promise<string> {
 async function readAll(): Promise<string> {
   const chunks: Buffer[] = [];
   for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks).toString("utf8").replace(/\r?\n$/, "");
+  return Buffer.concat(chunks)
+    .toString("utf8")
+    .replace(/\r?\n$/, "");
 }

@@ -10,7 +10,16 @@ import { create } from "tar";
 import { invalid } from "../../kernel/error.ts";
 
 const IGNORE_FILES = [".holdfastignore", ".dockerignore", ".gitignore"];
-const NEVER = [".git", "node_modules", ".env", ".env.*", "!.env.example", ".venv", "__pycache__", ".DS_Store"];
+const NEVER = [
+  ".git",
+  "node_modules",
+  ".env",
+  ".env.*",
+  "!.env.example",
+  ".venv",
+  "__pycache__",
+  ".DS_Store",
+];
 
 export interface SourceFolder {
   readonly dir: string;
@@ -22,7 +31,9 @@ export interface SourceFolder {
 export function openSource(dir: string): SourceFolder {
   const path = resolve(dir);
   if (!existsSync(path) || !statSync(path).isDirectory()) {
-    throw invalid("source.not_a_folder", `${path} is not a folder`, { hint: "holdfast deploy <folder of the app>" });
+    throw invalid("source.not_a_folder", `${path} is not a folder`, {
+      hint: "holdfast deploy <folder of the app>",
+    });
   }
   const real = realpathSync(path);
   const git = findGit(real);
@@ -69,7 +80,9 @@ function readCommit(git: string): string | undefined {
   if (ref === undefined) return head;
   const loose = readIf(join(git, ref))?.trim();
   if (loose) return loose;
-  const packed = readIf(join(git, "packed-refs"))?.split("\n").find((line) => line.endsWith(` ${ref}`));
+  const packed = readIf(join(git, "packed-refs"))
+    ?.split("\n")
+    .find((line) => line.endsWith(` ${ref}`));
   return packed?.split(" ")[0];
 }
 
@@ -82,4 +95,5 @@ function readRemote(git: string, dir: string): string | undefined {
   return url.replace(/\/\/[^@/]+@/, "//") + (inside ? `#${inside}` : "");
 }
 
-const readIf = (path: string): string | undefined => (existsSync(path) ? readFileSync(path, "utf8") : undefined);
+const readIf = (path: string): string | undefined =>
+  existsSync(path) ? readFileSync(path, "utf8") : undefined;

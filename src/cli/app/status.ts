@@ -21,23 +21,47 @@ function render(facts: Status, output: Output): string {
     ...facts.apps.map((app) => renderApp(app, facts.trafficWindowMs, output)),
     facts.apps.length === 0 ? `${facts.environment} has no apps yet: holdfast deploy <folder>` : "",
     renderEngines(facts, output),
-    facts.telemetry === "away" ? output.paint("yellow", "telemetry is away: no figures of traffic (holdfast up)") : "",
-    ...facts.blocked.map(({ what, reason, hint }) => `${output.paint("red", "blocked")} ${what}: ${reason}\n  ${output.paint("cyan", "→")} ${hint}`),
+    facts.telemetry === "away"
+      ? output.paint("yellow", "telemetry is away: no figures of traffic (holdfast up)")
+      : "",
+    ...facts.blocked.map(
+      ({ what, reason, hint }) =>
+        `${output.paint("red", "blocked")} ${what}: ${reason}\n  ${output.paint("cyan", "→")} ${hint}`,
+    ),
   ];
   return parts.filter(Boolean).join("\n\n");
 }
 
 function renderApp(app: AppView, windowMs: number, output: Output): string {
-  const serving = app.release === undefined ? "serves nothing" : `release ${app.release} for ${durationText(Date.now() - (app.since ?? 0))}`;
+  const serving =
+    app.release === undefined
+      ? "serves nothing"
+      : `release ${app.release} for ${durationText(Date.now() - (app.since ?? 0))}`;
   const head = `${output.paint("bold", app.name ?? "")}  ${serving}${app.deleting ? output.paint("red", "  being destroyed") : ""}`;
   const lines = [head, ...app.urls.map((url) => `  ${output.paint("cyan", url)}`)];
-  if (app.rollout) lines.push(`  ${output.paint("yellow", app.rollout.reason)} of release ${app.rollout.release}: ${app.rollout.phase}, ${durationText(Date.now() - app.rollout.startedAt)}`);
-  if (app.waiting) lines.push(`  ${output.paint("yellow", "waiting")}: ${app.waiting.reason} of release ${app.waiting.release}`);
-  if (app.warm) lines.push(`  release ${app.warm.release} is warm for ${durationText(app.warm.until - Date.now())} more (holdfast rollback ${app.name})`);
+  if (app.rollout)
+    lines.push(
+      `  ${output.paint("yellow", app.rollout.reason)} of release ${app.rollout.release}: ${app.rollout.phase}, ${durationText(Date.now() - app.rollout.startedAt)}`,
+    );
+  if (app.waiting)
+    lines.push(
+      `  ${output.paint("yellow", "waiting")}: ${app.waiting.reason} of release ${app.waiting.release}`,
+    );
+  if (app.warm)
+    lines.push(
+      `  release ${app.warm.release} is warm for ${durationText(app.warm.until - Date.now())} more (holdfast rollback ${app.name})`,
+    );
   lines.push("", indent(renderInstances(app, output)));
   if (app.traffic.length > 0) lines.push("", indent(renderTraffic(app, windowMs, output)));
   const jobs = Object.entries(app.jobs);
-  if (jobs.length > 0) lines.push("", ...jobs.map(([job, { lastRun }]) => `  job ${job}: ${lastRun ? `${lastRun.outcome}, ${durationText(Date.now() - lastRun.at)} ago${lastRun.detail ? ` (${lastRun.detail})` : ""}` : "not due yet"}`));
+  if (jobs.length > 0)
+    lines.push(
+      "",
+      ...jobs.map(
+        ([job, { lastRun }]) =>
+          `  job ${job}: ${lastRun ? `${lastRun.outcome}, ${durationText(Date.now() - lastRun.at)} ago${lastRun.detail ? ` (${lastRun.detail})` : ""}` : "not due yet"}`,
+      ),
+    );
   return lines.join("\n");
 }
 
@@ -71,13 +95,33 @@ function renderTraffic({ traffic }: AppView, windowMs: number, output: Output): 
     one.p95Ms.toFixed(0),
     one.p99Ms.toFixed(0),
   ]);
-  return output.table(rows, [`last ${durationText(windowMs)}`, "by", "share", "req/s", "errors", "p50 ms", "p95 ms", "p99 ms"]);
+  return output.table(rows, [
+    `last ${durationText(windowMs)}`,
+    "by",
+    "share",
+    "req/s",
+    "errors",
+    "p50 ms",
+    "p95 ms",
+    "p99 ms",
+  ]);
 }
 
 function renderEngines({ engines }: Status, output: Output): string {
   return output.table(
-    engines.map((one) => [one.kind, one.engine, one.version ?? "-", one.state === "ready" ? output.paint("green", one.state) : output.paint("yellow", one.state), one.address ?? "", one.state === "ready" ? "" : (one.detail ?? "")]),
+    engines.map((one) => [
+      one.kind,
+      one.engine,
+      one.version ?? "-",
+      one.state === "ready" ? output.paint("green", one.state) : output.paint("yellow", one.state),
+      one.address ?? "",
+      one.state === "ready" ? "" : (one.detail ?? ""),
+    ]),
   );
 }
 
-const indent = (text: string): string => text.split("\n").map((line) => `  ${line}`).join("\n");
+const indent = (text: string): string =>
+  text
+    .split("\n")
+    .map((line) => `  ${line}`)
+    .join("\n");

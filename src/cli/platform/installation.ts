@@ -1,10 +1,14 @@
 // Commands about the installation itself.
 
-import type { Command, CommandContext, UpResult } from "../command.ts";
 import { deploy } from "../app/deploy.ts";
+import type { Command, CommandContext, UpResult } from "../command.ts";
 import { durationText } from "../output.ts";
 
-async function bringUp(context: CommandContext, install: boolean, restoreState: boolean): Promise<UpResult> {
+async function bringUp(
+  context: CommandContext,
+  install: boolean,
+  restoreState: boolean,
+): Promise<UpResult> {
   const onProgress = (text: string): void => context.output.progress(text);
   return context.lifecycle.up({ install, restoreState, onProgress });
 }
@@ -15,11 +19,21 @@ export const up: Command = {
   examples: ["holdfast up"],
   options: [
     { flags: "--install", description: "install missing engines through apt" },
-    { flags: "--restore-state", description: "put back the last good copy of a damaged state file" },
+    {
+      flags: "--restore-state",
+      description: "put back the last good copy of a damaged state file",
+    },
   ],
   run: async (context, _args, options) => {
-    const result = await bringUp(context, options["install"] === true, options["restoreState"] === true);
-    context.output.result(result, () => `${context.output.paint("green", "✓")} Holdfast is up (${result.home})`);
+    const result = await bringUp(
+      context,
+      options["install"] === true,
+      options["restoreState"] === true,
+    );
+    context.output.result(
+      result,
+      () => `${context.output.paint("green", "✓")} Holdfast is up (${result.home})`,
+    );
     return 0;
   },
 };
@@ -33,7 +47,10 @@ export const start: Command = {
     const began = Date.now();
     const { output } = context;
     const result = await bringUp(context, true, false);
-    const code = await deploy.run(context, [`${context.lifecycle.examplesDir}/storefront`], { ifChanged: true, adopt: true });
+    const code = await deploy.run(context, [`${context.lifecycle.examplesDir}/storefront`], {
+      ifChanged: true,
+      adopt: true,
+    });
     if (code !== 0) return code;
     const url = `https://storefront.localhost${result.httpsPort === 443 ? "" : `:${result.httpsPort}`}/`;
     output.progress(
@@ -60,11 +77,20 @@ export const down: Command = {
   usage: "down",
   summary: "Stop the control plane; apps, edge and stores serve on.",
   examples: ["holdfast down", "holdfast down --all"],
-  options: [{ flags: "--all", description: "also end every app, the edge and the stores; their data stays" }],
+  options: [
+    {
+      flags: "--all",
+      description: "also end every app, the edge and the stores; their data stays",
+    },
+  ],
   run: async ({ lifecycle, output }, _args, options) => {
     const all = options["all"] === true;
     await lifecycle.down({ all, onProgress: (text) => output.progress(text) });
-    output.result({ stopped: all ? "all" : "control-plane" }, () => (all ? "everything is stopped; holdfast up brings it back" : "the control plane is stopped; what runs serves on"));
+    output.result({ stopped: all ? "all" : "control-plane" }, () =>
+      all
+        ? "everything is stopped; holdfast up brings it back"
+        : "the control plane is stopped; what runs serves on",
+    );
     return 0;
   },
 };

@@ -186,7 +186,8 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
       const target = this.artifactDir(digest);
       if (!existsSync(target)) {
         // From here on nobody but root may change it.
-        if (uid !== undefined) chownTree(scratch, 0, buildCommand === undefined ? SHARED_FOLDERS : []);
+        if (uid !== undefined)
+          chownTree(scratch, 0, buildCommand === undefined ? SHARED_FOLDERS : []);
         renameSync(scratch, target);
       }
       return { kind: "directory", digest };
@@ -228,6 +229,7 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
       ...drop,
     ];
     const env = {
+      ...networkVariables(process.env),
       PATH: ["node_modules/.bin", this.#options.nodeBinDir, process.env["PATH"] ?? ""].join(
         delimiter,
       ),
@@ -279,3 +281,11 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
 }
 
 const keyOf = ({ app, number }: BuildRequest): string => `${app}.r${number}`;
+
+/** How this machine reaches package registries (proxies, authorities): builds need to know it too. */
+const NETWORK_VARIABLE =
+  /^(https?_proxy|no_proxy|node_extra_ca_certs|ssl_cert_(file|dir)|npm_config_(registry|cafile|proxy|https_proxy)|pip_.+)$/i;
+
+function networkVariables(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([key]) => NETWORK_VARIABLE.test(key)));
+}

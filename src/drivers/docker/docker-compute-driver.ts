@@ -8,7 +8,13 @@ import type { Readable } from "node:stream";
 import type { Clock } from "../../kernel/clock.ts";
 import { messageOf } from "../../kernel/error.ts";
 import { Redacted } from "../../kernel/redacted.ts";
-import type { ComputeDriver, Instance, InstanceExit, InstanceLabels, InstanceSpec } from "../../resources/app/app-driver.ts";
+import type {
+  ComputeDriver,
+  Instance,
+  InstanceExit,
+  InstanceLabels,
+  InstanceSpec,
+} from "../../resources/app/app-driver.ts";
 import { readJson, writeJson } from "../files.ts";
 import { tailFile } from "../log-tail.ts";
 import type { DockerEngine } from "./docker-engine.ts";
@@ -46,7 +52,11 @@ interface ContainerDetails {
     readonly FinishedAt: string;
   };
   readonly HostConfig: { readonly Memory: number };
-  readonly NetworkSettings: { readonly Networks: Readonly<Record<string, { readonly IPAddress: string; readonly Gateway: string }>> };
+  readonly NetworkSettings: {
+    readonly Networks: Readonly<
+      Record<string, { readonly IPAddress: string; readonly Gateway: string }>
+    >;
+  };
 }
 
 export class DockerComputeDriver implements ComputeDriver {
@@ -57,14 +67,19 @@ export class DockerComputeDriver implements ComputeDriver {
 
   constructor(options: DockerComputeOptions) {
     this.#options = options;
-    this.#installation = createHash("sha256").update(options.installation).digest("hex").slice(0, 12);
+    this.#installation = createHash("sha256")
+      .update(options.installation)
+      .digest("hex")
+      .slice(0, 12);
   }
 
   async list(owner: string): Promise<readonly Instance[]> {
     if (!this.#options.engine.isPresent) return [];
     const containers = await this.#summaries([`${LABEL}.owner=${owner}`]);
     const details = await Promise.all(containers.map(({ Id }) => this.#inspect(Id)));
-    return details.flatMap((one) => (one && one.State.Status !== "created" ? [this.#instanceOf(one)] : []));
+    return details.flatMap((one) =>
+      one && one.State.Status !== "created" ? [this.#instanceOf(one)] : [],
+    );
   }
 
   async start(spec: InstanceSpec, signal: AbortSignal): Promise<void> {
@@ -72,13 +87,21 @@ export class DockerComputeDriver implements ComputeDriver {
     const id = this.#containerName(spec.name);
     const before = await this.#inspect(id);
     if (before?.State.Running) return;
-    const exits = before && before.State.Status !== "created" ? exitsOf(before, this.#stopping.has(spec.name)) : [];
+    const exits =
+      before && before.State.Status !== "created"
+        ? exitsOf(before, this.#stopping.has(spec.name))
+        : [];
     this.#stopping.delete(spec.name);
     if (before) await engine.call("DELETE", `/containers/${id}?force=true`, { accept: [404] });
     signal.throwIfAborted();
     const network = await this.ensureNetwork(spec.appName.split("/")[0] ?? "");
-    const port = spec.port === undefined ? undefined : spec.port || (await this.#exposedPort(spec.artifact.digest)) || DEFAULT_PORT;
-    await engine.call("POST", `/containers/create?name=${id}`, { body: this.#containerSpec(spec, network.name, port, exits) });
+    const port =
+      spec.port === undefined
+        ? undefined
+        : spec.port || (await this.#exposedPort(spec.artifact.digest)) || DEFAULT_PORT;
+    await engine.call("POST", `/containers/create?name=${id}`, {
+      body: this.#containerSpec(spec, network.name, port, exits),
+    });
     await engine.call("POST", `/containers/${id}/start`, { accept: [304] });
     void this.#followLogs(spec.name);
   }
@@ -95,14 +118,19 @@ export class DockerComputeDriver implements ComputeDriver {
     const details = await this.#inspectOwned(owner, name);
     if (!details || details.State.Running) return;
     this.#endLog(name);
-    await this.#options.engine.call("DELETE", `/containers/${details.Id}?v=true`, { accept: [404, 409] });
+    await this.#options.engine.call("DELETE", `/containers/${details.Id}?v=true`, {
+      accept: [404, 409],
+    });
     this.#stopping.delete(name);
   }
 
   async tail(owner: string, name: string, maxLines: number): Promise<readonly string[]> {
     const details = await this.#inspectOwned(owner, name);
     if (!details) return tailFile(this.#logFile(name), maxLines);
-    const stream = await this.#options.engine.stream("GET", `/containers/${details.Id}/logs?stdout=1&stderr=1&tail=${maxLines}`);
+    const stream = await this.#options.engine.stream(
+      "GET",
+      `/containers/${details.Id}/logs?stdout=1&stderr=1&tail=${maxLines}`,
+    );
     const chunks: Buffer[] = [];
     for await (const chunk of stream) chunks.push(chunk as Buffer);
     return demultiplex(Buffer.concat(chunks)).text.split("\n").filter(Boolean).slice(-maxLines);
@@ -116,20 +144,30 @@ export class DockerComputeDriver implements ComputeDriver {
   }
 
   /** The environment's private network; its gateway is how containers reach this machine. */
-  async ensureNetwork(environment: string): Promise<{ readonly name: string; readonly gateway: string }> {
+  async ensureNetwork(
+    environment: string,
+  ): Promise<{ readonly name: string; readonly gateway: string }> {
     const { engine } = this.#options;
     const name = `holdfast-${this.#installation}-${environment}`;
     const labels = { [`${LABEL}.installation`]: this.#installation };
     const seen = await engine.call("GET", `/networks/${name}`, { accept: [404] });
     if (seen.status === 404) {
-      await engine.call("POST", "/networks/create", { body: { Name: name, Driver: "bridge", CheckDuplicate: true, Labels: labels } });
+      await engine.call("POST", "/networks/create", {
+        body: { Name: name, Driver: "bridge", CheckDuplicate: true, Labels: labels },
+      });
     }
     const { body } = await engine.call("GET", `/networks/${name}`);
-    const gateway = (body as { IPAM: { Config: { Gateway: string }[] } }).IPAM.Config[0]?.Gateway ?? "";
+    const gateway =
+      (body as { IPAM: { Config: { Gateway: string }[] } }).IPAM.Config[0]?.Gateway ?? "";
     return { name, gateway };
   }
 
-  #containerSpec(spec: InstanceSpec, network: string, port: number | undefined, exits: readonly InstanceExit[]) {
+  #containerSpec(
+    spec: InstanceSpec,
+    network: string,
+    port: number | undefined,
+    exits: readonly InstanceExit[],
+  ) {
     const { cpu, memory, processes } = spec.resources;
     const variables: Record<string, string | Redacted> = { HOST: "0.0.0.0", ...spec.env };
     if (port !== undefined) variables["PORT"] = String(port);
@@ -137,7 +175,9 @@ export class DockerComputeDriver implements ComputeDriver {
     return {
       Image: spec.artifact.digest,
       ...(spec.command !== "" && { Cmd: ["/bin/sh", "-c", spec.command], Entrypoint: [] }),
-      Env: env.map(([key, value]) => `${key}=${value instanceof Redacted ? value.reveal() : value}`),
+      Env: env.map(
+        ([key, value]) => `${key}=${value instanceof Redacted ? value.reveal() : value}`,
+      ),
       Labels: {
         [`${LABEL}.installation`]: this.#installation,
         [`${LABEL}.owner`]: spec.owner,
@@ -162,9 +202,13 @@ export class DockerComputeDriver implements ComputeDriver {
   }
 
   async #exposedPort(image: string): Promise<number | undefined> {
-    const { status, body } = await this.#options.engine.call("GET", `/images/${image}/json`, { accept: [404] });
+    const { status, body } = await this.#options.engine.call("GET", `/images/${image}/json`, {
+      accept: [404],
+    });
     if (status === 404) return undefined;
-    const ports = Object.keys((body as { Config: { ExposedPorts?: Record<string, unknown> } }).Config.ExposedPorts ?? {});
+    const ports = Object.keys(
+      (body as { Config: { ExposedPorts?: Record<string, unknown> } }).Config.ExposedPorts ?? {},
+    );
     return ports[0] === undefined ? undefined : Number.parseInt(ports[0], 10);
   }
 
@@ -181,7 +225,10 @@ export class DockerComputeDriver implements ComputeDriver {
       owner: labels[`${LABEL}.owner`] ?? "",
       labels: JSON.parse(labels[`${LABEL}.labels`] ?? "{}") as InstanceLabels,
       state: isRunning ? "running" : "exited",
-      address: port === undefined || !isRunning || !network?.IPAddress ? undefined : { host: network.IPAddress, port: Number(port) },
+      address:
+        port === undefined || !isRunning || !network?.IPAddress
+          ? undefined
+          : { host: network.IPAddress, port: Number(port) },
       startedAt: Date.parse(details.State.StartedAt),
       stoppingSince,
       exit: isRunning ? undefined : exitOf(details),
@@ -193,11 +240,15 @@ export class DockerComputeDriver implements ComputeDriver {
     const details = await this.#inspectOwned(owner, name);
     if (!details?.State.Running) return;
     if (!this.#stopping.has(name)) this.#stopping.set(name, this.#options.clock.now());
-    await this.#options.engine.call("POST", `/containers/${details.Id}/kill?signal=${signal}`, { accept: [404, 409] });
+    await this.#options.engine.call("POST", `/containers/${details.Id}/kill?signal=${signal}`, {
+      accept: [404, 409],
+    });
   }
 
   async #inspect(id: string): Promise<ContainerDetails | undefined> {
-    const { status, body } = await this.#options.engine.call("GET", `/containers/${id}/json`, { accept: [404] });
+    const { status, body } = await this.#options.engine.call("GET", `/containers/${id}/json`, {
+      accept: [404],
+    });
     return status === 404 ? undefined : (body as ContainerDetails);
   }
 
@@ -208,25 +259,40 @@ export class DockerComputeDriver implements ComputeDriver {
   }
 
   async #summaries(labels: readonly string[]): Promise<readonly ContainerSummary[]> {
-    const filters = encodeURIComponent(JSON.stringify({ label: [`${LABEL}.installation=${this.#installation}`, ...labels] }));
-    const { body } = await this.#options.engine.call("GET", `/containers/json?all=true&filters=${filters}`);
+    const filters = encodeURIComponent(
+      JSON.stringify({ label: [`${LABEL}.installation=${this.#installation}`, ...labels] }),
+    );
+    const { body } = await this.#options.engine.call(
+      "GET",
+      `/containers/json?all=true&filters=${filters}`,
+    );
     return body as readonly ContainerSummary[];
   }
 
   // --- output, into the same files that processes write to
 
   async #watchEvents(onEnd: (appName: string) => void, signal: AbortSignal): Promise<void> {
-    const filters = encodeURIComponent(JSON.stringify({ type: ["container"], event: ["die"], label: [`${LABEL}.installation=${this.#installation}`] }));
+    const filters = encodeURIComponent(
+      JSON.stringify({
+        type: ["container"],
+        event: ["die"],
+        label: [`${LABEL}.installation=${this.#installation}`],
+      }),
+    );
     while (!signal.aborted) {
       try {
         if (this.#options.engine.isPresent) {
           for (const { Labels, State } of await this.#summaries([])) {
             if (State === "running") void this.#followLogs(Labels[`${LABEL}.name`] ?? "");
           }
-          const events = await this.#options.engine.stream("GET", `/events?filters=${filters}`, { signal });
+          const events = await this.#options.engine.stream("GET", `/events?filters=${filters}`, {
+            signal,
+          });
           for await (const chunk of events) {
             for (const line of String(chunk).split("\n").filter(Boolean)) {
-              const attributes = (JSON.parse(line) as { Actor?: { Attributes?: Record<string, string> } }).Actor?.Attributes;
+              const attributes = (
+                JSON.parse(line) as { Actor?: { Attributes?: Record<string, string> } }
+              ).Actor?.Attributes;
               const app = attributes?.[`${LABEL}.app`];
               if (app) onEnd(app);
             }
@@ -253,7 +319,10 @@ export class DockerComputeDriver implements ComputeDriver {
       // What was written while no control plane was there follows on what is in the file.
       const since = existsSync(file) && statSync(file).size > 0 ? statSync(file).mtimeMs / 1000 : 0;
       const query = `stdout=1&stderr=1&follow=1&since=${since.toFixed(9)}`;
-      const stream = await this.#options.engine.stream("GET", `/containers/${details.Id}/logs?${query}`);
+      const stream = await this.#options.engine.stream(
+        "GET",
+        `/containers/${details.Id}/logs?${query}`,
+      );
       await copyLog(stream, file);
     } catch (error) {
       // Logs never stand in the way of what runs; the next control plane takes them up again.
@@ -293,9 +362,15 @@ export class DockerComputeDriver implements ComputeDriver {
 function exitOf({ State, HostConfig }: ContainerDetails): InstanceExit {
   const at = Date.parse(State.FinishedAt);
   const signal = State.ExitCode > 128 ? `signal ${State.ExitCode - 128}` : undefined;
-  const limit = HostConfig.Memory > 0 ? ` (limit ${Math.round(HostConfig.Memory / 1024 ** 2)} MB)` : "";
+  const limit =
+    HostConfig.Memory > 0 ? ` (limit ${Math.round(HostConfig.Memory / 1024 ** 2)} MB)` : "";
   const detail = State.OOMKilled ? `out of memory${limit}` : State.Error || undefined;
-  return { at, code: signal ? undefined : State.ExitCode, signal, ...(detail !== undefined && { detail }) };
+  return {
+    at,
+    code: signal ? undefined : State.ExitCode,
+    signal,
+    ...(detail !== undefined && { detail }),
+  };
 }
 
 function exitsOf(details: ContainerDetails, wasAsked: boolean): readonly InstanceExit[] {

@@ -36,21 +36,33 @@ export class DockerEngine {
   async call(
     method: "GET" | "POST" | "DELETE",
     path: string,
-    options: { readonly body?: unknown; readonly timeoutMs?: number; readonly accept?: readonly number[] } = {},
+    options: {
+      readonly body?: unknown;
+      readonly timeoutMs?: number;
+      readonly accept?: readonly number[];
+    } = {},
   ): Promise<DockerAnswer> {
     const { statusCode, body } = await this.#send(method, path, {
-      ...(options.body !== undefined && { body: JSON.stringify(options.body), headers: { "content-type": "application/json" } }),
+      ...(options.body !== undefined && {
+        body: JSON.stringify(options.body),
+        headers: { "content-type": "application/json" },
+      }),
       timeoutMs: options.timeoutMs ?? CALL_TIMEOUT_MS,
     });
     const text = await body.text();
     const parsed = parseJson(text);
-    if (statusCode < 300 || options.accept?.includes(statusCode)) return { status: statusCode, body: parsed };
+    if (statusCode < 300 || options.accept?.includes(statusCode))
+      return { status: statusCode, body: parsed };
     const message = (parsed as { message?: string } | undefined)?.message ?? text.slice(0, 300);
     throw transient("docker.refused", `Docker refused ${method} ${path.split("?")[0]}: ${message}`);
   }
 
   /** The body as it comes: logs, events, the output of a build. */
-  async stream(method: "GET" | "POST", path: string, options: { body?: Readable; signal?: AbortSignal } = {}): Promise<Readable> {
+  async stream(
+    method: "GET" | "POST",
+    path: string,
+    options: { body?: Readable; signal?: AbortSignal } = {},
+  ): Promise<Readable> {
     const { statusCode, body } = await this.#send(method, path, {
       ...(options.body && { body: options.body, headers: { "content-type": "application/x-tar" } }),
       ...(options.signal && { signal: options.signal }),
@@ -58,14 +70,26 @@ export class DockerEngine {
     });
     if (statusCode < 300) return body;
     const message = (parseJson(await body.text()) as { message?: string } | undefined)?.message;
-    throw transient("docker.refused", `Docker refused ${method} ${path.split("?")[0]}: ${message ?? statusCode}`);
+    throw transient(
+      "docker.refused",
+      `Docker refused ${method} ${path.split("?")[0]}: ${message ?? statusCode}`,
+    );
   }
 
   get #socket(): string | undefined {
     return SOCKETS.find((path) => existsSync(path));
   }
 
-  async #send(method: "GET" | "POST" | "DELETE", path: string, options: { body?: string | Readable; headers?: Record<string, string>; signal?: AbortSignal; timeoutMs: number }) {
+  async #send(
+    method: "GET" | "POST" | "DELETE",
+    path: string,
+    options: {
+      body?: string | Readable;
+      headers?: Record<string, string>;
+      signal?: AbortSignal;
+      timeoutMs: number;
+    },
+  ) {
     const socketPath = this.#socket;
     if (socketPath === undefined) {
       throw stuck("docker.absent", "no container engine runs on this machine", {

@@ -30,18 +30,30 @@ export class DockerImageBuilder implements ImageBuilder {
 
   async exists({ digest }: Artifact): Promise<boolean> {
     if (!this.#engine.isPresent) return false;
-    return (await this.#engine.call("GET", `/images/${digest}/json`, { accept: [404] })).status !== 404;
+    return (
+      (await this.#engine.call("GET", `/images/${digest}/json`, { accept: [404] })).status !== 404
+    );
   }
 
   async build(request: BuildRequest, sourceDir: string, logFile: string): Promise<Artifact> {
     const hint = `holdfast logs ${request.app.split("/")[1]}/build`;
     const dockerfile = request.manifest.build?.dockerfile ?? "Dockerfile";
-    if (!existsSync(join(sourceDir, dockerfile))) throw new BuildError(`there is no ${dockerfile}`, "set build.dockerfile in holdfast.yaml");
+    if (!existsSync(join(sourceDir, dockerfile)))
+      throw new BuildError(`there is no ${dockerfile}`, "set build.dockerfile in holdfast.yaml");
     if ((await this.#engine.findVersion()) === undefined) {
-      throw new BuildError("a Dockerfile needs a container engine, and none answers", "apt-get install docker.io and start it, or give the app a Procfile and compute: process");
+      throw new BuildError(
+        "a Dockerfile needs a container engine, and none answers",
+        "apt-get install docker.io and start it, or give the app a Procfile and compute: process",
+      );
     }
     const tag = `holdfast/${this.#installation}/${request.app}:r${request.number}`;
-    const query = new URLSearchParams({ dockerfile, t: tag, rm: "1", forcerm: "1", cpushares: String(BUILD_CPU_SHARES) });
+    const query = new URLSearchParams({
+      dockerfile,
+      t: tag,
+      rm: "1",
+      forcerm: "1",
+      cpushares: String(BUILD_CPU_SHARES),
+    });
     const context = create({ cwd: sourceDir, portable: true }, ["."]) as unknown as Readable;
     const output = await this.#engine.stream("POST", `/build?${query}`, { body: context });
     const id = await this.#follow(output, logFile, hint);

@@ -5,9 +5,9 @@
 // decide route, slot and share, all over the runtime API; they are rendered too, so that a restart
 // of HAProxy begins where it was.
 
+import { REQUEST_COLUMNS, type RequestColumn } from "../../kernel/signal.ts";
 import type { Slot } from "../../resources/app/app.ts";
 import type { PoolPolicy } from "../../resources/app/app-driver.ts";
-import { REQUEST_COLUMNS, type RequestColumn } from "../../kernel/signal.ts";
 import { defaultHealth, defaultLimits, type Health } from "../../resources/app/manifest.ts";
 import {
   type EdgeApp,
@@ -47,7 +47,7 @@ const COLUMN_EXPRESSIONS: Readonly<Record<RequestColumn, string>> = {
   client: "%ci",
   method: "%HM",
   host: "%[var(txn.host)]",
-  path: "%HP",
+  path: "%[var(txn.path)]",
   query: "%HQ",
   version: "%HV",
   status: "%ST",
@@ -149,12 +149,12 @@ function renderPublic(layout: EdgeLayout): string {
     ...httpsBinds.map((bind) => `bind ${bind} ssl crt-list ${dir}/crt-list.txt alpn h2,http/1.1`),
     "tcp-request connection track-sc1 src table connections",
     "http-request set-var(txn.host) req.hdr(host),field(1,:),lower",
+    "http-request set-var(txn.path) path",
+    ...identifyRequest(),
     // Before routing: what is not TLS is only told where to go.
     `http-request redirect location https://%[var(txn.host)]${port}%[capture.req.uri] code 308 if !{ ssl_fc }`,
-    "http-request set-var(txn.path) path",
     `http-request set-var(txn.found) var(txn.host),concat(,txn.path,/),map_beg(${dir}/routes.map)`,
     `http-request set-var(txn.found) var(txn.host),regsub(^[^.]*,*),concat(,txn.path,/),map_beg(${dir}/routes.map) if !{ var(txn.found) -m found }`,
-    ...identifyRequest(),
     "http-request set-var(txn.service) var(txn.found),field(1,|)",
     "http-request set-var(txn.route) var(txn.found),field(2,|)",
     "http-request return status 404 content-type text/html lf-file " +
@@ -177,6 +177,7 @@ function renderInternal(state: EdgeState, layout: EdgeLayout): string {
   return section("frontend internal", [
     ...ports.sort((a, b) => a - b).map((port) => `bind 127.0.0.1:${port}`),
     "http-request set-var(txn.host) req.hdr(host),field(1,:),lower",
+    "http-request set-var(txn.path) path",
     `http-request set-var(txn.service) dst_port,map_int(${layout.dir}/internal.map)`,
     "http-request set-var(txn.route) str(internal)",
     ...identifyRequest(),

@@ -33,6 +33,8 @@ import { findFreePort, isPortFree } from "./free-port.ts";
 
 export interface ProcessComputeOptions {
   readonly clock: Clock;
+  /** Folder of the whole installation: an instance must reach it whatever its /tmp is. */
+  readonly root: string;
   /** Holds a folder per owner, in it one per instance. */
   readonly dir: string;
   /** Where an artifact of this digest was put. */
@@ -106,7 +108,7 @@ export class ProcessComputeDriver implements ComputeDriver {
     const user = await this.#confinement(spec);
     daemon.start(
       {
-        argv: [...user.prefix, "/bin/sh", "-c", spec.command] as unknown as Argv,
+        argv: [...user.prefix, ...commandArgv(spec.command)] as unknown as Argv,
         cwd: workDir,
         env: this.#environment(spec, record, user.tmp, workDir),
         logFile: this.#openLog(spec, record),
@@ -272,6 +274,7 @@ export class ProcessComputeDriver implements ComputeDriver {
         "--",
         "/bin/sh",
         CONFINE,
+        this.#options.root,
         tmp,
         String(uid),
         "--",
@@ -306,6 +309,19 @@ export class ProcessComputeDriver implements ComputeDriver {
     });
     return file;
   }
+}
+
+const SIMPLE_COMMAND = /^[\w./@%+:,-]+( [\w./@%+=:,-]+)*$/;
+
+/**
+ * A simple command replaces the shell. Otherwise the shell stays until what it started has ended:
+ * without the trap it would end at the first SIGTERM and leave the app behind.
+ */
+export function commandArgv(command: string): readonly string[] {
+  const script = SIMPLE_COMMAND.test(command)
+    ? `exec ${command}`
+    : `trap : TERM INT HUP\n${command}`;
+  return ["/bin/sh", "-c", script];
 }
 
 function withoutEnv(spec: InstanceSpec): Omit<InstanceSpec, "env"> {

@@ -163,8 +163,9 @@ async function tailSuspects(app: App, observed: AppObserved, deps: Deps) {
   const rollout = app.status?.rollout;
   if (!rollout) return new Map<string, readonly string[]>();
   const manifest = observed.releases.get(rollout.placement.set.release)?.spec.manifest;
-  const deadline = rollout.phaseSince + (manifest ? graceMsOf(manifest) : 0);
-  const isLate = observed.now > deadline - TAIL_BEFORE_DEADLINE_MS;
+  const isLate = (component: string): boolean =>
+    manifest !== undefined &&
+    observed.now - rollout.phaseSince > graceMsOf(manifest, component) - TAIL_BEFORE_DEADLINE_MS;
   const isTaskLate = (startedAt: number): boolean =>
     observed.now - startedAt > (manifest?.release?.timeout ?? 0) - TAIL_BEFORE_DEADLINE_MS;
   const suspects = observed.instances.filter(
@@ -172,7 +173,7 @@ async function tailSuspects(app: App, observed: AppObserved, deps: Deps) {
       labels.release === rollout.placement.set.release &&
       (labels.role === "task"
         ? labels.component === RELEASE_TASK && (exit ? exit.code !== 0 : isTaskLate(startedAt))
-        : state === "exited" || isLate),
+        : state === "exited" || isLate(labels.component)),
   );
   const entries = await Promise.all(
     suspects.map(async (instance): Promise<[string, readonly string[]]> => {

@@ -178,7 +178,13 @@ function judgeInstances(app: App, rollout: Rollout, observed: AppObserved): Prog
   if (exited && rollout.phase !== "shifting") return exitedEarly(app, exited, observed);
   const total = wanted.length;
   const notReady = wanted.filter((one) => !isReady(one, observed));
-  const text = `starts ${total} ${total === 1 ? "instance" : "instances"}`;
+  const there = wanted.filter(
+    ({ name }) => findInstance(observed, name)?.state === "running",
+  ).length;
+  const text =
+    there === total
+      ? `waits for ${total} instances`
+      : `starts ${total - there} of ${total} instances`;
   if (notReady.length > 0) {
     const late = lateInstance(rollout, notReady, observed);
     return late ? notHealthy(app, late, observed) : { phase: "starting", text, released: true };
@@ -214,13 +220,15 @@ function lateInstance(
 ): WantedInstance | undefined {
   const manifest = manifestOf(observed, rollout.placement.set.release);
   if (rollout.phase !== "starting" || !manifest) return undefined;
-  return observed.now - rollout.phaseSince > graceMsOf(manifest) ? notReady[0] : undefined;
+  const waitedMs = observed.now - rollout.phaseSince;
+  return notReady.find(({ component }) => waitedMs > graceMsOf(manifest, component.name));
 }
 
 function notHealthy(app: App, wanted: WantedInstance, observed: AppObserved): Progress {
   const probe = observed.probes.get(wanted.name);
   const instance = findInstance(observed, wanted.name);
-  const graceMs = graceMsOf(manifestOf(observed, wanted.placement.set.release) ?? missing());
+  const manifest = manifestOf(observed, wanted.placement.set.release) ?? missing();
+  const graceMs = graceMsOf(manifest, wanted.component.name);
   return fail(
     `${wanted.component.name} did not become healthy within ${graceMs / 1000} s` +
       (probe ? `; last probe: ${probe.detail}` : ""),

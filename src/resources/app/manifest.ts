@@ -8,6 +8,8 @@ import { z } from "zod";
 import { duration, size } from "./quantity.ts";
 
 export const MAX_INSTANCES = 64;
+/** Over the time a worker must stay up: for starting at all on a busy machine. */
+const WORKER_START_MS = 30_000;
 const NAME = /^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$/;
 const NAME_RULE = "must be 1 to 30 characters: lowercase letters, digits, hyphens; a letter first";
 const HOST = /^(\*\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
@@ -276,9 +278,8 @@ export function healthOf(manifest: Manifest, serviceName: string): Health {
   return host === undefined ? own : { ...own, host: host.replace(/^\*/, "www") };
 }
 
-/** The largest time any service has to become healthy. */
-export function graceMsOf(manifest: Manifest): number {
-  const graces = Object.keys(manifest.services).map((key) => healthOf(manifest, key).grace);
-  const settles = Object.values(manifest.workers).map((worker) => worker.settle + 30_000);
-  return Math.max(1_000, ...graces, ...settles);
+/** Time a new instance of the component has to become ready. */
+export function graceMsOf(manifest: Manifest, component: string): number {
+  const worker = manifest.workers[component];
+  return worker ? worker.settle + WORKER_START_MS : healthOf(manifest, component).grace;
 }

@@ -24,7 +24,12 @@ export interface ReleaseSpec {
     readonly inferred: readonly string[];
   };
   /** Settings of this release: those of the manifest, overridden by those that were set. */
-  readonly config: { readonly version: number; readonly values: Readonly<Record<string, string>> };
+  readonly config: {
+    readonly version: number;
+    readonly values: Readonly<Record<string, string>>;
+    /** Those of them that were set, over the manifest's. */
+    readonly set: Readonly<Record<string, string>>;
+  };
   /** Secret name → version. Values are only in the vault. */
   readonly secrets: Readonly<Record<string, number>>;
   readonly createdBy: string;

@@ -1,0 +1,90 @@
+// A whole Holdfast of its own for a test: own folder, free ports, the built product used from
+// outside like anybody would. `close` leaves nothing behind.
+
+import { spawn } from "node:child_process";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import pg from "pg";
+
+export const CHECKOUT = join(import.meta.dirname, "..", "..");
+export const STOREFRONT = join(CHECKOUT, "examples", "storefront");
+const CLI = join(CHECKOUT, "holdfast");
+const COMMAND_TIMEOUT_MS = 180_000;
+
+export interface CommandResult {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export class Installation {
+  readonly home: string;
+  readonly #env: NodeJS.ProcessEnv;
+
+  constructor(env: NodeJS.ProcessEnv = {}, home = mkdtempSync(join(tmpdir(), "holdfast-test-"))) {
+    this.home = home;
+    chmodSync(this.home, 0o711);
+    this.#env = { ...process.env, HOLDFAST_HOME: this.home, HOLDFAST_BIND: "127.0.0.1", ...env };
+  }
+
+  /** Runs the command line; `input` is its standard input. */
+  run(args: readonly string[], input = ""): Promise<CommandResult> {
+    return new Promise((resolve, reject) => {
+      const child = spawn(CLI, args, { env: this.#env, timeout: COMMAND_TIMEOUT_MS });
+      const output = { stdout: "", stderr: "" };
+      child.stdout.on("data", (chunk) => {
+        output.stdout += chunk;
+      });
+      child.stderr.on("data", (chunk) => {
+        output.stderr += chunk;
+      });
+      child.on("error", reject);
+      child.on("close", (code) => resolve({ code: code ?? -1, ...output }));
+      child.stdin.end(input);
+    });
+  }
+
+  /** Runs and gives the JSON it printed; throws where the exit status is not 0. */
+  async json<Facts>(...args: readonly string[]): Promise<Facts> {
+    const { code, stdout, stderr } = await this.run([...args, "--json"]);
+    if (code !== 0) throw new Error(`holdfast ${args.join(" ")} ended with ${code}: ${stdout}${stderr}`);
+    return JSON.parse(stdout) as Facts;
+  }
+
+  async ok(...args: readonly string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.run(args);
+    if (code !== 0) throw new Error(`holdfast ${args.join(" ")} ended with ${code}: ${stdout}${stderr}`);
+    return stdout;
+  }
+
+  get ports(): { http: number; https: number; api: number; engines: Record<string, number> } {
+    return JSON.parse(readFileSync(join(this.home, "state", "ports.json"), "utf8"));
+  }
+
+  get caFile(): string {
+    return join(this.home, "ca", "ca.crt");
+  }
+
+  /** The process id of the control plane. */
+  get controlPlanePid(): number {
+    return (JSON.parse(readFileSync(join(this.home, "run", "control-plane.json"), "utf8")) as { pid: number }).pid;
+  }
+
+  /** Runs a statement in an app's database, as the app itself. */
+  async query<Row extends pg.QueryResultRow>(app: string, sql: string): Promise<Row[]> {
+    const url = (await this.ok("run", app, "--", "printenv DATABASE_URL")).trim();
+    const client = new pg.Client({ connectionString: url });
+    await client.connect();
+    try {
+      return (await client.query<Row>(sql)).rows;
+    } finally {
+      await client.end();
+    }
+  }
+
+  async close(): Promise<void> {
+    if (existsSync(this.home)) await this.run(["down", "--all"]);
+    rmSync(this.home, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
