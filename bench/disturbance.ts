@@ -36,7 +36,10 @@ export async function measureDisturbance(options: DisturbanceOptions, log: (text
     await disturb(installation, options, log);
     const result = await load.stop();
     const seconds = (Date.now() - began) / 1000;
-    const stored = await installation.query<{ idempotency_key: string; id: string }>("storefront", "SELECT idempotency_key, id FROM orders");
+    const stored = await installation.query<{ idempotency_key: string; id: string }>(
+      "storefront",
+      "SELECT idempotency_key, id FROM orders",
+    );
     const byKey = new Map(stored.map((row) => [row.idempotency_key, String(row.id)]));
     const lost = [...result.orders].filter(([key, id]) => byKey.get(key) !== id).length;
     return {
@@ -56,8 +59,16 @@ export async function measureDisturbance(options: DisturbanceOptions, log: (text
   }
 }
 
-async function disturb(installation: Installation, options: DisturbanceOptions, log: (text: string) => void): Promise<void> {
-  const repeat = async (what: string, times: number, work: (i: number) => Promise<unknown>): Promise<void> => {
+async function disturb(
+  installation: Installation,
+  options: DisturbanceOptions,
+  log: (text: string) => void,
+): Promise<void> {
+  const repeat = async (
+    what: string,
+    times: number,
+    work: (i: number) => Promise<unknown>,
+  ): Promise<void> => {
     for (let i = 0; i < times; i += 1) {
       const began = Date.now();
       await work(i);
@@ -68,7 +79,9 @@ async function disturb(installation: Installation, options: DisturbanceOptions, 
   await repeat("rollback", options.rollbacks, () => installation.ok("rollback", "storefront"));
   await repeat("restart", options.restarts, () => installation.ok("restart", "storefront"));
   await repeat("instance kill", options.instanceKills, (i) => killInstance(installation, i));
-  await repeat("control plane kill", options.controlPlaneKills, () => killControlPlane(installation));
+  await repeat("control plane kill", options.controlPlaneKills, () =>
+    killControlPlane(installation),
+  );
 }
 
 async function killInstance(installation: Installation, i: number): Promise<void> {
@@ -77,17 +90,30 @@ async function killInstance(installation: Installation, i: number): Promise<void
   const victim = instances.find((one) => one.component === component && one.state === "ready");
   if (!victim) throw new Error(`no ready instance of ${component} to kill`);
   process.kill(await pidOf(installation, victim.name), "SIGKILL");
-  await until("the killed instance is back", async () => {
-    const now = await appView(installation);
-    const same = now.instances.filter((one) => one.state !== "warm");
-    return same.every(({ state }) => state === "ready") && same.some(({ name }) => name === victim.name);
-  }, 60_000);
+  await until(
+    "the killed instance is back",
+    async () => {
+      const now = await appView(installation);
+      const same = now.instances.filter((one) => one.state !== "warm");
+      return (
+        same.every(({ state }) => state === "ready") &&
+        same.some(({ name }) => name === victim.name)
+      );
+    },
+    60_000,
+  );
 }
 
 async function killControlPlane(installation: Installation): Promise<void> {
   const { controlPlanePid } = installation;
   process.kill(controlPlanePid, "SIGKILL");
-  await until("the control plane is back", async () => installation.controlPlanePid !== controlPlanePid && (await installation.run(["status"])).code === 0, 60_000);
+  await until(
+    "the control plane is back",
+    async () =>
+      installation.controlPlanePid !== controlPlanePid &&
+      (await installation.run(["status"])).code === 0,
+    60_000,
+  );
 }
 
 async function appView(installation: Installation): Promise<AppView> {
@@ -112,6 +138,15 @@ export async function pidOf(installation: Installation, instance: string): Promi
 if (process.argv[1] === import.meta.filename) {
   const [n = "3"] = process.argv.slice(2);
   const times = Number(n);
-  const options = { deploys: times * 2, rollbacks: times, restarts: times, instanceKills: times, controlPlaneKills: Math.ceil(times / 2), requestsPerSecond: 500 };
-  console.log(JSON.stringify(await measureDisturbance(options, (text) => console.error(text)), null, 2));
+  const options = {
+    deploys: times * 2,
+    rollbacks: times,
+    restarts: times,
+    instanceKills: times,
+    controlPlaneKills: Math.ceil(times / 2),
+    requestsPerSecond: 500,
+  };
+  console.log(
+    JSON.stringify(await measureDisturbance(options, (text) => console.error(text)), null, 2),
+  );
 }

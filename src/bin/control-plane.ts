@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { composeControlPlane } from "../compose.ts";
 import { readConfig } from "../config.ts";
 import { ensureHome, homeAt } from "../host/home.ts";
+import { takeOverSocket } from "../host/own-processes.ts";
 import { ensurePorts } from "../host/ports.ts";
 import { writeProcessLog } from "../host/process-log.ts";
 import { ensureRuntime } from "../host/runtime.ts";
@@ -19,6 +20,7 @@ const home = homeAt(config.home);
 
 try {
   ensureHome(home);
+  await takeOverSocket(home.apiSocket);
   const ports = await ensurePorts(config, home);
   const runtime = ensureRuntime(home, checkout);
   const plane = await composeControlPlane({

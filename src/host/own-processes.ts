@@ -2,6 +2,7 @@
 // that outlives whoever started it.
 
 import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { readJson, writeJson } from "../drivers/files.ts";
 import { tailFile } from "../drivers/log-tail.ts";
@@ -31,6 +32,25 @@ const SCRIPTS: Readonly<Record<OwnProcess, string>> = {
 
 export function isRunning(home: Home, name: OwnProcess): boolean {
   return daemonOf(home, name).observe(systemClock.now()).state === "running";
+}
+
+/** A killed predecessor leaves its socket behind; one that answers is alive, and stays. */
+export async function takeOverSocket(path: string): Promise<void> {
+  const answers = await new Promise<boolean>((resolve) => {
+    const socket = connect(path);
+    socket.on("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on("error", () => resolve(false));
+  });
+  if (answers)
+    throw stuck(
+      "control_plane.runs",
+      `a control plane of this installation runs already (${path})`,
+      { hint: "holdfast status" },
+    );
+  rmSync(path, { force: true });
 }
 
 /** Starts it where it does not run. */

@@ -48,13 +48,15 @@ export class Installation {
   /** Runs and gives the JSON it printed; throws where the exit status is not 0. */
   async json<Facts>(...args: readonly string[]): Promise<Facts> {
     const { code, stdout, stderr } = await this.run([...args, "--json"]);
-    if (code !== 0) throw new Error(`holdfast ${args.join(" ")} ended with ${code}: ${stdout}${stderr}`);
+    if (code !== 0)
+      throw new Error(`holdfast ${args.join(" ")} ended with ${code}: ${stdout}${stderr}`);
     return JSON.parse(stdout) as Facts;
   }
 
   async ok(...args: readonly string[]): Promise<string> {
     const { code, stdout, stderr } = await this.run(args);
-    if (code !== 0) throw new Error(`holdfast ${args.join(" ")} ended with ${code}: ${stdout}${stderr}`);
+    if (code !== 0)
+      throw new Error(`holdfast ${args.join(" ")} ended with ${code}: ${stdout}${stderr}`);
     return stdout;
   }
 
@@ -68,7 +70,11 @@ export class Installation {
 
   /** The process id of the control plane. */
   get controlPlanePid(): number {
-    return (JSON.parse(readFileSync(join(this.home, "run", "control-plane.json"), "utf8")) as { pid: number }).pid;
+    return (
+      JSON.parse(readFileSync(join(this.home, "run", "control-plane.json"), "utf8")) as {
+        pid: number;
+      }
+    ).pid;
   }
 
   /** Runs a statement in an app's database, as the app itself. */

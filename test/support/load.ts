@@ -123,6 +123,7 @@ export class Load {
 
   #fail(text: string): void {
     this.#failed += 1;
-    if (this.#failures.length < FAILURES_KEPT) this.#failures.push(`${new Date().toISOString()} ${text}`);
+    if (this.#failures.length < FAILURES_KEPT)
+      this.#failures.push(`${new Date().toISOString()} ${text}`);
   }
 }

@@ -56,6 +56,7 @@ export interface InstanceOrder {
 const FAST_RECHECK_MS = 50;
 const BUILDING_RECHECK_MS = 1_000;
 const RETIRING_RECHECK_MS = 100;
+const UNHEALTHY_RECHECK_MS = 500;
 const AT_REST_MS = 10_000;
 const EDGE_DOWN_RECHECK_MS = 500;
 const MIN_RECHECK_MS = 20;
@@ -383,6 +384,7 @@ function nextLook(app: App, status: AppStatusFields, observed: AppObserved): num
   if (Object.keys(status.retiredSince).length > 0) return RETIRING_RECHECK_MS;
   const unready = wantedIn(app, status.serving, observed).some((one) => !isReady(one, observed));
   if (unready) return RETIRING_RECHECK_MS;
+  if (status.instances.some(({ state }) => state === "unhealthy")) return UNHEALTHY_RECHECK_MS;
   const times = [
     now + AT_REST_MS,
     warm?.until ?? Infinity,
