@@ -104,10 +104,11 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
     start: async () => {
       seed(store);
       issueAdminToken(tokens, home);
-      subscriptions.push(...linkKinds(store, controllers, world));
-      for (const controller of controllers.values()) controller.start();
+      // First the doors: where they can't be opened, nothing in the world may be touched.
       await servers[0]?.listen({ path: home.apiSocket });
       await servers[1]?.listen({ host: "127.0.0.1", port: ports.api });
+      subscriptions.push(...linkKinds(store, controllers, world));
+      for (const controller of controllers.values()) controller.start();
       backUp(db, home, options);
     },
     stop: async () => {

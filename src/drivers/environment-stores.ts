@@ -45,12 +45,19 @@ export class EnvironmentStores implements AppStores {
     appName: string,
     manifest: Manifest,
     as: "runtime" | "owner",
+    host: string,
   ): Promise<Readonly<Record<string, string | Redacted>>> {
     const needs = needsOf(manifest);
     return {
-      ...(needs.includes("postgres") && (await this.#postgres.ensure(appName, as))),
-      ...(needs.includes("redis") && (await this.#redis.ensure(appName))),
+      ...(needs.includes("postgres") && (await this.#postgres.ensure(appName, as, host))),
+      ...(needs.includes("redis") && (await this.#redis.ensure(appName, host))),
     };
+  }
+
+  async ports(appName: string, manifest: Manifest): Promise<readonly number[]> {
+    const environment = appName.split("/")[0] ?? "";
+    const stores = { postgres: this.#postgres, redis: this.#redis };
+    return Promise.all(needsOf(manifest).map((store) => stores[store].port(environment)));
   }
 
   async hasData(appName: string): Promise<boolean> {

@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import { createWriteStream, existsSync, mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
-import type { Clock } from "../../kernel/clock.ts";
+import { type Clock, sleep } from "../../kernel/clock.ts";
 import { messageOf } from "../../kernel/error.ts";
 import { Redacted } from "../../kernel/redacted.ts";
 import type {
@@ -37,6 +37,10 @@ interface ContainerSummary {
   readonly Names: readonly string[];
   readonly State: string;
   readonly Labels: Readonly<Record<string, string>>;
+}
+
+interface ContainerEvent {
+  readonly Actor?: { readonly Attributes?: Readonly<Record<string, string>> };
 }
 
 interface ContainerDetails {
@@ -94,7 +98,7 @@ export class DockerComputeDriver implements ComputeDriver {
     this.#stopping.delete(spec.name);
     if (before) await engine.call("DELETE", `/containers/${id}?force=true`, { accept: [404] });
     signal.throwIfAborted();
-    const network = await this.ensureNetwork(spec.appName.split("/")[0] ?? "");
+    const network = await this.#ensureNetwork(spec.appName.split("/")[0] ?? "");
     const port =
       spec.port === undefined
         ? undefined
@@ -143,8 +147,12 @@ export class DockerComputeDriver implements ComputeDriver {
     return () => stop.abort();
   }
 
+  async localhost(environment: string): Promise<string> {
+    return (await this.#ensureNetwork(environment)).gateway;
+  }
+
   /** The environment's private network; its gateway is how containers reach this machine. */
-  async ensureNetwork(
+  async #ensureNetwork(
     environment: string,
   ): Promise<{ readonly name: string; readonly gateway: string }> {
     const { engine } = this.#options;
@@ -272,39 +280,32 @@ export class DockerComputeDriver implements ComputeDriver {
   // --- output, into the same files that processes write to
 
   async #watchEvents(onEnd: (appName: string) => void, signal: AbortSignal): Promise<void> {
-    const filters = encodeURIComponent(
-      JSON.stringify({
-        type: ["container"],
-        event: ["die"],
-        label: [`${LABEL}.installation=${this.#installation}`],
-      }),
-    );
     while (!signal.aborted) {
-      try {
-        if (this.#options.engine.isPresent) {
-          for (const { Labels, State } of await this.#summaries([])) {
-            if (State === "running") void this.#followLogs(Labels[`${LABEL}.name`] ?? "");
-          }
-          const events = await this.#options.engine.stream("GET", `/events?filters=${filters}`, {
-            signal,
-          });
-          for await (const chunk of events) {
-            for (const line of String(chunk).split("\n").filter(Boolean)) {
-              const attributes = (
-                JSON.parse(line) as { Actor?: { Attributes?: Record<string, string> } }
-              ).Actor?.Attributes;
-              const app = attributes?.[`${LABEL}.app`];
-              if (app) onEnd(app);
-            }
-          }
-        }
-      } catch {
-        // The engine went away: instances are listed anew at the next look anyway.
+      // The engine may be away or go away: instances are listed anew at the next look anyway.
+      if (this.#options.engine.isPresent)
+        await this.#listenOnce(onEnd, signal).catch(() => undefined);
+      await sleep(this.#options.clock, EVENTS_RETRY_MS, signal);
+    }
+  }
+
+  async #listenOnce(onEnd: (appName: string) => void, signal: AbortSignal): Promise<void> {
+    for (const { Labels, State } of await this.#summaries([])) {
+      if (State === "running") void this.#followLogs(Labels[`${LABEL}.name`] ?? "");
+    }
+    const wanted = {
+      type: ["container"],
+      event: ["die"],
+      label: [`${LABEL}.installation=${this.#installation}`],
+    };
+    const filters = encodeURIComponent(JSON.stringify(wanted));
+    const events = await this.#options.engine.stream("GET", `/events?filters=${filters}`, {
+      signal,
+    });
+    for await (const chunk of events) {
+      for (const line of String(chunk).split("\n").filter(Boolean)) {
+        const app = (JSON.parse(line) as ContainerEvent).Actor?.Attributes?.[`${LABEL}.app`];
+        if (app) onEnd(app);
       }
-      await new Promise<void>((resolve) => {
-        const cancel = this.#options.clock.after(EVENTS_RETRY_MS, resolve);
-        signal.addEventListener("abort", () => (cancel(), resolve()), { once: true });
-      });
     }
   }
 

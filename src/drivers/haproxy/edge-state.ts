@@ -22,9 +22,11 @@ export interface EdgeApp {
 export interface EdgeState {
   /** App (`production/storefront`) → what the edge does for it. */
   readonly apps: Readonly<Record<string, EdgeApp>>;
+  /** Private address → ports of loopback that are reachable there too (containers need that). */
+  readonly bridges: Readonly<Record<string, readonly number[]>>;
 }
 
-export const EMPTY_EDGE_STATE: EdgeState = { apps: {} };
+export const EMPTY_EDGE_STATE: EdgeState = { apps: {}, bridges: {} };
 
 /** `production.storefront.web`: how maps, backends and records name a service. */
 export const serviceId = (appName: string, service: string): string =>

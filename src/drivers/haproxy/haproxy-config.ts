@@ -87,6 +87,9 @@ function renderStatic(
     renderDefaults(layout),
     renderPublic(layout),
     renderInternal(state, layout),
+    ...Object.entries(state.bridges).flatMap(([address, ports]) =>
+      ports.map((port) => renderBridge(address, port)),
+    ),
     ...pools.map(([appName, pool]) => renderPool(appName, pool, servers(appName, pool))),
   ].join("\n\n");
 }
@@ -175,7 +178,11 @@ function renderInternal(state: EdgeState, layout: EdgeLayout): string {
   );
   if (ports.length === 0) return "# no internal listeners yet";
   return section("frontend internal", [
-    ...ports.sort((a, b) => a - b).map((port) => `bind 127.0.0.1:${port}`),
+    ...["127.0.0.1", ...Object.keys(state.bridges)].flatMap((address) =>
+      ports
+        .toSorted((a, b) => a - b)
+        .map((port) => `bind ${address}:${port}${address === "127.0.0.1" ? "" : " transparent"}`),
+    ),
     "http-request set-var(txn.host) req.hdr(host),field(1,:),lower",
     "http-request set-var(txn.path) path",
     `http-request set-var(txn.service) dst_port,map_int(${layout.dir}/internal.map)`,
@@ -183,6 +190,19 @@ function renderInternal(state: EdgeState, layout: EdgeLayout): string {
     ...identifyRequest(),
     ...chooseSlot(layout),
     ...logFormat(layout),
+  ]);
+}
+
+// Containers reach a store through here. `transparent`: the edge starts also while the address is
+// not there yet, after a reboot.
+function renderBridge(address: string, port: number): string {
+  return section(`listen bridge-${address}-${port}`, [
+    "mode tcp",
+    "no log",
+    `bind ${address}:${port} transparent`,
+    "timeout client 1h",
+    "timeout server 1h",
+    `server loopback 127.0.0.1:${port}`,
   ]);
 }
 

@@ -8,7 +8,6 @@ import type { Clock } from "../../kernel/clock.ts";
 import { sleep } from "../../kernel/clock.ts";
 import { stuck, transient } from "../../kernel/error.ts";
 import type {
-  Address,
   EdgeDeclaration,
   EdgeDriver,
   EdgeServer,
@@ -166,15 +165,24 @@ export class HaproxyEdgeDriver implements EdgeDriver {
   withdraw(appName: string): Promise<void> {
     return this.#exclusively(async () => {
       const { [appName]: _, ...apps } = this.#state.apps;
-      await this.#write({ apps }, false);
+      await this.#write({ ...this.#state, apps }, false);
     });
   }
 
-  internalAddresses(appName: string): Readonly<Record<string, Address>> {
-    const ports = this.#state.apps[appName]?.internalPorts ?? {};
-    return Object.fromEntries(
-      Object.entries(ports).map(([service, port]) => [service, { host: "127.0.0.1", port }]),
-    );
+  bridge(address: string, ports: readonly number[]): Promise<void> {
+    return this.#exclusively(async () => {
+      const before = this.#state.bridges[address] ?? [];
+      const all = [...new Set([...before, ...ports])].sort((a, b) => a - b);
+      if (this.#state.bridges[address] && all.length === before.length) return;
+      await this.#write(
+        { ...this.#state, bridges: { ...this.#state.bridges, [address]: all } },
+        false,
+      );
+    });
+  }
+
+  internalPorts(appName: string): Readonly<Record<string, number>> {
+    return this.#state.apps[appName]?.internalPorts ?? {};
   }
 
   // --- the edge as an engine
@@ -412,7 +420,7 @@ function stateOf(status: string): EdgeServer["state"] {
 }
 
 function withApp(state: EdgeState, appName: string, app: EdgeApp): EdgeState {
-  return { apps: { ...state.apps, [appName]: app } };
+  return { ...state, apps: { ...state.apps, [appName]: app } };
 }
 
 let version: Promise<string | undefined> | undefined;

@@ -13,8 +13,6 @@ export interface PostgresAccessOptions {
   readonly password: (appName: string, role: PostgresRole) => Redacted;
 }
 
-const HOST = "127.0.0.1";
-
 export class PostgresAccess {
   readonly #options: PostgresAccessOptions;
   /** Apps whose database this control plane has already made sure of. */
@@ -27,6 +25,7 @@ export class PostgresAccess {
   async ensure(
     appName: string,
     role: PostgresRole,
+    host: string,
   ): Promise<Readonly<Record<string, string | Redacted>>> {
     const { environment, names } = namesOf(appName);
     if (!this.#ensured.has(appName)) {
@@ -38,14 +37,18 @@ export class PostgresAccess {
     const port = String(await this.#options.portOf(environment));
     return {
       DATABASE_URL: new Redacted(
-        `postgres://${user}:${password.reveal()}@${HOST}:${port}/${names.database}?sslmode=disable`,
+        `postgres://${user}:${password.reveal()}@${host}:${port}/${names.database}?sslmode=disable`,
       ),
-      PGHOST: HOST,
+      PGHOST: host,
       PGPORT: port,
       PGUSER: user,
       PGPASSWORD: password,
       PGDATABASE: names.database,
     };
+  }
+
+  port(environment: string): Promise<number> {
+    return this.#options.portOf(environment);
   }
 
   async has(appName: string): Promise<boolean> {

@@ -70,6 +70,10 @@ export class ProcessComputeDriver implements ComputeDriver {
     mkdirSync(options.dir, { recursive: true, mode: 0o711 });
   }
 
+  async localhost(): Promise<string> {
+    return LOOPBACK;
+  }
+
   async list(owner: string): Promise<readonly Instance[]> {
     const names = existsSync(join(this.#options.dir, owner))
       ? readdirSync(join(this.#options.dir, owner))

@@ -10,7 +10,6 @@ export interface RedisAccessOptions {
   readonly password: (appName: string) => Redacted;
 }
 
-const HOST = "127.0.0.1";
 const DELETE_BATCH = 500;
 
 export class RedisAccess {
@@ -21,7 +20,10 @@ export class RedisAccess {
     this.#options = options;
   }
 
-  async ensure(appName: string): Promise<Readonly<Record<string, string | Redacted>>> {
+  async ensure(
+    appName: string,
+    host: string,
+  ): Promise<Readonly<Record<string, string | Redacted>>> {
     const { environment, user, prefix } = namesOf(appName);
     const password = this.#options.password(appName);
     if (!this.#ensured.has(appName)) {
@@ -51,9 +53,13 @@ export class RedisAccess {
     }
     const port = await this.#options.portOf(environment);
     return {
-      REDIS_URL: new Redacted(`redis://${user}:${password.reveal()}@${HOST}:${port}`),
+      REDIS_URL: new Redacted(`redis://${user}:${password.reveal()}@${host}:${port}`),
       REDIS_KEY_PREFIX: prefix,
     };
+  }
+
+  port(environment: string): Promise<number> {
+    return this.#options.portOf(environment);
   }
 
   async has(appName: string): Promise<boolean> {

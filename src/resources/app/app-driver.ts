@@ -62,6 +62,8 @@ export interface Instance {
 }
 
 export interface ComputeDriver {
+  /** Address at which instances reach what listens on this machine's loopback, by way of the edge. */
+  localhost(environment: string): Promise<string>;
   list(owner: string): Promise<readonly Instance[]>;
   /** Starts it, or again where it has exited; one that runs is left alone. */
   start(spec: InstanceSpec, signal: AbortSignal): Promise<void>;
@@ -138,8 +140,10 @@ export interface EdgeDriver {
   shift(appName: string, traffic: EdgeTraffic): Promise<void>;
   /** Forgets the app. */
   withdraw(appName: string): Promise<void>;
-  /** Service → where other components of the app reach it, through the edge. */
-  internalAddresses(appName: string): Readonly<Record<string, Address>>;
+  /** Service → port on loopback where other components of the app reach it, through the edge. */
+  internalPorts(appName: string): Readonly<Record<string, number>>;
+  /** Makes internal listeners, and these ports of loopback, reachable at another private address. */
+  bridge(address: string, ports: readonly number[]): Promise<void>;
 }
 
 export type StoresReadiness =
@@ -154,7 +158,10 @@ export interface AppStores {
     appName: string,
     manifest: Manifest,
     as: "runtime" | "owner",
+    host: string,
   ): Promise<Readonly<Record<string, string | Redacted>>>;
+  /** Ports on loopback of the stores that the app needs. */
+  ports(appName: string, manifest: Manifest): Promise<readonly number[]>;
   hasData(appName: string): Promise<boolean>;
   dropData(appName: string): Promise<void>;
 }

@@ -46,6 +46,7 @@ export interface AppDeps {
 }
 
 export type ComputeTechnology = "process" | "docker";
+const LOOPBACK = "127.0.0.1";
 const TECHNOLOGIES: readonly ComputeTechnology[] = ["process", "docker"];
 
 /** Lines of output shown with a failure. */
@@ -79,7 +80,7 @@ export function createAppReconciler(
 async function observeApp(app: App, deps: Deps, signal: AbortSignal): Promise<AppObserved> {
   const releases = loadReleases(app, deps.store);
   const [instances, edge, stores, hasData] = await Promise.all([
-    listInstances(app, deps),
+    listInstances(app, releases, deps),
     deps.edge.observe(app.name),
     storesReadiness(app, releases, deps),
     app.deleting && app.spec.deleteData ? deps.stores.hasData(app.name) : false,
@@ -116,8 +117,15 @@ function loadReleases(app: App, store: ResourceStore): ReadonlyMap<number, Relea
   return new Map(entries);
 }
 
-async function listInstances(app: App, deps: Deps): Promise<readonly Instance[]> {
-  const lists = await Promise.all(TECHNOLOGIES.map((one) => deps.compute(one).list(app.uid)));
+// A container engine that is away must not hold up apps that have nothing to do with it.
+async function listInstances(
+  app: App,
+  releases: ReadonlyMap<number, Release>,
+  deps: Deps,
+): Promise<readonly Instance[]> {
+  const used = [...releases.values()].map(({ spec }) => deps.technologyOf(app, spec.manifest));
+  const technologies = new Set<ComputeTechnology>(["process", ...used]);
+  const lists = await Promise.all([...technologies].map((one) => deps.compute(one).list(app.uid)));
   return lists.flat();
 }
 
@@ -216,7 +224,7 @@ async function applyStep(app: App, step: AppStep, deps: Deps, signal: AbortSigna
 async function driverHolding(app: App, name: string, deps: Deps): Promise<ComputeDriver> {
   for (const technology of TECHNOLOGIES) {
     const driver = deps.compute(technology);
-    const instances = await driver.list(app.uid);
+    const instances = await driver.list(app.uid).catch(() => []);
     if (instances.some((instance) => instance.name === name)) return driver;
   }
   return deps.compute("process");
@@ -247,6 +255,7 @@ export async function startOrdered(
   signal: AbortSignal,
 ): Promise<void> {
   const { manifest, release, artifact } = requireBuilt(app, order, deps);
+  const compute = deps.compute(deps.technologyOf(app, manifest));
   const spec = {
     name: order.name,
     owner,
@@ -259,7 +268,7 @@ export async function startOrdered(
     },
     artifact,
     command: order.command,
-    env: await variables(app, release, order, deps),
+    env: await variables(app, release, order, compute, deps),
     resources:
       manifest.services[order.component]?.resources ??
       manifest.workers[order.component]?.resources ??
@@ -267,7 +276,7 @@ export async function startOrdered(
       defaultResources,
     ...(order.role === "service" && { port: manifest.services[order.component]?.port ?? 0 }),
   };
-  await deps.compute(deps.technologyOf(app, manifest)).start(spec, signal);
+  await compute.start(spec, signal);
 }
 
 function requireBuilt(app: App, order: InstanceOrder, deps: Deps) {
@@ -284,22 +293,38 @@ function requireBuilt(app: App, order: InstanceOrder, deps: Deps) {
   return { release, artifact, manifest: release.spec.manifest };
 }
 
-async function variables(app: App, release: Release, order: InstanceOrder, deps: Deps) {
+async function variables(
+  app: App,
+  release: Release,
+  order: InstanceOrder,
+  compute: ComputeDriver,
+  deps: Deps,
+) {
   const { manifest, secrets } = release.spec;
   const isReleaseCommand = order.component === RELEASE_TASK;
   const role = manifest.stores.postgres?.role ?? (manifest.release ? "runtime" : "owner");
   const host = Object.values(manifest.services).flatMap(({ routes }) => routes)[0]?.host;
+  const localhost = await compute.localhost(release.spec.environment);
+  if (localhost !== LOOPBACK) {
+    await deps.edge.bridge(localhost, await deps.stores.ports(app.name, manifest));
+  }
   return variablesFor({
     release,
     order,
-    stores: await deps.stores.ensureAccess(app.name, manifest, isReleaseCommand ? "owner" : role),
+    localhost,
+    stores: await deps.stores.ensureAccess(
+      app.name,
+      manifest,
+      isReleaseCommand ? "owner" : role,
+      localhost,
+    ),
     secrets: Object.fromEntries(
       Object.entries(secrets).map(([name, version]) => [
         name,
         deps.secrets.read(app.name, name, version),
       ]),
     ),
-    internal: deps.edge.internalAddresses(app.name),
+    internalPorts: deps.edge.internalPorts(app.name),
     publicUrl: host === undefined ? undefined : deps.publicUrl(host),
   });
 }

@@ -3,7 +3,6 @@
 
 import type { Redacted } from "../../kernel/redacted.ts";
 import type { Release } from "../release/release.ts";
-import type { Address } from "./app-driver.ts";
 import type { InstanceOrder } from "./app-plan.ts";
 
 export type Variables = Readonly<Record<string, string | Redacted>>;
@@ -13,14 +12,16 @@ export interface VariableSources {
   readonly order: InstanceOrder;
   readonly stores: Variables;
   readonly secrets: Variables;
-  /** Service → where it is reached through the edge. */
-  readonly internal: Readonly<Record<string, Address>>;
+  /** Service → port where it is reached through the edge. */
+  readonly internalPorts: Readonly<Record<string, number>>;
+  /** Where the instance finds this machine's loopback. */
+  readonly localhost: string;
   /** Where users reach the app, if it has a route. */
   readonly publicUrl: string | undefined;
 }
 
 export function variablesFor(sources: VariableSources): Variables {
-  const { release, order, stores, secrets, internal, publicUrl } = sources;
+  const { release, order, stores, secrets, publicUrl } = sources;
   const { manifest, config, environment, app, number, source } = release.spec;
   const own =
     manifest.services[order.component]?.env ??
@@ -36,7 +37,7 @@ export function variablesFor(sources: VariableSources): Variables {
     HOLDFAST_INSTANCE: order.name,
     ...(publicUrl !== undefined && { HOLDFAST_URL: publicUrl }),
     ...(source.commit !== undefined && { SOURCE_COMMIT: source.commit }),
-    ...internalUrls(internal),
+    ...internalUrls(sources),
     ...telemetryVariables(release, order),
     ...stores,
     ...config.values,
@@ -45,11 +46,11 @@ export function variablesFor(sources: VariableSources): Variables {
   };
 }
 
-function internalUrls(internal: VariableSources["internal"]): Variables {
+function internalUrls({ internalPorts, localhost }: VariableSources): Variables {
   return Object.fromEntries(
-    Object.entries(internal).map(([service, { host, port }]) => [
+    Object.entries(internalPorts).map(([service, port]) => [
       `${service.toUpperCase().replaceAll("-", "_")}_URL`,
-      `http://${host}:${port}`,
+      `http://${localhost}:${port}`,
     ]),
   );
 }
