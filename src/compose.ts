@@ -35,6 +35,7 @@ import { type HoldfastError, messageOf, stuck } from "./kernel/error.ts";
 import { systemRandom } from "./kernel/id.ts";
 import type { AnyStep } from "./kernel/plan.ts";
 import type { Reconciler } from "./kernel/reconciler.ts";
+import type { Redacted } from "./kernel/redacted.ts";
 import { APP, type App, type AppSpec, type AppStatus } from "./resources/app/app.ts";
 import {
   type AppDeps,
@@ -93,7 +94,7 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
   const tokens = new TokenStore(db, systemClock);
   const world = composeWorld(options, store, vault);
   const controllers = composeControllers(options, store, world);
-  const deps = apiDeps(options, store, vault, tokens, world);
+  const deps = apiDeps(options, store, tokens, world);
   const onBug = (error: HoldfastError, request: string): void =>
     options.log("error", "a request failed on a bug", { request, error: messageOf(error) });
   const servers: FastifyInstance[] = (["socket", "tcp"] as const).map((access) =>
@@ -123,13 +124,17 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
 type World = ReturnType<typeof composeWorld>;
 type AnyController = Controller<unknown, object, unknown, AnyStep>;
 
-function composeWorld(
-  { config, home, ports, runtime }: ControlPlaneOptions,
-  store: SqliteStore,
-  vault: SecretVault,
-) {
+function composeWorld(options: ControlPlaneOptions, store: SqliteStore, vault: SecretVault) {
+  return {
+    ...composeCompute(options),
+    ...composeStores(options, store, vault),
+    edge: composeEdge(options),
+    secrets: composeSecrets(vault),
+  };
+}
+
+function composeCompute({ home, runtime }: ControlPlaneOptions) {
   const clock = systemClock;
-  const newPassword = (): string => randomBytes(24).toString("base64url");
   const sources = new SourceStore(home.sourcesDir);
   const docker = new DockerEngine();
   const builder = new DirectoryArtifactBuilder({
@@ -156,20 +161,29 @@ function composeWorld(
     installation: home.root,
     logDir: home.logSourcesDir,
   });
-  const edge = new HaproxyEdgeDriver({
-    clock,
+  return { sources, builder, processCompute, dockerCompute };
+}
+
+function composeEdge({ config, home, ports }: ControlPlaneOptions): HaproxyEdgeDriver {
+  const ca = new LocalCa({
+    dir: home.caDir,
+    givenDir: home.certificatesDir,
+    listFile: join(home.edgeDir, "crt-list.txt"),
+    now: systemClock.now,
+  });
+  return new HaproxyEdgeDriver({
+    clock: systemClock,
     layout: edgeLayout(config, home, ports),
     masterSocket: join(home.runDir, "edge-master.sock"),
     logFile: home.logFile("engine.edge"),
-    ca: new LocalCa({
-      dir: home.caDir,
-      givenDir: home.certificatesDir,
-      listFile: join(home.edgeDir, "crt-list.txt"),
-      now: clock.now,
-    }),
+    ca,
   });
+}
+
+function composeStores({ home }: ControlPlaneOptions, store: SqliteStore, vault: SecretVault) {
+  const newPassword = (): string => randomBytes(24).toString("base64url");
   const engine = (name: "postgres" | "redis") => ({
-    clock,
+    clock: systemClock,
     dirOf: (environment: string) => join(home.environmentDir(environment), name),
     logFileOf: (environment: string) => home.logFile(`engine.${name}.${environment}`),
     portOf: (environment: string) => enginePort(home, name, environment),
@@ -178,41 +192,30 @@ function composeWorld(
   });
   const postgres = new PostgresEngineDriver(engine("postgres"));
   const redis = new RedisEngineDriver(engine("redis"));
-  const stores = new EnvironmentStores(
-    store,
-    new PostgresAccess({
-      engine: postgres,
-      portOf: engine("postgres").portOf,
-      password: (app, role) => vault.ensure(`store/${app}/postgres/${role}`, newPassword),
-    }),
-    new RedisAccess({
-      engine: redis,
-      portOf: engine("redis").portOf,
-      password: (app) => vault.ensure(`store/${app}/redis`, newPassword),
-    }),
-  );
-  const secretName = (app: string, name: string): string => `secret/${app}/${name}`;
+  const postgresAccess = new PostgresAccess({
+    engine: postgres,
+    portOf: engine("postgres").portOf,
+    password: (app, role) => vault.ensure(`store/${app}/postgres/${role}`, newPassword),
+  });
+  const redisAccess = new RedisAccess({
+    engine: redis,
+    portOf: engine("redis").portOf,
+    password: (app) => vault.ensure(`store/${app}/redis`, newPassword),
+  });
+  return { postgres, redis, stores: new EnvironmentStores(store, postgresAccess, redisAccess) };
+}
+
+function composeSecrets(vault: SecretVault) {
+  const nameOf = (app: string, name: string): string => `secret/${app}/${name}`;
   return {
-    sources,
-    builder,
-    edge,
-    postgres,
-    redis,
-    stores,
-    docker,
-    processCompute,
-    dockerCompute,
-    secrets: {
-      add: (app: string, name: string, value: Parameters<SecretVault["add"]>[1]) =>
-        vault.add(secretName(app, name), value),
-      removeAll: (app: string, name: string) => vault.removeAll(secretName(app, name)),
-      read: (app: string, name: string, version: number) => {
-        const value = vault.find(secretName(app, name), version);
-        if (value) return value;
-        throw stuck("secret.missing", `version ${version} of the secret ${name} is not there`, {
-          hint: `holdfast secret set ${app.split("/")[1]} ${name}`,
-        });
-      },
+    add: (app: string, name: string, value: Redacted) => vault.add(nameOf(app, name), value),
+    removeAll: (app: string, name: string) => vault.removeAll(nameOf(app, name)),
+    read: (app: string, name: string, version: number) => {
+      const value = vault.find(nameOf(app, name), version);
+      if (value) return value;
+      throw stuck("secret.missing", `version ${version} of the secret ${name} is not there`, {
+        hint: `holdfast secret set ${app.split("/")[1]} ${name}`,
+      });
     },
   };
 }
@@ -378,7 +381,6 @@ function backUp(db: DatabaseSync, home: Home, options: ControlPlaneOptions): voi
 function apiDeps(
   options: ControlPlaneOptions,
   store: SqliteStore,
-  _vault: SecretVault,
   tokens: TokenStore,
   world: World,
 ): ApiDeps {

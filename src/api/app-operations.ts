@@ -1,7 +1,7 @@
 // What people ask of apps, as writes of specs: deploy, rollback, restart, scale, settings, secrets,
 // destroy. Everything is checked before anything is written.
 
-import { type HoldfastError, invalid } from "../kernel/error.ts";
+import { invalid } from "../kernel/error.ts";
 import type { Redacted } from "../kernel/redacted.ts";
 import type { Actor } from "../kernel/resource-store.ts";
 import {
@@ -13,7 +13,6 @@ import {
 } from "../resources/app/app.ts";
 import { INFERENCE_FILES, type Inference, inferManifest } from "../resources/app/infer.ts";
 import { componentsOf, MAX_INSTANCES, type Manifest } from "../resources/app/manifest.ts";
-import { ENVIRONMENT } from "../resources/environment/environment.ts";
 import {
   RELEASE,
   type Release,
@@ -23,6 +22,7 @@ import {
 } from "../resources/release/release.ts";
 import { SECRET, type SecretSpec, secretResourceName } from "../resources/secret/secret.ts";
 import { SETTINGS, type SettingsSpec } from "../resources/settings/settings.ts";
+import { Admission, assertVariable } from "./admission.ts";
 import type { ApiDeps } from "./api-deps.ts";
 
 export interface Accepted {
@@ -48,15 +48,15 @@ export interface SourceFacts {
   readonly ifChanged?: boolean;
 }
 
-const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]*$/;
-const RESERVED = /^(PORT|HOLDFAST_.*)$/;
 export const SECRET_MAX_BYTES = 64 * 1024;
 
 export class AppOperations {
   readonly #deps: ApiDeps;
+  readonly #admission: Admission;
 
   constructor(deps: ApiDeps) {
     this.#deps = deps;
+    this.#admission = new Admission(deps.store);
   }
 
   findApp(environment: string, app: string): App | undefined {
@@ -82,15 +82,15 @@ export class AppOperations {
   }
 
   deploy(environment: string, source: SourceFacts, actor: Actor): Accepted {
-    this.#requireEnvironment(environment);
+    this.#admission.requireEnvironment(environment);
     const files = this.#deps.sources.readFiles(source.digest, INFERENCE_FILES);
     const inference = inferManifest({ folder: source.folder, files });
     const { manifest } = inference;
     const appName = appResourceName(environment, manifest.name);
     const before = this.findApp(environment, manifest.name);
-    this.#assertName(before, source);
-    this.#assertRoutesFree(appName, manifest);
-    this.#assertSecrets(environment, appName, manifest);
+    this.#admission.assertName(before, source);
+    this.#admission.assertRoutesFree(appName, manifest);
+    this.#admission.assertSecrets(environment, manifest, this.#currentSecrets(appName));
     if (source.ifChanged && before && this.#serves(before, source.digest)) {
       return { ...this.#accepted(before, manifest), changed: false };
     }
@@ -100,7 +100,7 @@ export class AppOperations {
   rollback(environment: string, app: string, to: number | undefined, actor: Actor): Accepted {
     const before = this.getApp(environment, app);
     const target = this.#rollbackTarget(before, to);
-    this.#assertRoutesFree(before.name, target.spec.manifest);
+    this.#admission.assertRoutesFree(before.name, target.spec.manifest);
     const spec: AppSpec = { ...before.spec, release: target.spec.number, reason: "rollback" };
     return this.#deps.store.transaction(() => {
       this.#restoreConfiguration(target, actor);
@@ -181,7 +181,7 @@ export class AppOperations {
     changes: Readonly<Record<string, string | null>>,
     actor: Actor,
   ): Accepted {
-    this.#requireEnvironment(environment);
+    this.#admission.requireEnvironment(environment);
     const appName = appResourceName(environment, app);
     for (const key of Object.keys(changes)) assertVariable(key, "setting");
     const values = { ...this.settingsOf(appName) };
@@ -219,7 +219,7 @@ export class AppOperations {
     value: Redacted,
     actor: Actor,
   ): Accepted {
-    this.#requireEnvironment(environment);
+    this.#admission.requireEnvironment(environment);
     assertVariable(name, "secret");
     const bytes = Buffer.byteLength(value.reveal());
     if (bytes === 0 || bytes > SECRET_MAX_BYTES) {
@@ -457,86 +457,4 @@ export class AppOperations {
   #currentSecrets(appName: string): Record<string, number> {
     return Object.fromEntries(this.secretsOf(appName).map(({ name, version }) => [name, version]));
   }
-
-  #requireEnvironment(environment: string): void {
-    if (this.#deps.store.find({ kind: ENVIRONMENT, name: environment })) return;
-    const names = this.#deps.store.list(ENVIRONMENT).map(({ name }) => name);
-    throw invalid("environment.not_found", `there is no environment ${environment}`, {
-      hint: names.length > 0 ? `there is: ${names.join(", ")}` : "holdfast up",
-    });
-  }
-
-  #assertName(before: App | undefined, { origin, adopt }: SourceFacts): void {
-    if (before?.deleting) {
-      throw invalid("app.conflict", `${before.name} is being destroyed`, {
-        hint: "wait until holdfast status no longer shows it",
-      });
-    }
-    const known = before?.spec.origin;
-    if (adopt || known === undefined || known === origin) return;
-    throw invalid(
-      "app.name_taken",
-      `${before?.name} is deployed from ${known}, this is ${origin}`,
-      {
-        hint: "give this app another name in holdfast.yaml, or if it is the same app: holdfast deploy --adopt",
-      },
-    );
-  }
-
-  #assertRoutesFree(appName: string, manifest: Manifest): void {
-    const taken = this.#routesOfOthers(appName);
-    for (const { host, path } of Object.values(manifest.services).flatMap(({ routes }) => routes)) {
-      const holder = taken.get(host + path);
-      if (holder === undefined) continue;
-      throw invalid("route.taken", `${host}${path} leads to ${holder} already`, {
-        hint: `choose another host or path, or take that route out of ${holder} and deploy it`,
-      });
-    }
-  }
-
-  #routesOfOthers(appName: string): ReadonlyMap<string, string> {
-    const others = this.#deps.store
-      .list<AppSpec, AppStatus>(APP)
-      .filter(({ name }) => name !== appName);
-    return new Map(
-      others.flatMap(({ name, spec, status }) => {
-        const releases = new Set([spec.release, status?.serving?.set.release ?? 0]);
-        return [...releases].filter(Boolean).flatMap((number) => {
-          const { services } = this.#getRelease(name, number).spec.manifest;
-          const routes = Object.values(services).flatMap((service) => service.routes);
-          return routes.map(({ host, path }): [string, string] => [host + path, name]);
-        });
-      }),
-    );
-  }
-
-  #assertSecrets(environment: string, appName: string, manifest: Manifest): void {
-    const there = this.#currentSecrets(appName);
-    const missing = manifest.secrets.filter((name) => there[name] === undefined);
-    if (missing.length > 0) throw missingSecrets(environment, manifest.name, missing);
-  }
-}
-
-function missingSecrets(
-  environment: string,
-  app: string,
-  missing: readonly string[],
-): HoldfastError {
-  const env = environment === "production" ? "" : ` --env ${environment}`;
-  return invalid(
-    "secret.missing",
-    `${app} needs ${missing.join(", ")}, which ${missing.length > 1 ? "are" : "is"} not set`,
-    {
-      hint: `holdfast secret set ${app} ${missing[0]}${env}`,
-    },
-  );
-}
-
-function assertVariable(key: string, what: string): void {
-  if (!VARIABLE.test(key)) {
-    throw invalid(`${what}.bad_name`, `"${key}" is not a name for a ${what}`, {
-      hint: "use letters, digits and underscores",
-    });
-  }
-  if (RESERVED.test(key)) throw invalid(`${what}.reserved`, `${key} is set by Holdfast itself`);
 }

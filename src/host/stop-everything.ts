@@ -3,6 +3,8 @@
 
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { DockerComputeDriver } from "../drivers/docker/docker-compute-driver.ts";
+import { DockerEngine } from "../drivers/docker/docker-engine.ts";
 import { Daemon } from "../drivers/process/daemon.ts";
 import { sleep, systemClock } from "../kernel/clock.ts";
 import type { Home } from "./home.ts";
@@ -12,6 +14,7 @@ const GRACE_MS = { instance: 10_000, edge: 10_000, store: 60_000 } as const;
 
 export async function stopEverything(home: Home): Promise<void> {
   await stopAll(instanceDirs(home), "SIGTERM", GRACE_MS.instance, "group");
+  await stopContainers(home);
   await stopAll([join(home.edgeDir, "run")], "SIGTERM", GRACE_MS.edge, "child");
   const environments = foldersIn(home.environmentDir(""));
   await stopAll(
@@ -27,6 +30,19 @@ export async function stopEverything(home: Home): Promise<void> {
     GRACE_MS.store,
     "child",
   );
+}
+
+// Without an engine there are no containers that could run.
+async function stopContainers(home: Home): Promise<void> {
+  const engine = new DockerEngine();
+  if ((await engine.findVersion()) === undefined) return;
+  const driver = new DockerComputeDriver({
+    clock: systemClock,
+    engine,
+    installation: home.root,
+    logDir: home.logSourcesDir,
+  });
+  await driver.stopAll(GRACE_MS.instance / 1000);
 }
 
 const instanceDirs = (home: Home): string[] =>

@@ -91,6 +91,7 @@ export class DockerComputeDriver implements ComputeDriver {
     const id = this.#containerName(spec.name);
     const before = await this.#inspect(id);
     if (before?.State.Running) return;
+    if (before?.State.Status === "exited" && spec.labels.role === "task") return;
     const exits =
       before && before.State.Status !== "created"
         ? exitsOf(before, this.#stopping.has(spec.name))
@@ -151,6 +152,33 @@ export class DockerComputeDriver implements ComputeDriver {
     return (await this.#ensureNetwork(environment)).gateway;
   }
 
+  /** Ends every container of this installation; their logs stay. */
+  async stopAll(graceSeconds: number): Promise<void> {
+    if (!this.#options.engine.isPresent) return;
+    const running = (await this.#summaries([])).filter(({ State }) => State === "running");
+    await Promise.all(
+      running.map(({ Id }) =>
+        this.#options.engine.call("POST", `/containers/${Id}/stop?t=${graceSeconds}`, {
+          accept: [304, 404],
+        }),
+      ),
+    );
+  }
+
+  /** Removes the networks of this installation that nothing is attached to. */
+  async removeNetworks(): Promise<void> {
+    const { engine } = this.#options;
+    if (!engine.isPresent) return;
+    const wanted = { label: [`${LABEL}.installation=${this.#installation}`] };
+    const { body } = await engine.call(
+      "GET",
+      `/networks?filters=${encodeURIComponent(JSON.stringify(wanted))}`,
+    );
+    for (const { Id } of body as { Id: string }[]) {
+      await engine.call("DELETE", `/networks/${Id}`, { accept: [403, 404, 409] });
+    }
+  }
+
   /** The environment's private network; its gateway is how containers reach this machine. */
   async #ensureNetwork(
     environment: string,
@@ -170,6 +198,7 @@ export class DockerComputeDriver implements ComputeDriver {
     return { name, gateway };
   }
 
+  // One stream for both outputs of a command: two would lose the order of their lines.
   #containerSpec(
     spec: InstanceSpec,
     network: string,
@@ -182,7 +211,10 @@ export class DockerComputeDriver implements ComputeDriver {
     const env = Object.entries(variables);
     return {
       Image: spec.artifact.digest,
-      ...(spec.command !== "" && { Cmd: ["/bin/sh", "-c", spec.command], Entrypoint: [] }),
+      ...(spec.command !== "" && {
+        Cmd: ["/bin/sh", "-c", `exec 2>&1\n${spec.command}`],
+        Entrypoint: [],
+      }),
       Env: env.map(
         ([key, value]) => `${key}=${value instanceof Redacted ? value.reveal() : value}`,
       ),

@@ -15,7 +15,7 @@ import {
   watch,
 } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
-import type { Clock } from "../../kernel/clock.ts";
+import { type Clock, sleep } from "../../kernel/clock.ts";
 import { Redacted } from "../../kernel/redacted.ts";
 import type {
   ComputeDriver,
@@ -55,6 +55,8 @@ interface InstanceRecord {
 }
 
 const EXITS_KEPT = 10;
+const LAUNCH_WAIT_MS = 2_000;
+const LAUNCH_POLL_MS = 10;
 const CONFINE = join(import.meta.dirname, "confine.sh");
 const LOOPBACK = "127.0.0.1";
 const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -87,6 +89,7 @@ export class ProcessComputeDriver implements ComputeDriver {
     const now = this.#options.clock.now();
     const state = daemon.observe(now);
     if (state.state === "running") return;
+    if (state.state === "exited" && spec.labels.role === "task") return;
     const before = readJson<InstanceRecord>(join(dir, "instance.json"));
     const cgroup = new Cgroup(spec.name);
     const port = await this.#choosePort(spec, before);
@@ -124,12 +127,12 @@ export class ProcessComputeDriver implements ComputeDriver {
 
   async terminate(owner: string, name: string): Promise<void> {
     this.#markStopping(owner, name);
-    new Daemon(join(this.#dirOf(owner, name), "run")).signal("SIGTERM");
+    (await this.#launched(owner, name)).signal("SIGTERM");
   }
 
   async kill(owner: string, name: string): Promise<void> {
     this.#markStopping(owner, name);
-    new Daemon(join(this.#dirOf(owner, name), "run")).kill();
+    (await this.#launched(owner, name)).kill();
   }
 
   async remove(owner: string, name: string): Promise<void> {
@@ -156,6 +159,17 @@ export class ProcessComputeDriver implements ComputeDriver {
     });
     watcher.on("error", () => undefined);
     return () => watcher.close();
+  }
+
+  // A signal that comes before the command has begun would reach nobody.
+  async #launched(owner: string, name: string): Promise<Daemon> {
+    const daemon = new Daemon(join(this.#dirOf(owner, name), "run"));
+    const { clock } = this.#options;
+    for (let waited = 0; waited < LAUNCH_WAIT_MS; waited += LAUNCH_POLL_MS) {
+      if (daemon.observe(clock.now()).state !== "running" || daemon.pid !== undefined) break;
+      await sleep(clock, LAUNCH_POLL_MS);
+    }
+    return daemon;
   }
 
   #dirOf(owner: string, name: string): string {
@@ -315,6 +329,12 @@ export class ProcessComputeDriver implements ComputeDriver {
   }
 }
 
+/** Words that only a shell knows: there is no program of that name to become. */
+const BUILTINS = new Set(
+  ". : alias bg break cd command continue eval exec exit export fg getopts hash jobs read readonly return set shift source times trap type ulimit umask unalias unset wait".split(
+    " ",
+  ),
+);
 const SIMPLE_COMMAND = /^[\w./@%+:,-]+( [\w./@%+=:,-]+)*$/;
 
 /**
@@ -322,10 +342,8 @@ const SIMPLE_COMMAND = /^[\w./@%+:,-]+( [\w./@%+=:,-]+)*$/;
  * without the trap it would end at the first SIGTERM and leave the app behind.
  */
 export function commandArgv(command: string): readonly string[] {
-  const script = SIMPLE_COMMAND.test(command)
-    ? `exec ${command}`
-    : `trap : TERM INT HUP\n${command}`;
-  return ["/bin/sh", "-c", script];
+  const isSimple = SIMPLE_COMMAND.test(command) && !BUILTINS.has(command.split(" ")[0] ?? "");
+  return ["/bin/sh", "-c", isSimple ? `exec ${command}` : `trap : TERM INT HUP\n${command}`];
 }
 
 function withoutEnv(spec: InstanceSpec): Omit<InstanceSpec, "env"> {

@@ -65,7 +65,10 @@ export interface ComputeDriver {
   /** Address at which instances reach what listens on this machine's loopback, by way of the edge. */
   localhost(environment: string): Promise<string>;
   list(owner: string): Promise<readonly Instance[]>;
-  /** Starts it, or again where it has exited; one that runs is left alone. */
+  /**
+   * Starts it, or again where it has exited; one that runs is left alone, and so is a task that has
+   * ended: a request that arrives late must not run it twice.
+   */
   start(spec: InstanceSpec, signal: AbortSignal): Promise<void>;
   /** SIGTERM; harmless where it has exited. */
   terminate(owner: string, name: string): Promise<void>;

@@ -60,6 +60,8 @@ const UNHEALTHY_RECHECK_MS = 500;
 const AT_REST_MS = 10_000;
 const EDGE_DOWN_RECHECK_MS = 500;
 const MIN_RECHECK_MS = 20;
+/** A task that has ended is remembered so long: longer than any request for it can be under way. */
+const TASK_KEPT_MS = 5 * 60_000;
 const KILL_AFTER_GRACE_MS = 10_000;
 
 export function planApp(app: App, observed: AppObserved): Plan<AppStep> {
@@ -221,8 +223,17 @@ function shift(placement: Placement, observed: AppObserved, why: string): AppSte
   return [{ do: "shift-traffic", traffic, why }];
 }
 
+// And nobody else is in that slot who would get requests too.
 function allJoined(app: App, placement: Placement, observed: AppObserved): boolean {
-  return wantedIn(app, placement, observed).every((wanted) => {
+  const wantedHere = wantedIn(app, placement, observed);
+  const isShared = observed.edge?.servers.some(
+    ({ slot, state, name }) =>
+      slot === placement.slot &&
+      state !== "draining" &&
+      !wantedHere.some((one) => one.name === name),
+  );
+  if (isShared) return false;
+  return wantedHere.every((wanted) => {
     const instance = findInstance(observed, wanted.name);
     if (wanted.component.role === "worker") return instance?.state === "running";
     return instance !== undefined && isJoined(observed, instance, placement.slot);
@@ -270,8 +281,8 @@ function planLeave(
   if (instance.state === "exited") {
     return [{ do: "leave-pool", server, why: `${server.name} has ended` }];
   }
-  const isActive = observed.edge?.traffic?.slots[server.service] === server.slot;
-  if (isActive && server.state !== "draining") {
+  // Draining first, also in a slot without traffic: the next release may take that slot.
+  if (server.state !== "draining") {
     return [{ do: "drain-server", server, why: `${server.name} is no longer wanted` }];
   }
   const retiredMs = observed.now - (status.retiredSince[server.name] ?? observed.now);
@@ -333,6 +344,7 @@ function planTasks(app: App, status: AppStatusFields, observed: AppObserved): Ap
   ].map(({ name }): AppStep => ({ do: "kill-instance", name, why: "its time is over" }));
   const removals = observed.instances
     .filter((task) => task.labels.role === "task" && task.state === "exited")
+    .filter((task) => (task.exit?.at ?? 0) < observed.now - TASK_KEPT_MS)
     .filter(
       (task) => task.labels.component !== RELEASE_TASK || isStaleReleaseTask(app, status, task),
     )
@@ -390,7 +402,8 @@ function nextLook(app: App, status: AppStatusFields, observed: AppObserved): num
     warm?.until ?? Infinity,
     ...[...observed.schedule.values()].map(({ nextDueAt }) => nextDueAt),
     ...observed.instances
-      .filter(({ state, stoppingSince }) => state === "exited" && stoppingSince === undefined)
+      .filter(({ state, labels }) => state === "exited" && labels.role !== "task")
+      .filter(({ stoppingSince }) => stoppingSince === undefined)
       .map((instance) => now + restartInMs(instance, now)),
   ];
   return Math.max(MIN_RECHECK_MS, Math.min(...times) - now);

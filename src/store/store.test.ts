@@ -1,0 +1,197 @@
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, describe, it } from "node:test";
+import { inspect } from "node:util";
+import { VirtualClock } from "../../test/support/virtual-clock.ts";
+import { systemClock } from "../kernel/clock.ts";
+import { systemRandom } from "../kernel/id.ts";
+import { underLease } from "../kernel/lease.ts";
+import { Redacted } from "../kernel/redacted.ts";
+import { backUpDatabase, openDatabase, restoreDatabase } from "./database.ts";
+import { loadSecretKey, SecretVault } from "./secret-vault.ts";
+import { SqliteStore } from "./sqlite-store.ts";
+import { TokenStore } from "./token-store.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "holdfast-store-"));
+after(() => rmSync(folder, { recursive: true, force: true }));
+const actor = { name: "ana", from: "socket" };
+const ref = { kind: "thing", name: "production/x" };
+
+function storeAt(path = ":memory:", clock = systemClock) {
+  const db = openDatabase(path);
+  return { db, store: new SqliteStore(db, clock, systemRandom) };
+}
+
+describe("store", () => {
+  it("counts a generation for each change, and none where nothing changed", () => {
+    const { store } = storeAt();
+    assert.equal(store.writeSpec(ref, { a: 1, b: 2 }, { actor, action: "make" }).generation, 1);
+    assert.equal(store.writeSpec(ref, { b: 2, a: 1 }, { actor, action: "again" }).generation, 1);
+    assert.equal(store.writeSpec(ref, { a: 2, b: 2 }, { actor, action: "change" }).generation, 2);
+    assert.equal(store.audit.list(10).length, 2);
+  });
+
+  it("refuses a write that was based on an older state", () => {
+    const { store } = storeAt();
+    store.writeSpec(ref, { a: 1 }, { actor, action: "make", expectedGeneration: 0 });
+    assert.throws(
+      () => store.writeSpec(ref, { a: 2 }, { actor, action: "change", expectedGeneration: 0 }),
+      { code: "resource.conflict" },
+    );
+  });
+
+  it("writes all of a transaction or nothing, and tells listeners only afterwards", () => {
+    const { store } = storeAt();
+    const heard: string[] = [];
+    store.subscribe(({ name }) => heard.push(name));
+    assert.throws(() =>
+      store.transaction(() => {
+        store.writeSpec(ref, { a: 1 }, { actor, action: "make" });
+        throw new Error("no");
+      }),
+    );
+    assert.equal(store.find(ref), undefined);
+    assert.deepEqual(heard, []);
+    assert.equal(store.audit.list(10).length, 0);
+  });
+
+  it("tells what a killed control plane had begun as lost", () => {
+    const path = join(folder, "journal.db");
+    const first = storeAt(path);
+    const resource = first.store.writeSpec(ref, { a: 1 }, { actor, action: "make" });
+    first.store.intend(resource, { do: "start-instance", why: "wanted" });
+    first.db.close();
+    const { store } = storeAt(path);
+    assert.equal(store.journalOf(ref, 10)[0]?.outcome, "lost");
+  });
+
+  it("keeps a damaged file, refuses to run on it, and puts back the last good copy", () => {
+    const path = join(folder, "damaged.db");
+    const { db, store } = storeAt(path);
+    store.writeSpec(ref, { a: 1 }, { actor, action: "make" });
+    backUpDatabase(db, path);
+    db.close();
+    writeFileSync(path, "this is no database, by far not, not at all".repeat(500));
+    assert.throws(() => openDatabase(path), { code: "state.corrupted", actsNext: "operator" });
+    const kept = restoreDatabase(path, 42);
+    assert.match(readFileSync(kept, "utf8"), /^this is no database/);
+    assert.deepEqual(storeAt(path).store.find(ref)?.spec, { a: 1 });
+  });
+});
+
+describe("audit chain", () => {
+  const tampering: Readonly<Record<string, string>> = {
+    "an edited actor": "UPDATE audit SET actor = 'eve' WHERE seq = 2",
+    "an edited change": `UPDATE audit SET change = '[]' WHERE seq = 2`,
+    "unreadable content": `UPDATE audit SET change = '{' WHERE seq = 2`,
+    "a removed event": "DELETE FROM audit WHERE seq = 2",
+    "a removed beginning": "DELETE FROM audit WHERE seq = 1",
+    "a swapped pair":
+      "UPDATE audit SET seq = CASE seq WHEN 2 THEN -3 WHEN 3 THEN -2 END WHERE seq IN (2, 3); UPDATE audit SET seq = -seq WHERE seq < 0",
+  };
+
+  function chainOfFour() {
+    const { db, store } = storeAt();
+    for (let a = 1; a <= 4; a += 1) store.writeSpec(ref, { a }, { actor, action: "change" });
+    return { db, store };
+  }
+
+  it("is intact when nobody touched it", () => {
+    const verdict = chainOfFour().store.audit.verify();
+    assert.equal(verdict.intact && verdict.events, 4);
+  });
+
+  for (const [what, sql] of Object.entries(tampering)) {
+    it(`shows ${what}`, () => {
+      const { db, store } = chainOfFour();
+      db.exec(sql);
+      assert.equal(store.audit.verify().intact, false);
+    });
+  }
+});
+
+describe("secret vault", () => {
+  const key = new Redacted(randomBytes(32).toString("base64"));
+
+  it("keeps versions, and nothing of a value in clear", () => {
+    const path = join(folder, "vault.db");
+    const db = openDatabase(path);
+    const vault = new SecretVault(db, key, systemClock);
+    assert.equal(vault.add("shop/KEY", new Redacted("hunter2-hunter2")), 1);
+    assert.equal(vault.add("shop/KEY", new Redacted("correct horse")), 2);
+    assert.equal(vault.find("shop/KEY", 1)?.reveal(), "hunter2-hunter2");
+    assert.equal(vault.latestVersion("shop/KEY"), 2);
+    db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+    db.close();
+    assert.ok(!readFileSync(path).includes("hunter2"));
+  });
+
+  it("opens nothing with another key, nor a box that was moved to another name", () => {
+    const db = openDatabase(":memory:");
+    new SecretVault(db, key, systemClock).add("a", new Redacted("value"));
+    const other = new SecretVault(
+      db,
+      new Redacted(randomBytes(32).toString("base64")),
+      systemClock,
+    );
+    assert.throws(() => other.find("a", 1), { code: "secret.unreadable" });
+    db.exec("UPDATE sealed SET name = 'b'");
+    assert.throws(() => new SecretVault(db, key, systemClock).find("b", 1), {
+      code: "secret.unreadable",
+    });
+  });
+
+  it("makes a key file that only its owner reads, and refuses a bad key", () => {
+    const path = join(folder, "secret.key");
+    loadSecretKey(path, undefined);
+    assert.equal(statSync(path).mode & 0o777, 0o600);
+    assert.throws(() => loadSecretKey(path, "short"), { code: "secret.bad_key" });
+  });
+
+  it("prints [redacted] wherever a value usually leaks", () => {
+    const value = new Redacted("hunter2");
+    const seen = [
+      String(value),
+      `${value}`,
+      JSON.stringify({ value }),
+      inspect(value),
+      inspect({ value }),
+      `${[value]}`,
+    ];
+    for (const text of seen)
+      assert.ok(!text.includes("hunter2") && text.includes("[redacted]"), text);
+  });
+});
+
+describe("tokens", () => {
+  it("are kept as hashes, and a new one ends the old", () => {
+    const db = openDatabase(":memory:");
+    const tokens = new TokenStore(db, systemClock);
+    const first = tokens.issue("ci").reveal();
+    assert.equal(tokens.findHolder(first), "ci");
+    const second = tokens.issue("ci").reveal();
+    assert.equal(tokens.findHolder(first), undefined);
+    assert.equal(tokens.findHolder(second), "ci");
+    const rows = JSON.stringify(db.prepare("SELECT * FROM token").all());
+    assert.ok(!rows.includes(second));
+  });
+});
+
+describe("lease", () => {
+  it("belongs to one at a time, says to whom, and runs out", async () => {
+    const clock = new VirtualClock();
+    const { store } = storeAt(":memory:", clock);
+    store.acquire("release-command", "one", 1_000);
+    const lease = { name: "release-command", owner: "two", ttlMs: 1_000 };
+    await assert.rejects(
+      underLease(store, lease, async () => 1),
+      { code: "lease.held", message: /held by one until/ },
+    );
+    await clock.advance(1_001);
+    assert.equal(await underLease(store, lease, async () => 2), 2);
+    assert.equal(store.acquire("release-command", "three", 1).owner, "three");
+  });
+});

@@ -1,0 +1,42 @@
+import { systemClock } from "../../src/kernel/clock.ts";
+import type { InstanceSpec } from "../../src/resources/app/app-driver.ts";
+import { MemoryWorld, NO_FAULTS } from "../support/memory-world.ts";
+import { runComputeSuite } from "./compute-driver.suite.ts";
+
+const NO_PROCESS = "there is no process behind it: no output, no variables, no memory to take";
+
+const world = new MemoryWorld({
+  clock: systemClock,
+  random: { fraction: () => 0 },
+  faults: () => NO_FAULTS,
+  behaviour: ({ command }: InstanceSpec) =>
+    command === "exit3"
+      ? { healthyAfterMs: 0, exit: { afterMs: 5, code: 3 } }
+      : { healthyAfterMs: 0, ignoresSigterm: command === "ignoreSigterm" },
+});
+
+runComputeSuite({
+  name: "memory",
+  driver: world,
+  reopen: () => world,
+  artifact: { kind: "directory", digest: "test" },
+  commands: {
+    serve: "serve",
+    ignoreSigterm: "ignoreSigterm",
+    exit3: "exit3",
+    sayAndExit: "say",
+    showEnv: "env",
+    eatMemory: "eat",
+  },
+  deviations: Object.fromEntries(
+    [
+      "starts an instance that answers at its address, with its labels",
+      "leaves one that runs alone when it is started again",
+      "gives the last lines of output, oldest first",
+      "gives variables to the instance, and a port where it listens",
+      "ends one with SIGTERM and remembers that it was asked to",
+      "kills one that ignores SIGTERM",
+      "ends one that takes more memory than its limit, and says so",
+    ].map((promise) => [promise, NO_PROCESS]),
+  ),
+});

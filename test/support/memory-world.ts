@@ -1,0 +1,315 @@
+// A world in memory: instances and an edge that behave, and misbehave, like the real ones. It is a
+// real implementation of the ports: the compute part passes the same conformance suite as processes
+// and containers. Faults are drawn per call: the request is lost, the reply is lost, the effect
+// comes late, a start is slow, an instance crashes.
+
+import type { Clock } from "../../src/kernel/clock.ts";
+import { sleep } from "../../src/kernel/clock.ts";
+import { transient } from "../../src/kernel/error.ts";
+import type {
+  Address,
+  ComputeDriver,
+  EdgeDeclaration,
+  EdgeDriver,
+  EdgeServer,
+  EdgeTraffic,
+  EdgeView,
+  HealthProbe,
+  Instance,
+  InstanceExit,
+  InstanceSpec,
+  ProbeResult,
+} from "../../src/resources/app/app-driver.ts";
+
+export interface Faults {
+  readonly lostRequest: number;
+  readonly lostReply: number;
+  readonly lateEffect: number;
+  /** Of instances: they crash some time after they became healthy. */
+  readonly crash: number;
+}
+
+export const NO_FAULTS: Faults = { lostRequest: 0, lostReply: 0, lateEffect: 0, crash: 0 };
+
+/** How the instances of a release behave. */
+export interface Behaviour {
+  readonly healthyAfterMs: number;
+  readonly exit?: { readonly afterMs: number; readonly code: number };
+  readonly ignoresSigterm?: boolean;
+}
+
+export interface MemoryWorldOptions {
+  readonly clock: Clock;
+  readonly random: { fraction(): number };
+  readonly faults: () => Faults;
+  readonly behaviour: (spec: InstanceSpec) => Behaviour;
+  /** Called with every deed, before it takes effect: where the judge listens. */
+  readonly onDeed?: (
+    deed: string,
+    detail: { name?: string; traffic?: EdgeTraffic; spec?: InstanceSpec },
+  ) => void;
+}
+
+interface LiveInstance {
+  spec: InstanceSpec;
+  state: "running" | "exited";
+  address: Address | undefined;
+  startedAt: number;
+  stoppingSince: number | undefined;
+  exit: InstanceExit | undefined;
+  exits: InstanceExit[];
+  behaviour: Behaviour;
+  incarnation: number;
+  wasHealthy: boolean;
+}
+
+const LATE_MS = 700;
+const GRACEFUL_MS = 30;
+
+export class MemoryWorld implements ComputeDriver, EdgeDriver, HealthProbe {
+  readonly instances = new Map<string, LiveInstance>();
+  readonly edge = new Map<
+    string,
+    { declaration: EdgeDeclaration; traffic: EdgeTraffic | undefined; servers: EdgeServer[] }
+  >();
+  /** Release commands that ran to their end: instance name → how often. */
+  readonly finishedTasks = new Map<string, number>();
+  readonly #options: MemoryWorldOptions;
+  #nextPort = 20_000;
+
+  constructor(options: MemoryWorldOptions) {
+    this.#options = options;
+  }
+
+  // --- compute
+
+  async localhost(): Promise<string> {
+    return "127.0.0.1";
+  }
+
+  async list(owner: string): Promise<readonly Instance[]> {
+    return [...this.instances.values()]
+      .filter(({ spec }) => spec.owner === owner)
+      .map((one) => ({
+        name: one.spec.name,
+        owner,
+        labels: one.spec.labels,
+        state: one.state,
+        address: one.address,
+        startedAt: one.startedAt,
+        stoppingSince: one.stoppingSince,
+        exit: one.exit,
+        exits: [...one.exits],
+      }));
+  }
+
+  start(spec: InstanceSpec): Promise<void> {
+    return this.#call(() => this.#start(spec));
+  }
+
+  terminate(owner: string, name: string): Promise<void> {
+    return this.#call(() => {
+      const one = this.#owned(owner, name);
+      if (one?.state !== "running") return;
+      this.#options.onDeed?.("terminate", { name });
+      one.stoppingSince ??= this.#options.clock.now();
+      if (!one.behaviour.ignoresSigterm)
+        this.#after(one, GRACEFUL_MS, () => this.#end(one, { code: 0, signal: undefined }));
+    });
+  }
+
+  kill(owner: string, name: string): Promise<void> {
+    return this.#call(() => {
+      const one = this.#owned(owner, name);
+      if (one?.state !== "running") return;
+      this.#options.onDeed?.("kill", { name });
+      one.stoppingSince ??= this.#options.clock.now();
+      this.#end(one, { code: undefined, signal: "SIGKILL" });
+    });
+  }
+
+  remove(owner: string, name: string): Promise<void> {
+    return this.#call(() => {
+      if (this.#owned(owner, name)?.state === "exited") this.instances.delete(name);
+    });
+  }
+
+  async tail(_owner: string, name: string): Promise<readonly string[]> {
+    return this.instances.has(name) ? [`the last words of ${name}`] : [];
+  }
+
+  isHealthy(name: string): boolean {
+    const one = this.instances.get(name);
+    if (one?.state !== "running" || one.stoppingSince !== undefined) return false;
+    const isUp = this.#options.clock.now() - one.startedAt >= one.behaviour.healthyAfterMs;
+    if (isUp) one.wasHealthy = true;
+    return isUp;
+  }
+
+  async probe(address: Address): Promise<ProbeResult> {
+    const one = [...this.instances.values()].find(
+      (candidate) => candidate.address?.port === address.port,
+    );
+    const ok = one !== undefined && this.isHealthy(one.spec.name);
+    return { ok, detail: ok ? "GET / → 200" : "GET / → connection refused" };
+  }
+
+  /** A crash that nobody asked for. */
+  crash(name: string): void {
+    const one = this.instances.get(name);
+    if (one?.state === "running") this.#end(one, { code: 1, signal: undefined });
+  }
+
+  // --- edge
+
+  async observe(appName: string): Promise<EdgeView | undefined> {
+    const app = this.edge.get(appName);
+    return {
+      declaration: app?.declaration,
+      traffic: app?.traffic,
+      servers: (app?.servers ?? []).map((server) =>
+        server.state === "draining"
+          ? server
+          : { ...server, state: this.isHealthy(server.name) ? "up" : "down" },
+      ),
+    };
+  }
+
+  declare(appName: string, declaration: EdgeDeclaration): Promise<void> {
+    return this.#call(() => {
+      const before = this.edge.get(appName);
+      this.edge.set(appName, {
+        declaration,
+        traffic: before?.traffic,
+        servers: before?.servers ?? [],
+      });
+    });
+  }
+
+  join(appName: string, server: Omit<EdgeServer, "state" | "requests">): Promise<void> {
+    return this.#call(() => {
+      this.#options.onDeed?.("join", { name: server.name });
+      const app = this.#app(appName);
+      app.servers = [
+        ...app.servers.filter(({ name }) => name !== server.name),
+        { ...server, state: "up", requests: 0 },
+      ];
+    });
+  }
+
+  drain(appName: string, { name }: { name: string }): Promise<void> {
+    return this.#call(() => {
+      const app = this.#app(appName);
+      app.servers = app.servers.map((one) =>
+        one.name === name ? { ...one, state: "draining" } : one,
+      );
+    });
+  }
+
+  leave(appName: string, { name }: { name: string }): Promise<void> {
+    return this.#call(() => {
+      this.#options.onDeed?.("leave", { name });
+      const app = this.#app(appName);
+      app.servers = app.servers.filter((one) => one.name !== name);
+    });
+  }
+
+  shift(appName: string, traffic: EdgeTraffic): Promise<void> {
+    return this.#call(() => {
+      this.#options.onDeed?.("shift", { name: appName, traffic });
+      this.#app(appName).traffic = traffic;
+    });
+  }
+
+  withdraw(appName: string): Promise<void> {
+    return this.#call(() => void this.edge.delete(appName));
+  }
+
+  internalPorts(): Readonly<Record<string, number>> {
+    return {};
+  }
+
+  async bridge(): Promise<void> {}
+
+  // --- inside
+
+  #start(spec: InstanceSpec): void {
+    const before = this.instances.get(spec.name);
+    if (before?.state === "running" || (before && spec.labels.role === "task")) return;
+    this.#options.onDeed?.("start", { name: spec.name, spec });
+    const behaviour = this.#options.behaviour(spec);
+    this.#nextPort += 1;
+    const address =
+      spec.port === undefined
+        ? undefined
+        : { host: "127.0.0.1", port: before?.address?.port ?? this.#nextPort };
+    const one: LiveInstance = {
+      spec,
+      state: "running",
+      address,
+      startedAt: this.#options.clock.now(),
+      stoppingSince: undefined,
+      exit: undefined,
+      exits: before?.exits ?? [],
+      behaviour,
+      incarnation: (before?.incarnation ?? 0) + 1,
+      wasHealthy: false,
+    };
+    this.instances.set(spec.name, one);
+    const { exit } = behaviour;
+    if (exit)
+      this.#after(one, exit.afterMs, () => this.#end(one, { code: exit.code, signal: undefined }));
+    else if (this.#options.random.fraction() < this.#options.faults().crash) {
+      const when = behaviour.healthyAfterMs + this.#options.random.fraction() * 20_000;
+      this.#after(one, when, () => this.#end(one, { code: 1, signal: undefined }));
+    }
+  }
+
+  #end(one: LiveInstance, how: Pick<InstanceExit, "code" | "signal">): void {
+    one.state = "exited";
+    one.exit = { at: this.#options.clock.now(), ...how };
+    if (one.stoppingSince === undefined) one.exits = [...one.exits, one.exit].slice(-10);
+    if (one.spec.labels.role === "task" && how.code === 0) {
+      this.finishedTasks.set(one.spec.name, (this.finishedTasks.get(one.spec.name) ?? 0) + 1);
+    }
+  }
+
+  #after(one: LiveInstance, ms: number, work: () => void): void {
+    const { incarnation } = one;
+    this.#options.clock.after(ms, () => {
+      if (one.state === "running" && one.incarnation === incarnation) work();
+    });
+  }
+
+  #owned(owner: string, name: string): LiveInstance | undefined {
+    const one = this.instances.get(name);
+    return one?.spec.owner === owner ? one : undefined;
+  }
+
+  #app(appName: string) {
+    const app = this.edge.get(appName);
+    if (!app) throw transient("edge.not_declared", `the edge does not know ${appName}`);
+    return app;
+  }
+
+  async #call(effect: () => void): Promise<void> {
+    const { lostRequest, lostReply, lateEffect } = this.#options.faults();
+    const { clock, random } = this.#options;
+    await sleep(clock, 1 + random.fraction() * 5);
+    const draw = random.fraction();
+    if (draw < lostRequest) throw transient("fault.lost_request", "the request was lost");
+    if (draw < lostRequest + lateEffect) {
+      clock.after(LATE_MS, () => {
+        try {
+          effect();
+        } catch {
+          // It came too late to matter.
+        }
+      });
+      throw transient("fault.timeout", "no answer in time");
+    }
+    effect();
+    if (draw < lostRequest + lateEffect + lostReply)
+      throw transient("fault.lost_reply", "the reply was lost");
+  }
+}
