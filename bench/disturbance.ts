@@ -2,6 +2,7 @@
 // load: deploys, rollbacks, restarts, killed instances, a killed control plane.
 
 import { Installation, STOREFRONT } from "../test/support/installation.ts";
+import { pidOf } from "../test/support/instance-process.ts";
 import { Load } from "../test/support/load.ts";
 import { until } from "../test/support/wait.ts";
 
@@ -89,7 +90,7 @@ async function killInstance(installation: Installation, i: number): Promise<void
   const { instances } = await appView(installation);
   const victim = instances.find((one) => one.component === component && one.state === "ready");
   if (!victim) throw new Error(`no ready instance of ${component} to kill`);
-  process.kill(await pidOf(installation, victim.name), "SIGKILL");
+  process.kill(pidOf(installation, victim.name), "SIGKILL");
   await until(
     "the killed instance is back",
     async () => {
@@ -121,18 +122,6 @@ async function appView(installation: Installation): Promise<AppView> {
   const { apps } = JSON.parse(stdout) as { apps: AppView[] };
   if (!apps[0]) throw new Error("the shop is gone");
   return apps[0];
-}
-
-/** The process of an instance, from the folder that its driver keeps. */
-export async function pidOf(installation: Installation, instance: string): Promise<number> {
-  const { readdirSync, readFileSync, existsSync } = await import("node:fs");
-  const { join } = await import("node:path");
-  const root = join(installation.home, "instances");
-  for (const owner of readdirSync(root)) {
-    const file = join(root, owner, instance, "run", "child");
-    if (existsSync(file)) return Number.parseInt(readFileSync(file, "utf8"), 10);
-  }
-  throw new Error(`there is no instance ${instance}`);
 }
 
 if (process.argv[1] === import.meta.filename) {

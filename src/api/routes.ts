@@ -338,6 +338,7 @@ function observeRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
         environment: environment.default("production"),
         app: appName.optional(),
         service: z.string().max(100).optional(),
+        instance: z.string().max(200).optional(),
         engine: z.string().max(100).optional(),
         sinceMs: z.coerce.number().int().min(0).default(0),
         limit: z.coerce.number().int().min(1).max(LOG_LIMIT_MAX).default(200),

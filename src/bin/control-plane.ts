@@ -1,9 +1,10 @@
 // The control plane process.
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { composeControlPlane } from "../compose.ts";
 import { readConfig } from "../config.ts";
+import { writeJson } from "../drivers/files.ts";
 import { ensureHome, homeAt } from "../host/home.ts";
 import { takeOverSocket } from "../host/own-processes.ts";
 import { ensurePorts } from "../host/ports.ts";
@@ -32,10 +33,7 @@ try {
     log: writeProcessLog,
   });
   await plane.start();
-  writeFileSync(
-    join(home.runDir, "control-plane.json"),
-    JSON.stringify({ pid: process.pid, checkout, version }),
-  );
+  writeJson(join(home.runDir, "control-plane.json"), { pid: process.pid, checkout, version });
   writeProcessLog("info", "the control plane is ready", { pid: process.pid, api: ports.api });
   const stop = (): void => {
     void plane.stop().finally(() => process.exit(0));
@@ -45,10 +43,12 @@ try {
 } catch (error) {
   const known = asHoldfastError(error);
   // `holdfast up` reads this and tells the person; nobody else could.
-  writeFileSync(
-    join(home.runDir, "control-plane-failure.json"),
-    JSON.stringify({ ...known, message: messageOf(known), hint: known.hint }),
-  );
+  const { code, hint } = known;
+  writeJson(join(home.runDir, "control-plane-failure.json"), {
+    code,
+    hint,
+    message: messageOf(known),
+  });
   writeProcessLog("error", "the control plane can't start", {
     code: known.code,
     error: messageOf(known),

@@ -40,6 +40,7 @@ async function up(
   if (install) await installMissing(config, timed);
   ensureHome(home);
   const ports = await ensurePorts(config, home);
+  if (restoreState) await stopOwn(home, "control-plane");
   if (restoreState)
     onProgress(`the damaged state is kept as ${restoreDatabase(home.database, systemClock.now())}`);
   const wasRunning = isRunning(home, "control-plane") && !isOutdated(home, version);
@@ -75,6 +76,10 @@ async function startOwnProcesses(home: Home, version: string): Promise<void> {
   const client = new Client({ socket: home.apiSocket });
   try {
     await untilReady(home, "control-plane", () => client.isUp());
+  } catch (error) {
+    // It would only fail again, and again, until a person has acted.
+    await stopOwn(home, "control-plane");
+    throw error;
   } finally {
     await client.close();
   }

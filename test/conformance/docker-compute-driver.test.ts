@@ -1,7 +1,7 @@
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Readable } from "node:stream";
+import { Readable } from "node:stream";
 import { after, before, describe, it } from "node:test";
 import { create } from "tar";
 import { DockerComputeDriver } from "../../src/drivers/docker/docker-compute-driver.ts";
@@ -62,7 +62,7 @@ async function importImage(root: string): Promise<string> {
   copyFileSync(BUSYBOX, join(rootfs, "bin", "busybox"));
   for (const applet of ["sh", "httpd", "sleep", "env", "dd", "kill", "wait"])
     symlinkSync("busybox", join(rootfs, "bin", applet));
-  const tar = create({ cwd: rootfs, portable: true }, ["."]) as unknown as Readable;
+  const tar = Readable.from(create({ cwd: rootfs, portable: true }, ["."]));
   const stream = await engine.stream(
     "POST",
     "/images/create?fromSrc=-&repo=holdfast-conformance&tag=busybox",

@@ -4,7 +4,7 @@
 import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { basename, join, relative, resolve } from "node:path";
-import type { Readable } from "node:stream";
+import { Readable } from "node:stream";
 import ignore from "ignore";
 import { create } from "tar";
 import { invalid } from "../../kernel/error.ts";
@@ -49,7 +49,7 @@ export function archive({ dir }: SourceFolder): Readable {
   const filter = ignore().add(NEVER);
   const file = IGNORE_FILES.map((name) => join(dir, name)).find((path) => existsSync(path));
   if (file) filter.add(readFileSync(file, "utf8"));
-  return create(
+  const pack = create(
     {
       cwd: dir,
       gzip: { level: 1 },
@@ -62,7 +62,8 @@ export function archive({ dir }: SourceFolder): Readable {
       },
     },
     ["."],
-  ) as unknown as Readable;
+  );
+  return Readable.from(pack);
 }
 
 // Git's own files say enough; no process is needed for it.

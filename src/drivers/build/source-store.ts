@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import {
   createReadStream,
+  createWriteStream,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -10,8 +11,9 @@ import {
   renameSync,
   rmSync,
   statfsSync,
+  statSync,
 } from "node:fs";
-import { chmod, lstat, readdir, readlink } from "node:fs/promises";
+import { lstat, readdir, readlink } from "node:fs/promises";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -45,41 +47,28 @@ export class SourceStore {
   async add(archive: Readable): Promise<StoredSource> {
     assertDiskSpace(this.#dir);
     const scratch = mkdtempSync(join(this.#dir, "upload-"));
+    const tree = join(scratch, "tree");
+    const file = join(scratch, "archive.tar");
     try {
-      let bytes = 0;
-      const counted = async function* (chunks: AsyncIterable<Buffer>) {
-        for await (const chunk of chunks) {
-          bytes += chunk.length;
-          if (bytes > SOURCE_MAX_BYTES) {
-            throw invalid(
-              "source.too_large",
-              `the source is larger than ${SOURCE_MAX_BYTES / 1024 ** 2} MB`,
-              {
-                hint: "keep what is not needed out with a .holdfastignore file (the syntax of .gitignore)",
-              },
-            );
-          }
-          yield chunk;
-        }
-      };
       await pipeline(
         archive,
-        counted,
-        extract({ cwd: scratch, preserveOwner: false, strict: true, noChmod: true }),
+        limitBytes(SOURCE_MAX_BYTES),
+        createWriteStream(file, { mode: 0o600 }),
       );
-      await chmod(scratch, 0o755);
-      const digest = await digestTree(scratch);
+      mkdirSync(tree, { mode: 0o755 });
+      await extract({ file, cwd: tree, preserveOwner: false, strict: true, noChmod: true });
+      const digest = await digestTree(tree);
       const dir = this.dirOf(digest);
-      if (existsSync(dir)) rmSync(scratch, { recursive: true, force: true });
-      else renameSync(scratch, dir);
-      return { digest, bytes, dir };
+      if (!existsSync(dir)) renameSync(tree, dir);
+      return { digest, bytes: statSync(file).size, dir };
     } catch (error) {
-      rmSync(scratch, { recursive: true, force: true });
       const known = asHoldfastError(error);
       if (known.actsNext !== "developer") throw known;
       throw invalid("source.unreadable", "the upload is not a tar archive that can be unpacked", {
         cause: error,
       });
+    } finally {
+      rmSync(scratch, { recursive: true, force: true });
     }
   }
 
@@ -98,6 +87,21 @@ export class SourceStore {
         rmSync(this.dirOf(entry), { recursive: true, force: true });
     }
   }
+}
+
+function limitBytes(maxBytes: number) {
+  return async function* (chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    let bytes = 0;
+    for await (const chunk of chunks) {
+      bytes += chunk.length;
+      if (bytes > maxBytes) {
+        throw invalid("source.too_large", `the source is larger than ${maxBytes / 1024 ** 2} MB`, {
+          hint: "keep what is not needed out with a .holdfastignore file (the syntax of .gitignore)",
+        });
+      }
+      yield chunk;
+    }
+  };
 }
 
 export function assertDiskSpace(dir: string): void {

@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { appendFileSync, existsSync } from "node:fs";
 import { join } from "node:path";
-import type { Readable } from "node:stream";
+import { Readable } from "node:stream";
 import { create } from "tar";
 import type { Artifact } from "../../resources/release/release.ts";
 import type { BuildRequest } from "../../resources/release/release-driver.ts";
@@ -54,7 +54,7 @@ export class DockerImageBuilder implements ImageBuilder {
       forcerm: "1",
       cpushares: String(BUILD_CPU_SHARES),
     });
-    const context = create({ cwd: sourceDir, portable: true }, ["."]) as unknown as Readable;
+    const context = Readable.from(create({ cwd: sourceDir, portable: true }, ["."]));
     const output = await this.#engine.stream("POST", `/build?${query}`, { body: context });
     const id = await this.#follow(output, logFile, hint);
     return { kind: "image", digest: id };

@@ -210,7 +210,8 @@ function renderBridge(address: string, port: number): string {
 function identifyRequest(): string[] {
   return [
     "http-request set-var(txn.start) date(0,ms)",
-    "http-request set-var(txn.agent) req.fhdr(user-agent)",
+    // The one value that may hold a tab: escaped, it stays one value.
+    "http-request set-var(txn.agent) req.fhdr(user-agent),json(utf8s)",
     "http-request set-var(txn.id) uuid",
     "http-request set-var(txn.trace) req.hdr(traceparent),field(2,-) if { req.hdr(traceparent) -m reg ^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$ }",
     "http-request set-var-fmt(txn.trace) %[var(txn.id),bytes(0,8)]%[var(txn.id),bytes(9,4)]%[var(txn.id),bytes(14,4)]%[var(txn.id),bytes(19,4)]%[var(txn.id),bytes(24,12)] if !{ var(txn.trace) -m found }",

@@ -52,7 +52,9 @@ export function reportApp(app: App, observed: AppObserved): AppStatusFields {
     ...status,
     jobs: reportJobs(app, status, observed),
     retiredSince: reportRetired(app, status, observed),
-    instances: observed.instances.map((instance) => viewOf(app, status, instance, observed)),
+    instances: observed.instances
+      .filter(isShown)
+      .map((instance) => viewOf(app, status, instance, observed)),
   };
 }
 
@@ -371,6 +373,10 @@ function reportRetired(
     retired.map(({ name }) => [name, status.retiredSince[name] ?? observed.now]),
   );
 }
+
+// How tasks ended is told by the rollout and by the job; their remains are nobody's business.
+const isShown = ({ labels, state }: Instance): boolean =>
+  labels.role !== "task" || state === "running";
 
 function viewOf(
   app: App,

@@ -1,0 +1,229 @@
+// What the edge does for every app: on a small app that says what it was asked.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { connect as connectHttp2 } from "node:http2";
+import { connect } from "node:net";
+import { after, before, describe, it } from "node:test";
+import { connect as connectTls } from "node:tls";
+import { AppFolder, ECHO_SERVER } from "../support/app-folder.ts";
+import { ask } from "../support/ask.ts";
+import { Installation } from "../support/installation.ts";
+import { until } from "../support/wait.ts";
+
+const HOST = "echo.localhost";
+const MANIFEST = `
+name: echo
+services:
+  web:
+    command: node server.js
+    health: { path: /healthz, host: probe.localhost }
+    routes: [{ host: echo.localhost }, { host: "*.echo.localhost", path: /deep/er }]
+    limits: { body: 64KB }
+  strict:
+    command: node server.js
+    routes: [{ host: echo.localhost, path: /strict }]
+    limits: { requestsPerSecond: 2, timeout: 1s }
+`;
+
+interface Echo {
+  readonly url: string;
+  readonly headers: Record<string, string>;
+  readonly bytes: number;
+}
+
+describe("the edge", { timeout: 300_000 }, () => {
+  const holdfast = new Installation();
+  const app = new AppFolder({ "server.js": ECHO_SERVER, "holdfast.yaml": MANIFEST });
+  const echo = async (headers: Record<string, string> = {}, path = "/"): Promise<Echo> =>
+    JSON.parse((await ask(holdfast, { host: HOST, path, headers })).text) as Echo;
+
+  before(async () => {
+    await holdfast.ok("up", "--install");
+    await holdfast.ok("deploy", app.dir);
+  });
+  after(async () => {
+    await holdfast.close();
+    app.remove();
+  });
+
+  it("says itself who asks, whatever the client claims", async () => {
+    const { headers } = await echo({
+      "x-forwarded-for": "6.6.6.6",
+      forwarded: "for=6.6.6.6",
+      "x-real-ip": "6.6.6.6",
+      "x-forwarded-proto": "http",
+      "x-forwarded-host": "evil",
+    });
+    assert.equal(headers["x-forwarded-for"], "127.0.0.1");
+    assert.equal(headers["x-real-ip"], "127.0.0.1");
+    assert.equal(headers["x-forwarded-proto"], "https");
+    assert.equal(headers["x-forwarded-host"], HOST);
+    assert.equal(headers["forwarded"], undefined);
+  });
+
+  it("begins a trace, continues a valid one, and replaces one that is none", async () => {
+    const begun = await echo();
+    assert.match(begun.headers["traceparent"] ?? "", /^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/);
+    const trace = "0af7651916cd43dd8448eb211c80319c";
+    const continued = await echo({ traceparent: `00-${trace}-b7ad6b7169203331-01` });
+    assert.match(
+      continued.headers["traceparent"] ?? "",
+      new RegExp(`^00-${trace}-(?!b7ad6b7169203331)[0-9a-f]{16}-01$`),
+    );
+    const replaced = await echo({ traceparent: "00-nonsense" });
+    assert.match(replaced.headers["traceparent"] ?? "", /^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/);
+  });
+
+  it("gives every request an id, to the app and to the client", async () => {
+    const answer = await ask(holdfast, { host: HOST });
+    const id = answer.headers["x-request-id"];
+    assert.match(String(id), /^[0-9a-f-]{36}$/);
+    assert.equal((JSON.parse(answer.text) as Echo).headers["x-request-id"], id);
+  });
+
+  it("sends plain HTTP to HTTPS, path and query included", async () => {
+    const { status, headers } = await ask(holdfast, { host: HOST, path: "/a/b?c=d", plain: true });
+    assert.equal(status, 308);
+    assert.equal(headers.location, `https://${HOST}:${holdfast.ports.https}/a/b?c=d`);
+  });
+
+  it("routes by host and whole path segments, the longest first; one wildcard label", async () => {
+    assert.equal((await ask(holdfast, { host: HOST, path: "/strictly" })).status, 200);
+    assert.equal(
+      (await ask(holdfast, { host: "nobody.localhost" }).catch(() => undefined))?.status ?? 404,
+      404,
+    );
+    const ca = { host: "any.echo.localhost", path: "/deep/er/x" };
+    assert.equal((await ask(holdfast, ca)).status, 200);
+    assert.equal((await ask(holdfast, { ...ca, path: "/deep" })).status, 404);
+  });
+
+  it("speaks HTTP/2", async () => {
+    const session = connectHttp2(`https://127.0.0.1:${holdfast.ports.https}`, {
+      ca: readFileSync(holdfast.caFile),
+      servername: HOST,
+    });
+    const stream = session.request({ ":path": "/", ":authority": HOST });
+    const status = await new Promise((resolve, reject) => {
+      stream.on("response", (headers) => resolve(headers[":status"])).on("error", reject);
+    });
+    stream.resume();
+    session.close();
+    assert.equal(status, 200);
+  });
+
+  it("passes WebSockets on", async () => {
+    const socket = connectTls({
+      host: "127.0.0.1",
+      port: holdfast.ports.https,
+      ca: readFileSync(holdfast.caFile),
+      servername: HOST,
+    });
+    socket.write(
+      `GET /ws HTTP/1.1\r\nhost: ${HOST}\r\nconnection: Upgrade\r\nupgrade: echo\r\n\r\n`,
+    );
+    let text = "";
+    socket.on("data", (chunk: Buffer) => {
+      text += chunk.toString();
+      if (text.includes("101") && !text.includes("ping")) socket.write("ping");
+    });
+    await until(
+      "the echo comes back",
+      () => text.includes("101 Switching Protocols") && text.endsWith("ping"),
+    );
+    socket.destroy();
+  });
+
+  it("compresses text where the client can read it", async () => {
+    assert.equal(
+      (await ask(holdfast, { host: HOST, headers: { "accept-encoding": "gzip" } })).headers[
+        "content-encoding"
+      ],
+      "gzip",
+    );
+    assert.equal((await ask(holdfast, { host: HOST })).headers["content-encoding"], undefined);
+  });
+
+  it("refuses bodies and headers that are too large", async () => {
+    const large = await ask(holdfast, {
+      host: HOST,
+      method: "POST",
+      body: Buffer.alloc(65 * 1024),
+    });
+    assert.equal(large.status, 413);
+    assert.match(large.text, /Too large/);
+    assert.equal(
+      (await ask(holdfast, { host: HOST, method: "POST", body: Buffer.alloc(63 * 1024) })).status,
+      200,
+    );
+    assert.equal(
+      (await ask(holdfast, { host: HOST, headers: { "x-large": "x".repeat(20_000) } })).status,
+      400,
+    );
+  });
+
+  it("answers 429 to a client that asks too often, and 504 when the app is too slow", async () => {
+    assert.equal((await ask(holdfast, { host: HOST, path: "/strict/../slow" })).status, 200);
+    const slow = await ask(holdfast, { host: HOST, path: "/slow" });
+    assert.equal(slow.status, 200);
+    const statuses: number[] = [];
+    for (let i = 0; i < 40; i += 1)
+      statuses.push((await ask(holdfast, { host: HOST, path: "/strict" })).status);
+    assert.ok(statuses.includes(429), statuses.join(" "));
+    assert.equal(
+      (await ask(holdfast, { host: HOST })).status,
+      200,
+      "another service has its own limit",
+    );
+  });
+
+  it("ends a client that does not finish its request", { timeout: 30_000 }, async () => {
+    const socket = connect({ host: "127.0.0.1", port: holdfast.ports.http });
+    let text = "";
+    socket.on("data", (chunk: Buffer) => {
+      text += chunk.toString();
+    });
+    socket.write("GET / HTTP/1.1\r\nhost: echo");
+    await new Promise((resolve) => socket.on("close", resolve));
+    assert.match(text, /^HTTP\/1\.1 408/);
+  });
+
+  it("shows its own page where no app answers", async () => {
+    const { status, text } = await ask(holdfast, { host: "localhost" });
+    assert.equal(status, 404);
+    assert.match(text, /No app answers at this address/);
+  });
+
+  it("leaves one record per request, with its service, release and instance", async () => {
+    const { headers } = await ask(holdfast, {
+      host: HOST,
+      path: "/recorded?q=1",
+      headers: { "user-agent": "tab\tin it" },
+    });
+    const { readdirSync } = await import("node:fs");
+    const { join } = await import("node:path");
+    const record = (): string[] | undefined =>
+      readdirSync(join(holdfast.home, "requests"))
+        .flatMap((file) => readFileSync(join(holdfast.home, "requests", file), "utf8").split("\n"))
+        .map((line) => line.split("\t"))
+        .find((cells) => cells.includes(String(headers["x-request-id"])));
+    await until("the record is there", () => record() !== undefined);
+    const cells = record() ?? [];
+    assert.equal(cells.length, 22, cells.join(" | "));
+    assert.equal(cells[1], "production.echo.web");
+    assert.equal(cells[2], "production.echo.web.r1.1");
+    assert.equal(cells[3], "echo.localhost/");
+    assert.deepEqual(cells.slice(5, 9), ["GET", "echo.localhost", "/recorded", "?q=1"]);
+  });
+
+  it("retries a safe request on another instance, and never an unsafe one", async () => {
+    await holdfast.ok("scale", "echo", "web=2");
+    const { pidOf } = await import("../support/instance-process.ts");
+    process.kill(pidOf(holdfast, "production.echo.web.r1.1"), "SIGKILL");
+    const answers = await Promise.all(
+      Array.from({ length: 50 }, () => ask(holdfast, { host: HOST })),
+    );
+    assert.deepEqual([...new Set(answers.map(({ status }) => status))], [200]);
+  });
+});

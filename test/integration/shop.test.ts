@@ -1,0 +1,401 @@
+// The example shop on real engines: what a person does, from the first start to the end.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import pg from "pg";
+import { ask } from "../support/ask.ts";
+import { Installation, STOREFRONT } from "../support/installation.ts";
+import { pidOf } from "../support/instance-process.ts";
+import { until } from "../support/wait.ts";
+
+const HOST = "storefront.localhost";
+
+interface Ended {
+  readonly outcome: string;
+  readonly release: number;
+  readonly serving?: number;
+  readonly startedAt: number;
+  readonly endedAt: number;
+  readonly failure?: { reason: string; hint: string; log: string[] };
+}
+
+interface Status {
+  readonly apps: readonly {
+    name: string;
+    release?: number;
+    instances: {
+      name: string;
+      component: string;
+      release: number;
+      state: string;
+      restarts: number;
+    }[];
+    traffic: { service: string; release: number; requests: number; p50Ms: number }[];
+  }[];
+  readonly engines: readonly { kind: string; state: string }[];
+  readonly blocked: readonly { what: string; reason: string; hint: string }[];
+}
+
+describe("the shop", { timeout: 600_000 }, () => {
+  const holdfast = new Installation();
+  const statusNow = async (): Promise<Status> =>
+    JSON.parse((await holdfast.run(["status", "--json"])).stdout) as Status;
+  const shop = async (): Promise<Status["apps"][number]> => {
+    const app = (await statusNow()).apps.find(({ name }) => name === "storefront");
+    assert.ok(app);
+    return app;
+  };
+  const failing = async (...args: string[]): Promise<Ended> => {
+    const { code, stdout } = await holdfast.run([...args, "--json"]);
+    assert.equal(code, 3, stdout);
+    return JSON.parse(stdout) as Ended;
+  };
+  const order = (key: string) =>
+    ask(holdfast, {
+      host: HOST,
+      path: "/api/orders",
+      method: "POST",
+      headers: { "content-type": "application/json", "idempotency-key": key },
+      body: '{"items":[{"sku":"mug-enamel","quantity":2}],"email":"ana@example.com"}',
+    });
+
+  before(async () => {
+    await holdfast.ok("up", "--install");
+    await holdfast.ok("deploy", STOREFRONT);
+  });
+  after(() => holdfast.close());
+
+  it("answers over HTTPS with its pages, products and version", async () => {
+    const page = await ask(holdfast, { host: HOST });
+    assert.equal(page.status, 200);
+    assert.match(page.text, /Two-person tent/);
+    const { products } = JSON.parse(
+      (await ask(holdfast, { host: HOST, path: "/api/products" })).text,
+    ) as { products: unknown[] };
+    assert.equal(products.length, 9);
+    const version = JSON.parse((await ask(holdfast, { host: HOST, path: "/version" })).text) as {
+      release: string;
+      instance: string;
+    };
+    assert.equal(version.release, "1");
+    assert.match(version.instance, /^production\.storefront\.web\.r1\.\d$/);
+  });
+
+  it("takes orders once per key, never more than there is, and mails a confirmation", async () => {
+    const first = await order("key-1");
+    assert.equal(first.status, 201);
+    const { id } = JSON.parse(first.text) as { id: string };
+    assert.equal((JSON.parse((await order("key-1")).text) as { id: string }).id, id);
+    const stored = JSON.parse(
+      (await ask(holdfast, { host: HOST, path: `/api/orders/${id}` })).text,
+    ) as { totalCents: number };
+    assert.equal(stored.totalCents, 1_980);
+    const buyAll = (n: number) =>
+      ask(holdfast, {
+        host: HOST,
+        path: "/api/orders",
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: `{"items":[{"sku":"rope-60","quantity":${n}}]}`,
+      });
+    const answers = await Promise.all(Array.from({ length: 12 }, () => buyAll(10)));
+    assert.equal(
+      answers.filter(({ status }) => status === 201).length,
+      8,
+      "80 ropes are 8 orders of 10",
+    );
+    assert.equal(answers.filter(({ status }) => status === 409).length, 4);
+    await until(
+      "the mail is sent",
+      async () =>
+        (
+          await holdfast.query<{ n: string }>(
+            "storefront",
+            "SELECT count(*) AS n FROM outbox WHERE sent_at IS NOT NULL",
+          )
+        )[0]?.n === "1",
+    );
+    assert.equal(
+      (await ask(holdfast, { host: HOST, path: "/api/orders", method: "POST", body: "{" })).status,
+      400,
+    );
+  });
+
+  it("gives services a role that reads and writes rows, and no more", async () => {
+    await assert.rejects(
+      holdfast.query("storefront", "CREATE TABLE mine (id int)"),
+      /permission denied/,
+    );
+    const url = (await holdfast.ok("run", "storefront", "--", "printenv DATABASE_URL")).trim();
+    const other = new pg.Client({ connectionString: url.replace(/\/storefront\?/, "/postgres?") });
+    await other.connect();
+    await assert.rejects(other.query("SELECT pg_read_file('/etc/passwd')"), /permission denied/);
+    await other.end();
+    const redis = await holdfast.run([
+      "run",
+      "storefront",
+      "--",
+      `node -e "const {createClient}=require('@redis/client');const c=createClient({url:process.env.REDIS_URL});c.connect().then(()=>c.set('other:x','1')).then(()=>process.exit(0),e=>{console.log(e.message);process.exit(9)})"`,
+    ]);
+    assert.equal(redis.code, 9);
+    assert.match(redis.stdout, /No permissions/);
+  });
+
+  it("deploys again beside what runs, and goes back at once while that is warm", async () => {
+    const deployed = await holdfast.json<Ended>("deploy", STOREFRONT);
+    assert.equal(deployed.outcome, "succeeded");
+    assert.equal((await shop()).release, 2);
+    const back = await holdfast.json<Ended>("rollback", "storefront");
+    assert.equal(back.release, 1);
+    // What it waits for is the worker, which must stay up for a second.
+    assert.ok(back.endedAt - back.startedAt < 2_500, `${back.endedAt - back.startedAt} ms`);
+  });
+
+  it("restores settings together with the release that had them", async () => {
+    await holdfast.ok("config", "set", "storefront", "BANNER=Sale today");
+    assert.match((await ask(holdfast, { host: HOST })).text, /Sale today/);
+    await holdfast.ok("rollback", "storefront");
+    assert.doesNotMatch((await ask(holdfast, { host: HOST })).text, /Sale today/);
+    const { values } = await holdfast.json<{ values: Record<string, string> }>(
+      "config",
+      "list",
+      "storefront",
+    );
+    assert.deepEqual(values, {});
+  });
+
+  for (const [fault, reason] of [
+    ["crash-at-start", /ended with exit status 1 before it was ready/],
+    ["broken-migration", /the release command ended with exit status 1/],
+  ] as const) {
+    it(`keeps the old release when the new one has the fault ${fault}`, async () => {
+      const { release: before } = await shop();
+      const ended = await failing("config", "set", "storefront", `STOREFRONT_FAULT=${fault}`);
+      assert.equal(ended.outcome, "failed");
+      assert.match(ended.failure?.reason ?? "", reason);
+      assert.ok((ended.failure?.log.length ?? 0) > 0);
+      assert.equal(ended.serving, before);
+      assert.equal(
+        (
+          JSON.parse((await ask(holdfast, { host: HOST, path: "/version" })).text) as {
+            release: string;
+          }
+        ).release,
+        String(before),
+      );
+      assert.ok((await statusNow()).blocked.some(({ what }) => what === "production/storefront"));
+      await holdfast.ok("rollback", "storefront");
+    });
+  }
+
+  it("never sends a request to a release that does not become healthy, and shows its probe", async () => {
+    const ended = await failing("config", "set", "storefront", "STOREFRONT_FAULT=never-healthy");
+    assert.match(
+      ended.failure?.reason ?? "",
+      /did not become healthy within 30 s; last probe: GET \/healthz → 503/,
+    );
+    const seen = (await shop()).traffic.filter(({ release }) => release === ended.release);
+    assert.deepEqual(seen, []);
+    await holdfast.ok("rollback", "storefront");
+  });
+
+  it("shows a crash loop as one, and says what to do", async () => {
+    await holdfast.ok("config", "set", "storefront", "STOREFRONT_FAULT=crash-after:2s");
+    await until(
+      "the crash loop is seen",
+      async () =>
+        (await statusNow()).blocked.some(({ reason }) => reason.includes("again and again")),
+      60_000,
+    );
+    const { blocked } = await statusNow();
+    assert.match(blocked[0]?.hint ?? "", /holdfast rollback storefront/);
+    await holdfast.ok("rollback", "storefront");
+  });
+
+  it("queues a second change, and lets a third take the place of the second", async () => {
+    const [first, second, third] = await Promise.all([
+      holdfast.run(["config", "set", "storefront", "N=1", "--json"]),
+      new Promise((resolve) => setTimeout(resolve, 450)).then(() =>
+        holdfast.run(["config", "set", "storefront", "N=2", "--json"]),
+      ),
+      new Promise((resolve) => setTimeout(resolve, 900)).then(() =>
+        holdfast.run(["config", "set", "storefront", "N=3", "--json"]),
+      ),
+    ]);
+    const outcomes = [first, second, third].map(
+      (one) => (JSON.parse(one?.stdout ?? "{}") as Ended).outcome,
+    );
+    assert.equal(outcomes[2], "succeeded");
+    assert.ok(outcomes[0] === "succeeded");
+    assert.ok(outcomes[1] === "superseded" || outcomes[1] === "succeeded", String(outcomes[1]));
+  });
+
+  it("scales up and down without touching the others", async () => {
+    const before = (await shop()).instances
+      .filter(({ component, state }) => component === "web" && state === "ready")
+      .map(({ name }) => name);
+    await holdfast.ok("scale", "storefront", "web=4");
+    assert.equal(
+      (await shop()).instances.filter(
+        ({ component, state }) => component === "web" && state === "ready",
+      ).length,
+      4,
+    );
+    await holdfast.ok("scale", "storefront", "web=2");
+    await until("two are left", async () => {
+      const left = (await shop()).instances
+        .filter(({ component, state }) => component === "web" && state !== "warm")
+        .map(({ name }) => name);
+      return JSON.stringify(left) === JSON.stringify(before);
+    });
+  });
+
+  it("starts a killed instance again", async () => {
+    const victim = (await shop()).instances.find(
+      ({ component, state }) => component === "api" && state === "ready",
+    );
+    assert.ok(victim);
+    process.kill(pidOf(holdfast, victim.name), "SIGKILL");
+    await until("it is back", async () =>
+      (await shop()).instances.some(
+        ({ name, state, restarts }) => name === victim.name && state === "ready" && restarts === 1,
+      ),
+    );
+  });
+
+  it("starts killed stores and a killed edge again, with their data", async () => {
+    for (const engine of [
+      "environments/production/redis",
+      "environments/production/postgres",
+      "edge",
+    ]) {
+      const pid = Number.parseInt(
+        readFileSync(join(holdfast.home, engine, "run", "child"), "utf8"),
+        10,
+      );
+      process.kill(pid, "SIGKILL");
+      await until(
+        `${engine} is back`,
+        async () =>
+          (await statusNow()).engines.every(({ state }) => state === "ready") &&
+          Number.parseInt(readFileSync(join(holdfast.home, engine, "run", "child"), "utf8"), 10) !==
+            pid,
+        40_000,
+      );
+    }
+    await until(
+      "the shop answers",
+      async () =>
+        (await ask(holdfast, { host: HOST, path: "/api/orders/1" }).catch(() => undefined))
+          ?.status === 200,
+    );
+  });
+
+  it("keeps a secret out of the database, logs, process lists and errors", async () => {
+    const value = "correct-horse-battery-staple-9d1f";
+    const { code } = await holdfast.run(["secret", "set", "storefront", "PAYMENT_KEY"], value);
+    assert.equal(code, 0);
+    assert.equal(
+      (await holdfast.ok("run", "storefront", "--", "printenv PAYMENT_KEY | wc -c")).trim(),
+      String(value.length + 1),
+    );
+    const processes = execFileSync("ps", ["-eo", "args"], { encoding: "utf8" });
+    assert.ok(!processes.includes(value));
+    const leaks = filesIn(holdfast.home).filter(
+      (file) =>
+        !file.includes("/build/") &&
+        !file.includes("/runtime/") &&
+        readFileSync(file).includes(value),
+    );
+    assert.deepEqual(leaks, []);
+    assert.equal((await holdfast.run(["secret", "set", "storefront", `KEY=${value}`])).code, 2);
+  });
+
+  it("runs one-off commands with the app's variables and their exit status", async () => {
+    const { code, stdout } = await holdfast.run([
+      "run",
+      "storefront",
+      "--",
+      "sh",
+      "-c",
+      "echo in $HOLDFAST_ENVIRONMENT; exit 7",
+    ]);
+    assert.equal(code, 7);
+    assert.match(stdout, /in production/);
+  });
+
+  it("keeps logs across releases, with release and instance on each line", async () => {
+    const { stdout } = await holdfast.run(["logs", "storefront/web", "-n", "500", "--json"]);
+    const lines = stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { release: number; instance: string; time: number });
+    assert.ok(new Set(lines.map(({ release }) => release)).size > 3);
+    assert.ok(lines.every((line, i) => i === 0 || line.time >= (lines[i - 1]?.time ?? 0)));
+    assert.ok(
+      (await holdfast.ok("logs", "storefront/release", "-n", "5")).includes("tables are ready"),
+    );
+  });
+
+  it("shows what users got by service and release", async () => {
+    for (let i = 0; i < 20; i += 1) await ask(holdfast, { host: HOST, path: "/api/products" });
+    await until("the figures are there", async () =>
+      (await shop()).traffic.some(({ service, requests }) => service === "api" && requests >= 20),
+    );
+  });
+
+  it("brings everything back after all processes are gone", async () => {
+    const { release } = await shop();
+    await holdfast.ok("down", "--all");
+    await assert.rejects(ask(holdfast, { host: HOST }));
+    await holdfast.ok("up");
+    await until(
+      "the shop answers",
+      async () =>
+        (await ask(holdfast, { host: HOST, path: "/version" }).catch(() => undefined))?.status ===
+        200,
+      40_000,
+    );
+    assert.equal((await shop()).release, release);
+    assert.equal((await ask(holdfast, { host: HOST, path: "/api/orders/1" })).status, 200);
+  });
+
+  it("leaves a whole audit chain behind, with who and what", async () => {
+    const verdict = await holdfast.json<{ intact: boolean; events: number }>("audit", "--verify");
+    assert.ok(verdict.intact && verdict.events > 20);
+    assert.match(
+      await holdfast.ok("audit", "-n", "100"),
+      /owner@socket\s+rollback\s+app production\/storefront/,
+    );
+  });
+
+  it("keeps the data of a destroyed app, and drops it when asked by name", async () => {
+    assert.equal((await holdfast.run(["destroy", "storefront", "--confirm", "other"])).code, 2);
+    await holdfast.ok("destroy", "storefront", "--confirm", "storefront");
+    assert.equal((await ask(holdfast, { host: HOST })).status, 404);
+    await holdfast.ok("deploy", STOREFRONT);
+    assert.equal((await ask(holdfast, { host: HOST, path: "/api/orders/1" })).status, 200);
+    await holdfast.ok(
+      "destroy",
+      "storefront",
+      "--confirm",
+      "storefront",
+      "--delete-data",
+      "storefront",
+    );
+    await holdfast.ok("deploy", STOREFRONT);
+    assert.equal((await ask(holdfast, { host: HOST, path: "/api/orders/1" })).status, 404);
+  });
+});
+
+function filesIn(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .map((file) => join(folder, file))
+    .filter((file) => {
+      const stat = statSync(file, { throwIfNoEntry: false });
+      return stat?.isFile() && stat.size < 50_000_000;
+    });
+}
