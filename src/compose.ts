@@ -85,6 +85,7 @@ export interface ControlPlane {
 const SYSTEM = { name: "holdfast", from: "control-plane" } as const;
 const WORKERS = { [APP]: 16, [RELEASE]: 4, other: 4 } as const;
 const ADMIN_TOKEN = "admin";
+const COPY_INTERVAL_MS = 5_000;
 
 export async function composeControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
   const { config, home, ports } = options;
@@ -110,7 +111,7 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
       await servers[1]?.listen({ host: "127.0.0.1", port: ports.api });
       subscriptions.push(...linkKinds(store, controllers, world));
       for (const controller of controllers.values()) controller.start();
-      backUp(db, home, options);
+      subscriptions.push(keepCopy(db, home, options));
     },
     stop: async () => {
       await Promise.all(servers.map((server) => server.close()));
@@ -370,12 +371,27 @@ function issueAdminToken(tokens: TokenStore, home: Home): void {
   writeWhole(home.adminToken, `${tokens.issue(ADMIN_TOKEN).reveal()}\n`, 0o600);
 }
 
-function backUp(db: DatabaseSync, home: Home, options: ControlPlaneOptions): void {
-  try {
-    backUpDatabase(db, home.database);
-  } catch (error) {
-    options.log("warn", "the copy of the state could not be written", { error: messageOf(error) });
-  }
+// The copy that `up --restore-state` puts back is seconds old at most; at rest nothing is written.
+function keepCopy(db: DatabaseSync, home: Home, options: ControlPlaneOptions): () => void {
+  let copied: unknown;
+  const copy = (): void => {
+    const changes = db.prepare("SELECT total_changes() AS n").get()?.["n"];
+    if (changes === copied) return;
+    try {
+      backUpDatabase(db, home.database);
+      copied = changes;
+    } catch (error) {
+      options.log("warn", "the copy of the state could not be written", {
+        error: messageOf(error),
+      });
+    }
+  };
+  copy();
+  const timer = setInterval(copy, COPY_INTERVAL_MS);
+  return () => {
+    clearInterval(timer);
+    copy();
+  };
 }
 
 function apiDeps(
