@@ -3,7 +3,7 @@
 
 export const REQUEST_COLUMNS = [
   "time", // ms since the epoch
-  "service", // production.storefront.web
+  "pool", // production.storefront.web.a; the listener where no pool was chosen
   "instance", // production.storefront.web.r12.1, or <NOSRV> where no instance got it
   "route", // storefront.localhost/api, or internal
   "client",
@@ -21,8 +21,8 @@ export const REQUEST_COLUMNS = [
   "bytesOut",
   "ending", // HAProxy's termination state
   "retries",
-  "traceId",
-  "requestId",
+  "requestId", // 32 hex digits; the trace's id too, where none was continued
+  "continuedTrace", // id of the trace that the client began, or -
   "userAgent",
 ] as const;
 

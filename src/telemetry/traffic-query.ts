@@ -31,7 +31,7 @@ export class TrafficQuery {
     const reader = await connection.runAndReadAll(sqlFor(files, since));
     const seconds = Math.max(1, (now - since) / 1000);
     return reader.getRowObjects().map((row) => {
-      const [environment = "", app = "", service = ""] = String(row["service"]).split(".");
+      const [environment = "", app = "", service = ""] = String(row["pool"]).split(".");
       const requests = Number(row["requests"]);
       return {
         app: `${environment}/${app}`,
@@ -60,7 +60,7 @@ function sqlFor(files: readonly string[], since: number): string {
   const columns = REQUEST_COLUMNS.map((column) => `'${column}': 'VARCHAR'`).join(", ");
   const list = files.map((file) => `'${file.replaceAll("'", "''")}'`).join(", ");
   return `
-    SELECT service,
+    SELECT regexp_replace(pool, '\\.[ab]$', '') AS pool,
            coalesce(try_cast(regexp_extract(instance, '\\.r(\\d+)', 1) AS INTEGER), 0) AS release,
            count(*) AS requests,
            count(*) FILTER (try_cast(status AS INTEGER) >= 500) AS errors,
@@ -69,6 +69,6 @@ function sqlFor(files: readonly string[], since: number): string {
            quantile_cont(try_cast(totalMs AS DOUBLE), 0.99) AS p99
     FROM read_csv([${list}], delim = '\\t', quote = '', escape = '', header = false,
                   auto_detect = false, ignore_errors = true, columns = {${columns}})
-    WHERE service NOT IN ('', '-') AND try_cast(time AS BIGINT) >= ${Math.floor(since)}
-    GROUP BY ALL ORDER BY service, release`;
+    WHERE pool LIKE '%.%.%.%' AND try_cast(time AS BIGINT) >= ${Math.floor(since)}
+    GROUP BY ALL ORDER BY pool, release`;
 }

@@ -12,7 +12,6 @@ import {
   renderConfig,
   renderMap,
   routeEntries,
-  shareEntries,
 } from "../../src/drivers/haproxy/haproxy-config.ts";
 
 const FOLDER = join(import.meta.dirname, "..", "fixtures", "haproxy");
@@ -27,9 +26,7 @@ describe("HAProxy configuration", () => {
       const rendered = [
         renderConfig(state, layout),
         "# routes.map",
-        renderMap(routeEntries(state)),
-        "# shares.map",
-        renderMap(shareEntries(state)),
+        renderMap(routeEntries(state, layout.httpsPort)),
         "# internal.map",
         renderMap(internalEntries(state)),
       ].join("\n");

@@ -34,6 +34,3 @@ export const serviceId = (appName: string, service: string): string =>
 
 export const poolId = (appName: string, service: string, slot: Slot): string =>
   `${serviceId(appName, service)}.${slot}`;
-
-/** Per mille of a service's requests that go to slot b. */
-export const shareOfB = (slot: Slot): number => (slot === "b" ? 1000 : 0);

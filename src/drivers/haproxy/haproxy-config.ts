@@ -2,21 +2,16 @@
 //
 // Static here: listeners, certificates, one pair of pools per service, limits. A change of those
 // costs a hitless reload. What moves with every deploy is not static: servers come and go and maps
-// decide route, slot and share, all over the runtime API; they are rendered too, so that a restart
-// of HAProxy begins where it was.
+// decide route and slot, all over the runtime API; they are rendered too, so that a restart of
+// HAProxy begins where it was.
+//
+// Every rule costs each request: bench/edge.ts says how much.
 
 import { REQUEST_COLUMNS, type RequestColumn } from "../../kernel/signal.ts";
 import type { Slot } from "../../resources/app/app.ts";
 import type { PoolPolicy } from "../../resources/app/app-driver.ts";
 import { defaultHealth, defaultLimits, type Health } from "../../resources/app/manifest.ts";
-import {
-  type EdgeApp,
-  type EdgeState,
-  type PooledServer,
-  poolId,
-  serviceId,
-  shareOfB,
-} from "./edge-state.ts";
+import { type EdgeApp, type EdgeState, type PooledServer, poolId } from "./edge-state.ts";
 
 export interface EdgeLayout {
   readonly httpBinds: readonly string[];
@@ -40,14 +35,14 @@ export const ERROR_STATUSES = [400, 403, 404, 408, 413, 429, 500, 502, 503, 504]
 
 /** How HAProxy says each column of a request record. */
 const COLUMN_EXPRESSIONS: Readonly<Record<RequestColumn, string>> = {
-  time: "%[var(txn.start)]",
-  service: "%[var(txn.service)]",
+  time: "%Ts%ms",
+  pool: "%b",
   instance: "%s",
-  route: "%[var(txn.route)]",
+  route: "%[var(txn.to),field(2,|)]",
   client: "%ci",
   method: "%HM",
-  host: "%[var(txn.host)]",
-  path: "%[var(txn.path)]",
+  host: "%[capture.req.hdr(0)]",
+  path: "%HPO",
   query: "%HQ",
   version: "%HV",
   status: "%ST",
@@ -59,9 +54,9 @@ const COLUMN_EXPRESSIONS: Readonly<Record<RequestColumn, string>> = {
   bytesOut: "%B",
   ending: "%tsc",
   retries: "%rc",
-  traceId: "%[var(txn.trace)]",
-  requestId: "%[var(txn.id)]",
-  userAgent: "%[var(txn.agent)]",
+  requestId: "%ID",
+  continuedTrace: "%[var(txn.trace)]",
+  userAgent: "%[capture.req.hdr(1),json(utf8s)]",
 };
 
 export function renderConfig(state: EdgeState, layout: EdgeLayout): string {
@@ -151,19 +146,19 @@ function renderPublic(layout: EdgeLayout): string {
     ...httpBinds.map((bind) => `bind ${bind}`),
     ...httpsBinds.map((bind) => `bind ${bind} ssl crt-list ${dir}/crt-list.txt alpn h2,http/1.1`),
     "tcp-request connection track-sc1 src table connections",
-    "http-request set-var(txn.host) req.hdr(host),field(1,:),lower",
-    "http-request set-var(txn.path) path",
     ...identifyRequest(),
     // Before routing: what is not TLS is only told where to go.
-    `http-request redirect location https://%[var(txn.host)]${port}%[capture.req.uri] code 308 if !{ ssl_fc }`,
-    `http-request set-var(txn.found) var(txn.host),concat(,txn.path,/),map_beg(${dir}/routes.map)`,
-    `http-request set-var(txn.found) var(txn.host),regsub(^[^.]*,*),concat(,txn.path,/),map_beg(${dir}/routes.map) if !{ var(txn.found) -m found }`,
-    "http-request set-var(txn.service) var(txn.found),field(1,|)",
-    "http-request set-var(txn.route) var(txn.found),field(2,|)",
+    `http-request redirect location https://%[req.hdr(host),field(1,:),lower]${port}%[capture.req.uri] code 308 if !{ ssl_fc }`,
+    // One lookup for the host and path as they came; other spellings of the host and wildcards only
+    // where that found nothing.
+    `http-request set-var(txn.to) base,concat(/),map_beg(${dir}/routes.map)`,
+    "http-request set-var(txn.path) path if !{ var(txn.to) -m found }",
+    `http-request set-var(txn.to) req.hdr(host),field(1,:),lower,concat(,txn.path,/),map_beg(${dir}/routes.map) if !{ var(txn.to) -m found }`,
+    `http-request set-var(txn.to) req.hdr(host),field(1,:),lower,regsub(^[^.]*,*),concat(,txn.path,/),map_beg(${dir}/routes.map) if !{ var(txn.to) -m found }`,
     "http-request return status 404 content-type text/html lf-file " +
-      `${dir}/errors/no-route.html if !{ var(txn.found) -m found }`,
+      `${dir}/errors/no-route.html if !{ var(txn.to) -m found }`,
     ...forwardedHeaders(),
-    ...chooseSlot(layout),
+    "use_backend %[var(txn.to),field(1,|)]",
     ...logFormat(layout),
   ]).concat(
     "\n\n",
@@ -183,12 +178,9 @@ function renderInternal(state: EdgeState, layout: EdgeLayout): string {
         .toSorted((a, b) => a - b)
         .map((port) => `bind ${address}:${port}${address === "127.0.0.1" ? "" : " transparent"}`),
     ),
-    "http-request set-var(txn.host) req.hdr(host),field(1,:),lower",
-    "http-request set-var(txn.path) path",
-    `http-request set-var(txn.service) dst_port,map_int(${layout.dir}/internal.map)`,
-    "http-request set-var(txn.route) str(internal)",
     ...identifyRequest(),
-    ...chooseSlot(layout),
+    `http-request set-var(txn.to) dst_port,map_int(${layout.dir}/internal.map)`,
+    "use_backend %[var(txn.to),field(1,|)]",
     ...logFormat(layout),
   ]);
 }
@@ -206,40 +198,39 @@ function renderBridge(address: string, port: number): string {
   ]);
 }
 
-// A request id, and a W3C traceparent: continued where the client sent a valid one, else begun.
+// A request id of microseconds and chance, which is the id of the trace too: a W3C traceparent is
+// begun with it, or continued where the client sent a valid one.
 function identifyRequest(): string[] {
+  const random = "%[rand,hex,lower]";
+  const time = "%[date(0,us),hex,lower]";
+  const valid =
+    "{ req.hdr_cnt(traceparent) gt 0 } { req.hdr(traceparent) -m reg ^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$ }";
   return [
-    "http-request set-var(txn.start) date(0,ms)",
-    // The one value that may hold a tab: escaped, it stays one value.
-    "http-request set-var(txn.agent) req.fhdr(user-agent),json(utf8s)",
-    "http-request set-var(txn.id) uuid",
-    "http-request set-var(txn.trace) req.hdr(traceparent),field(2,-) if { req.hdr(traceparent) -m reg ^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$ }",
-    "http-request set-var-fmt(txn.trace) %[var(txn.id),bytes(0,8)]%[var(txn.id),bytes(9,4)]%[var(txn.id),bytes(14,4)]%[var(txn.id),bytes(19,4)]%[var(txn.id),bytes(24,12)] if !{ var(txn.trace) -m found }",
-    "http-request set-header traceparent 00-%[var(txn.trace)]-%[rand,hex,bytes(8,8),lower]%[rand,hex,bytes(8,8),lower]-01",
-    "http-request set-header x-request-id %[var(txn.id)]",
-    "http-response set-header x-request-id %[var(txn.id)]",
+    "capture request header host len 255",
+    "capture request header user-agent len 200",
+    `unique-id-format ${time}${random}`,
+    "unique-id-header x-request-id",
+    `http-request set-var(txn.trace) req.hdr(traceparent),field(2,-) if ${valid}`,
+    "http-request del-header x-request-id",
+    "http-request del-header traceparent",
+    `http-request add-header traceparent 00-%[var(txn.trace)]-${random}-01 if { var(txn.trace) -m found }`,
+    `http-request add-header traceparent 00-%[unique-id]-${random}-01 if !{ var(txn.trace) -m found }`,
+    "http-response set-header x-request-id %[unique-id]",
   ];
 }
 
 // Whatever a client says of itself here is replaced: only the edge knows.
 function forwardedHeaders(): string[] {
   return [
+    "http-request del-header x-forwarded- -m beg",
     "http-request del-header forwarded",
-    "http-request set-header x-forwarded-for %[src]",
-    "http-request set-header x-real-ip %[src]",
-    "http-request set-header x-forwarded-proto https",
-    "http-request set-header x-forwarded-host %[req.hdr(host)]",
-    "http-request set-header x-forwarded-port %[dst_port]",
-    "http-response set-header strict-transport-security max-age=31536000 if !{ var(txn.host) -m end localhost }",
-  ];
-}
-
-function chooseSlot({ dir }: EdgeLayout): string[] {
-  return [
-    `http-request set-var(txn.share) var(txn.service),map_str_int(${dir}/shares.map,0)`,
-    "acl to-b rand(1000),sub(txn.share) -m int lt 0",
-    "use_backend %[var(txn.service)].b if to-b",
-    "use_backend %[var(txn.service)].a",
+    "http-request del-header x-real-ip",
+    "http-request add-header x-forwarded-for %[src]",
+    "http-request add-header x-real-ip %[src]",
+    "http-request add-header x-forwarded-proto https",
+    "http-request add-header x-forwarded-host %[req.hdr(host)]",
+    "http-request add-header x-forwarded-port %[dst_port]",
+    "http-response set-header strict-transport-security max-age=31536000 if !{ capture.req.hdr(0) -m sub localhost }",
   ];
 }
 
@@ -313,31 +304,28 @@ export function serverLine(server: PooledServer, policy: PoolPolicy | undefined)
 
 // --- maps
 
-/** `host/path/` → `service|route`; the longest prefix wins, so a route ends in a slash. */
-export function routeEntries(state: EdgeState): [string, string][] {
+/**
+ * `host/path/` → `pool|route`; the longest prefix wins, so a route ends in a slash. Browsers name the
+ * port in the host header where it is not the usual one: that spelling has an entry of its own.
+ */
+export function routeEntries(state: EdgeState, httpsPort: number): [string, string][] {
   return Object.entries(state.apps).flatMap(([appName, { traffic }]) =>
-    (traffic?.routes ?? []).map(({ host, path, service }): [string, string] => {
-      const prefix = `${host}${path}`;
-      const key = prefix.endsWith("/") ? prefix : `${prefix}/`;
-      return [key, `${serviceId(appName, service)}|${prefix}`];
+    (traffic?.routes ?? []).flatMap(({ host, path, service }): [string, string][] => {
+      const slot = traffic?.slots[service];
+      if (slot === undefined) return [];
+      const target = `${poolId(appName, service, slot)}|${host}${path}`;
+      const prefix = path.endsWith("/") ? path : `${path}/`;
+      return [host, `${host}:${httpsPort}`].map((name) => [`${name}${prefix}`, target]);
     }),
   );
 }
 
-export function shareEntries(state: EdgeState): [string, string][] {
-  return Object.entries(state.apps).flatMap(([appName, { traffic }]) =>
-    Object.entries(traffic?.slots ?? {}).map(([service, slot]): [string, string] => [
-      serviceId(appName, service),
-      String(shareOfB(slot)),
-    ]),
-  );
-}
-
+/** Internal port → `pool|internal`. */
 export function internalEntries(state: EdgeState): [string, string][] {
-  return Object.entries(state.apps).flatMap(([appName, { internalPorts }]) =>
+  return Object.entries(state.apps).flatMap(([appName, { internalPorts, traffic }]) =>
     Object.entries(internalPorts).map(([service, port]): [string, string] => [
       String(port),
-      serviceId(appName, service),
+      `${poolId(appName, service, traffic?.slots[service] ?? "a")}|internal`,
     ]),
   );
 }

@@ -38,7 +38,6 @@ import {
   renderReloadPart,
   routeEntries,
   serverLine,
-  shareEntries,
 } from "./haproxy-config.ts";
 import { RuntimeApi } from "./runtime-api.ts";
 
@@ -154,10 +153,10 @@ export class HaproxyEdgeDriver implements EdgeDriver {
     return this.#exclusively(async () => {
       const app = this.#requireApp(appName);
       const next = withApp(this.#state, appName, { ...app, traffic });
-      const { dir } = this.#options.layout;
-      // Shares before routes: a route never leads to a service that has no share yet.
-      await this.#api.replaceMap(join(dir, "shares.map"), shareEntries(next));
-      await this.#api.replaceMap(join(dir, "routes.map"), routeEntries(next));
+      const { dir, httpsPort } = this.#options.layout;
+      // Each map changes in one go: a request sees all of the old or all of the new.
+      await this.#api.replaceMap(join(dir, "routes.map"), routeEntries(next, httpsPort));
+      await this.#replaceInternalMap(next);
       this.#save(next);
     });
   }
@@ -276,8 +275,8 @@ export class HaproxyEdgeDriver implements EdgeDriver {
       if (!existsSync(file)) writeWhole(file, renderErrorPages(status), 0o644);
     }
     writeWhole(join(layout.dir, "errors", "no-route.html"), renderNoRoutePage(), 0o644);
-    writeWhole(join(layout.dir, "routes.map"), renderMap(routeEntries(state)), 0o644);
-    writeWhole(join(layout.dir, "shares.map"), renderMap(shareEntries(state)), 0o644);
+    const routes = renderMap(routeEntries(state, layout.httpsPort));
+    writeWhole(join(layout.dir, "routes.map"), routes, 0o644);
     writeWhole(join(layout.dir, "internal.map"), renderMap(internalEntries(state)), 0o644);
     writeWhole(this.#configFile, renderConfig(state, layout), 0o644);
     writeJson(join(layout.dir, "state.json"), state);
@@ -325,6 +324,13 @@ export class HaproxyEdgeDriver implements EdgeDriver {
         hint: "holdfast logs --engine edge",
       },
     );
+  }
+
+  // Without internal listeners HAProxy has not loaded that map.
+  async #replaceInternalMap(state: EdgeState): Promise<void> {
+    const entries = internalEntries(state);
+    const path = join(this.#options.layout.dir, "internal.map");
+    if (entries.length > 0) await this.#api.replaceMap(path, entries);
   }
 
   async #workerPid(): Promise<string | undefined> {

@@ -1,0 +1,263 @@
+// What the edge costs: the same load through Holdfast's edge with everything on, a bare HAProxy,
+// nginx, Caddy and a proxy in Node, one thread each, in front of one upstream, in turn, in one run.
+// The proxy has one core to itself; load generator and upstream share the other.
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { EdgeState } from "../src/drivers/haproxy/edge-state.ts";
+import { renderErrorPages, renderNoRoutePage } from "../src/drivers/haproxy/error-pages.ts";
+import {
+  type EdgeLayout,
+  ERROR_STATUSES,
+  renderConfig,
+  renderMap,
+  routeEntries,
+} from "../src/drivers/haproxy/haproxy-config.ts";
+import { LocalCa } from "../src/drivers/local-ca/local-ca.ts";
+import { defaultHealth, defaultLimits } from "../src/resources/app/manifest.ts";
+import { RequestLog } from "../src/telemetry/request-log.ts";
+
+const UPSTREAM = 19_100;
+const PORTS = {
+  holdfast: 19_101,
+  "holdfast-tls": 19_102,
+  bare: 19_103,
+  "bare-tls": 19_104,
+  nginx: 19_105,
+  caddy: 19_106,
+  node: 19_107,
+} as const;
+type Proxy = keyof typeof PORTS;
+const HOST = "bench.localhost";
+const SECONDS = Number(process.env["HOLDFAST_BENCH_SECONDS"] ?? 4);
+const ROUNDS = Number(process.env["HOLDFAST_BENCH_ROUNDS"] ?? 3);
+const PROXY_CPU = "0";
+const OTHER_CPU = "1";
+
+interface Measured {
+  readonly perSecond: number;
+  /** Of one core, while under load. */
+  readonly cpu: number;
+}
+
+export async function measureEdge(log: (text: string) => void) {
+  const dir = mkdtempSync(join(tmpdir(), "holdfast-bench-"));
+  const children: ChildProcess[] = [];
+  const start = (cpu: string, argv: readonly string[]): ChildProcess => {
+    const child = spawn("taskset", ["-c", cpu, ...argv], { stdio: "ignore" });
+    children.push(child);
+    return child;
+  };
+  try {
+    const tls = await prepare(dir);
+    const telemetry = new RequestLog({
+      dir: join(dir, "requests"),
+      socket: join(dir, "requests.sock"),
+      edgeUid: undefined,
+      now: Date.now,
+      onMessage: () => undefined,
+    });
+    await telemetry.listen();
+    start(OTHER_CPU, ["haproxy", "-f", join(dir, "upstream.cfg")]);
+    const proxies: Partial<Record<Proxy, ChildProcess>> = {};
+    proxies.holdfast = start(PROXY_CPU, ["haproxy", "-f", join(dir, "holdfast.cfg")]);
+    proxies["holdfast-tls"] = proxies.holdfast;
+    proxies.bare = start(PROXY_CPU, ["haproxy", "-f", join(dir, "bare.cfg")]);
+    proxies["bare-tls"] = proxies.bare;
+    if (tls.nginx)
+      proxies.nginx = start(PROXY_CPU, [
+        "nginx",
+        "-c",
+        join(dir, "nginx.conf"),
+        "-g",
+        "daemon off;",
+      ]);
+    if (tls.caddy)
+      proxies.caddy = start(PROXY_CPU, [
+        "env",
+        "GOMAXPROCS=1",
+        tls.caddy,
+        "run",
+        "--config",
+        join(dir, "Caddyfile"),
+        "--adapter",
+        "caddyfile",
+      ]);
+    proxies.node = start(PROXY_CPU, [
+      process.execPath,
+      join(import.meta.dirname, "node-proxy.ts"),
+      String(PORTS.node),
+      String(UPSTREAM),
+    ]);
+    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    const results = new Map<Proxy, Measured[]>();
+    for (let round = 0; round < ROUNDS; round += 1) {
+      for (const [name, child] of Object.entries(proxies) as [Proxy, ChildProcess][]) {
+        const measured = await load(name, child);
+        results.set(name, [...(results.get(name) ?? []), measured]);
+        log(
+          `round ${round + 1}: ${name} ${Math.round(measured.perSecond)} req/s at ${(measured.cpu * 100).toFixed(0)} % of a core`,
+        );
+      }
+    }
+    const median = (name: Proxy): Measured | undefined =>
+      results.get(name)?.toSorted((a, b) => a.perSecond - b.perSecond)[Math.floor(ROUNDS / 2)];
+    const ratio = (a: Proxy, b: Proxy): number | undefined => {
+      const [one, other] = [median(a), median(b)];
+      return one && other && one.perSecond / other.perSecond;
+    };
+    return {
+      medians: Object.fromEntries([...results.keys()].map((name) => [name, median(name)])),
+      overBareHaproxy: ratio("holdfast", "bare"),
+      overBareHaproxyTls: ratio("holdfast-tls", "bare-tls"),
+      overNginx: ratio("holdfast", "nginx"),
+      overCaddy: ratio("holdfast", "caddy"),
+      overNode: ratio("holdfast", "node"),
+    };
+  } finally {
+    for (const child of children) child.kill("SIGTERM");
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+async function load(name: Proxy, proxy: ChildProcess): Promise<Measured> {
+  const scheme = name.endsWith("-tls") ? "https" : "http";
+  const before = cpuSeconds(proxy.pid ?? 0);
+  const output = await new Promise<string>((resolve) => {
+    const wrk = spawn("taskset", [
+      "-c",
+      OTHER_CPU,
+      "wrk",
+      "-t1",
+      "-c32",
+      `-d${SECONDS}s`,
+      "-H",
+      `Host: ${HOST}`,
+      `${scheme}://127.0.0.1:${PORTS[name]}/`,
+    ]);
+    let text = "";
+    wrk.stdout.on("data", (chunk) => {
+      text += chunk;
+    });
+    wrk.on("close", () => resolve(text));
+  });
+  const cpu = (cpuSeconds(proxy.pid ?? 0) - before) / SECONDS;
+  if (/Non-2xx|Socket errors/.test(output))
+    throw new Error(`${name} answered with errors: ${output}`);
+  return { perSecond: Number(/Requests\/sec:\s+([\d.]+)/.exec(output)?.[1]), cpu };
+}
+
+const TICKS_PER_SECOND = 100;
+
+/** User and system time of a process and its children. */
+function cpuSeconds(pid: number): number {
+  const own = existsSync(`/proc/${pid}/stat`) ? readFileSync(`/proc/${pid}/stat`, "utf8") : "";
+  const children = existsSync(`/proc/${pid}/task/${pid}/children`)
+    ? readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8")
+        .split(" ")
+        .filter(Boolean)
+        .map(Number)
+    : [];
+  const fields = own.slice(own.lastIndexOf(")") + 2).split(" ");
+  return (
+    (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) / TICKS_PER_SECOND +
+    children.reduce((sum, child) => sum + cpuSeconds(child), 0)
+  );
+}
+
+async function prepare(dir: string): Promise<{ nginx: boolean; caddy: string | undefined }> {
+  const ca = new LocalCa({
+    dir: join(dir, "ca"),
+    givenDir: join(dir, "given"),
+    listFile: join(dir, "crt-list.txt"),
+    now: Date.now,
+  });
+  await ca.ensureHosts([HOST]);
+  const pem = join(dir, "ca", "hosts", `${HOST}.pem`);
+  mkdirSync(join(dir, "errors"));
+  for (const status of ERROR_STATUSES)
+    writeFileSync(join(dir, "errors", `${status}.http`), renderErrorPages(status));
+  writeFileSync(join(dir, "errors", "no-route.html"), renderNoRoutePage());
+  const state = edgeState();
+  writeFileSync(
+    join(dir, "routes.map"),
+    renderMap([
+      ...routeEntries(state, PORTS.holdfast),
+      ...routeEntries(state, PORTS["holdfast-tls"]).filter(([key]) => key.includes(":")),
+    ]),
+  );
+  writeFileSync(join(dir, "internal.map"), "");
+  const layout: EdgeLayout = {
+    httpBinds: [],
+    httpsBinds: [`127.0.0.1:${PORTS["holdfast-tls"]}`],
+    httpsPort: PORTS["holdfast-tls"],
+    dir,
+    adminSocket: join(dir, "admin.sock"),
+    requestSocket: join(dir, "requests.sock"),
+    maxConnections: 1_000,
+    user: undefined,
+    threads: 1,
+    records: true,
+  };
+  // The public listener redirects what is not TLS: to measure without TLS that one rule is left out.
+  const config = renderConfig(state, layout)
+    .replace("frontend public\n", `frontend public\n  bind 127.0.0.1:${PORTS.holdfast}\n`)
+    .replace(/^ {2}http-request redirect location .*\n/m, "");
+  writeFileSync(join(dir, "holdfast.cfg"), config);
+  const common =
+    "defaults\n  mode http\n  timeout connect 2s\n  timeout client 30s\n  timeout server 30s\n";
+  writeFileSync(
+    join(dir, "bare.cfg"),
+    `global\n  nbthread 1\n  maxconn 1000\n${common}frontend f\n  bind 127.0.0.1:${PORTS.bare}\n  bind 127.0.0.1:${PORTS["bare-tls"]} ssl crt ${pem} alpn h2,http/1.1\n  default_backend b\nbackend b\n  server s 127.0.0.1:${UPSTREAM}\n`,
+  );
+  writeFileSync(
+    join(dir, "upstream.cfg"),
+    `global\n  nbthread 1\n  maxconn 1000\n${common}frontend u\n  bind 127.0.0.1:${UPSTREAM}\n  http-request return status 200 content-type text/plain string "hello from the upstream, a small answer"\n`,
+  );
+  writeFileSync(
+    join(dir, "nginx.conf"),
+    `worker_processes 1; pid ${dir}/nginx.pid; error_log /dev/null;\nevents { worker_connections 1000; }\nhttp { access_log off; client_body_temp_path ${dir}; proxy_temp_path ${dir}; fastcgi_temp_path ${dir}; uwsgi_temp_path ${dir}; scgi_temp_path ${dir}; keepalive_requests 1000000;\nupstream u { server 127.0.0.1:${UPSTREAM}; keepalive 64; keepalive_requests 1000000; }\nserver { listen 127.0.0.1:${PORTS.nginx}; location / { proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host; } } }\n`,
+  );
+  writeFileSync(
+    join(dir, "Caddyfile"),
+    `{\n  admin off\n  auto_https off\n}\nhttp://${HOST}:${PORTS.caddy} {\n  bind 127.0.0.1\n  reverse_proxy 127.0.0.1:${UPSTREAM}\n}\n`,
+  );
+  return { nginx: existsSync("/usr/sbin/nginx"), caddy: findCaddy() };
+}
+
+function edgeState(): EdgeState {
+  const policy = {
+    health: defaultHealth,
+    limits: { ...defaultLimits, requestsPerSecond: 1_000_000, connections: 100_000 },
+  };
+  const servers = (["a", "b"] as const).map((slot) => ({
+    service: "web",
+    slot,
+    name: `production.bench.web.r1.${slot}`,
+    address: { host: "127.0.0.1", port: UPSTREAM },
+  }));
+  return {
+    apps: {
+      "production/bench": {
+        declaration: { services: { web: { a: policy, b: policy } }, hosts: [HOST] },
+        traffic: { slots: { web: "a" }, routes: [{ host: HOST, path: "/", service: "web" }] },
+        internalPorts: {},
+        servers,
+      },
+    },
+    bridges: {},
+  };
+}
+
+function findCaddy(): string | undefined {
+  const given = process.env["HOLDFAST_BENCH_CADDY"];
+  if (given) return given;
+  return existsSync("/usr/bin/caddy") ? "/usr/bin/caddy" : undefined;
+}
+
+if (process.argv[1] === import.meta.filename) {
+  console.log(JSON.stringify(await measureEdge((text) => console.error(text)), null, 2));
+  process.exit(0);
+}
