@@ -1,0 +1,74 @@
+// Every measurement of the README in one run, and its table. `--write` puts the table into README.md.
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { measureDeploy } from "./deploy.ts";
+import { measureDisturbance } from "./disturbance.ts";
+import { measureEdge } from "./edge.ts";
+import { measurePass } from "./pass.ts";
+
+const log = (text: string): void => console.error(text);
+const number = (value: number | undefined, digits = 2): string =>
+  value === undefined ? "not measured: not installed" : value.toFixed(digits);
+
+const pass = await measurePass();
+const edge = await measureEdge(log);
+const deploy = await measureDeploy(log);
+const disturbance = await measureDisturbance(
+  {
+    deploys: 20,
+    rollbacks: 10,
+    restarts: 10,
+    instanceKills: 10,
+    controlPlaneKills: 5,
+    requestsPerSecond: 500,
+  },
+  log,
+);
+
+const { failed, sent, lostOrders, doubledOrders, promisedOrders, achievedPerSecond } = disturbance;
+const rows = [
+  [
+    "edge throughput, everything on, over a bare HAProxy of one thread",
+    "≥ 0.90",
+    number(edge.overBareHaproxy),
+  ],
+  ["the same with TLS", "≥ 0.90", number(edge.overBareHaproxyTls)],
+  ["over nginx as reverse proxy", "≥ 0.9", number(edge.overNginx)],
+  ["over Caddy", "≥ 4", number(edge.overCaddy)],
+  ["over a proxy in Node", "≥ 3", number(edge.overNode)],
+  [
+    "failed requests in 20 deploys, 10 rollbacks, 10 restarts, 10 instance kills, 5 control-plane kills",
+    "0",
+    `${failed} of ${sent} (${achievedPerSecond.toFixed(0)} req/s)`,
+  ],
+  ["orders lost, doubled", "0, 0", `${lostOrders}, ${doubledOrders} of ${promisedOrders}`],
+  ["deploy of a code-only change over the shop's own start by hand", "≤ 2", number(deploy.ratio)],
+  ["control plane at rest: memory", "≤ 150 MB", `${number(deploy.footprint.memoryMb, 0)} MB`],
+  ["control plane at rest: CPU", "≤ 1 % of a core", `${number(deploy.footprint.cpuShare * 100)} %`],
+  [
+    "a pass over 1,000 apps with 10 instances: cost per app over 100 apps",
+    "≤ 1.2",
+    number(pass.ratio),
+  ],
+];
+const table = [
+  "| what | reach | measured |",
+  "| --- | --- | --- |",
+  ...rows.map((row) => `| ${row.join(" | ")} |`),
+].join("\n");
+console.log(JSON.stringify({ pass, edge, deploy, disturbance }, null, 2));
+console.log(table);
+
+if (process.argv.includes("--write")) {
+  const readme = join(import.meta.dirname, "..", "README.md");
+  const marked = /(<!-- bench -->\n)[\s\S]*?(\n<!-- \/bench -->)/;
+  writeFileSync(
+    readme,
+    readFileSync(readme, "utf8").replace(
+      marked,
+      (_all, head: string, tail: string) => head + table + tail,
+    ),
+  );
+}
+process.exit(0);
