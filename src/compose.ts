@@ -56,7 +56,8 @@ import {
   releaseName,
 } from "./resources/release/release.ts";
 import type { BuildRequest } from "./resources/release/release-driver.ts";
-import { createReleaseReconciler } from "./resources/release/release-reconciler.ts";
+import { buildRequestOf, createReleaseReconciler } from "./resources/release/release-reconciler.ts";
+import { releasesToForget } from "./resources/release/release-retention.ts";
 import type { Task } from "./resources/task/task.ts";
 import { createTaskReconciler } from "./resources/task/task-reconciler.ts";
 import { backUpDatabase, openDatabase } from "./store/database.ts";
@@ -345,6 +346,7 @@ function linkKinds(
       controllers.get(APP)?.look(ref.name.split("/").slice(0, 2).join("/"));
     if ([EDGE, DATABASE, CACHE].includes(ref.kind) && what === "status") appsChanged();
     if (ref.kind === APP && what === "forgotten") forgetReleases(store, ref.name);
+    if (ref.kind === APP && what === "spec") void retainReleases(store, world, ref.name);
   });
   const unwatch = world.processCompute.watch((appName) => controllers.get(APP)?.look(appName));
   const unwatchDocker = world.dockerCompute.watch((appName) => controllers.get(APP)?.look(appName));
@@ -356,6 +358,25 @@ function forgetReleases(store: SqliteStore, appName: string): void {
     store.markDeleting(release, { actor: SYSTEM, action: "destroy" });
     store.forget(release, release.uid);
   }
+}
+
+// With each change of an app, what only its oldest releases needed goes.
+async function retainReleases(store: SqliteStore, world: World, appName: string): Promise<void> {
+  const app = store.find<AppSpec, AppStatus>({ kind: APP, name: appName });
+  const releases = store.list<ReleaseSpec, ReleaseStatus>(RELEASE, `${appName}/`);
+  if (!app) return;
+  const forgotten = releasesToForget(app, releases);
+  if (forgotten.length === 0) return;
+  for (const release of forgotten) {
+    store.markDeleting(release, { actor: SYSTEM, action: "retention" });
+    store.forget(release, release.uid);
+  }
+  const left = releases.filter((release) => !forgotten.includes(release));
+  await world.builder.prune(appName, left.map(buildRequestOf));
+  const used = store
+    .list<ReleaseSpec, ReleaseStatus>(RELEASE)
+    .map(({ spec }) => spec.source.digest);
+  await world.sources.prune(new Set(used));
 }
 
 function seed(store: SqliteStore): void {

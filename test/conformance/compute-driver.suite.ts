@@ -46,7 +46,7 @@ export function runComputeSuite(suite: ComputeSuite): void {
       command,
       env: { GREETING: "hello" },
       port: 0,
-      resources: { processes: 64 },
+      resources: { processes: 64, readOnlyRoot: false },
       ...changes,
     };
     started.push(made);
@@ -194,7 +194,7 @@ export function runComputeSuite(suite: ComputeSuite): void {
 
     promise("ends one that takes more memory than its limit, and says so", async () => {
       const one = spec(commands.eatMemory, {
-        resources: { processes: 64, memory: 48 * 1024 ** 2 },
+        resources: { processes: 64, readOnlyRoot: false, memory: 48 * 1024 ** 2 },
         labels: { component: "worker", role: "worker", release: 1, restarts: 0, index: "z" },
       });
       await start(one);

@@ -395,7 +395,7 @@ async function plantForeign(world: MemoryWorld, clock: VirtualClock): Promise<st
     artifact: { kind: "directory", digest: "x" },
     command: "web",
     env: {},
-    resources: { processes: 1 },
+    resources: { processes: 1, readOnlyRoot: false },
   };
   const started = world.start(spec);
   await clock.advance(20);

@@ -25,6 +25,7 @@ import type {
 } from "../../resources/release/release-driver.ts";
 import { type Argv, run } from "../exec.ts";
 import { chownTree, readJson, writeJson, writeWhole } from "../files.ts";
+import { describeLog, endLog } from "../log-source.ts";
 import { tailFile } from "../log-tail.ts";
 import { Cgroup } from "../process/cgroup.ts";
 import { appUid } from "../process/process-compute-driver.ts";
@@ -99,6 +100,7 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
     if (this.#running.has(key)) return;
     const work = this.#queue.then(async () => {
       this.#results.set(key, await this.#build(request));
+      endLog(this.#logFile(request));
       this.#running.delete(key);
       onEnd();
     });
@@ -266,15 +268,14 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
     return `${request.app.replace("/", ".")}.${hash}.json`;
   }
 
+  #logFile(request: BuildRequest): string {
+    return join(this.#options.logDir, `${keyOf(request).replace("/", ".")}.build.log`);
+  }
+
   #openLog(request: BuildRequest): string {
-    const file = join(this.#options.logDir, `${keyOf(request).replace("/", ".")}.build.log`);
-    writeJson(`${file}.json`, {
-      app: request.app,
-      service: "build",
-      release: request.number,
-      instance: "build",
-      role: "build",
-    });
+    const file = this.#logFile(request);
+    const { app, number } = request;
+    describeLog(file, { app, service: "build", release: number, instance: "build", role: "build" });
     if (!existsSync(file)) writeWhole(file, "");
     return file;
   }

@@ -2,7 +2,7 @@
 // published. What carries another installation's label, or none, is never touched.
 
 import { createHash } from "node:crypto";
-import { createWriteStream, existsSync, mkdirSync, statSync } from "node:fs";
+import { createWriteStream, existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { type Clock, sleep } from "../../kernel/clock.ts";
@@ -15,7 +15,7 @@ import type {
   InstanceLabels,
   InstanceSpec,
 } from "../../resources/app/app-driver.ts";
-import { readJson, writeJson } from "../files.ts";
+import { describeLog, endLog } from "../log-source.ts";
 import { tailFile } from "../log-tail.ts";
 import type { DockerEngine } from "./docker-engine.ts";
 
@@ -122,7 +122,7 @@ export class DockerComputeDriver implements ComputeDriver {
   async remove(owner: string, name: string): Promise<void> {
     const details = await this.#inspectOwned(owner, name);
     if (!details || details.State.Running) return;
-    this.#endLog(name);
+    endLog(this.#logFile(name));
     await this.#options.engine.call("DELETE", `/containers/${details.Id}?v=true`, {
       accept: [404, 409],
     });
@@ -205,7 +205,7 @@ export class DockerComputeDriver implements ComputeDriver {
     port: number | undefined,
     exits: readonly InstanceExit[],
   ) {
-    const { cpu, memory, processes } = spec.resources;
+    const { cpu, memory, processes, readOnlyRoot } = spec.resources;
     const variables: Record<string, string | Redacted> = { HOST: "0.0.0.0", ...spec.env };
     if (port !== undefined) variables["PORT"] = String(port);
     const env = Object.entries(variables);
@@ -231,6 +231,7 @@ export class DockerComputeDriver implements ComputeDriver {
         NetworkMode: network,
         Init: true,
         RestartPolicy: { Name: "no" },
+        ReadonlyRootfs: readOnlyRoot,
         SecurityOpt: ["no-new-privileges"],
         Tmpfs: { "/tmp": "rw,nosuid,nodev" },
         PidsLimit: processes,
@@ -367,20 +368,13 @@ export class DockerComputeDriver implements ComputeDriver {
 
   #describeLog(file: string, details: ContainerDetails): void {
     const labels = JSON.parse(details.Config.Labels[`${LABEL}.labels`] ?? "{}") as InstanceLabels;
-    mkdirSync(this.#options.logDir, { recursive: true });
-    writeJson(`${file}.json`, {
-      app: details.Config.Labels[`${LABEL}.app`],
+    describeLog(file, {
+      app: details.Config.Labels[`${LABEL}.app`] ?? "",
       service: labels.component,
       release: labels.release,
-      instance: details.Config.Labels[`${LABEL}.name`],
+      instance: details.Config.Labels[`${LABEL}.name`] ?? "",
       role: labels.role,
     });
-  }
-
-  #endLog(name: string): void {
-    const path = `${this.#logFile(name)}.json`;
-    const source = readJson<object>(path);
-    if (source) writeJson(path, { ...source, ended: true });
   }
 
   #logFile(name: string): string {

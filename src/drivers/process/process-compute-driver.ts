@@ -26,6 +26,7 @@ import type {
 import type { Argv } from "../exec.ts";
 import { run } from "../exec.ts";
 import { readJson, writeJson } from "../files.ts";
+import { describeLog, endLog } from "../log-source.ts";
 import { tailFile } from "../log-tail.ts";
 import { Cgroup, cgroupVersion } from "./cgroup.ts";
 import { Daemon, type DaemonExit } from "./daemon.ts";
@@ -140,6 +141,8 @@ export class ProcessComputeDriver implements ComputeDriver {
     const daemon = new Daemon(join(dir, "run"));
     if (daemon.observe(this.#options.clock.now()).state === "running") return;
     daemon.kill();
+    const record = readJson<InstanceRecord>(join(dir, "instance.json"));
+    if (record) endLog(this.#logFile(record));
     new Cgroup(name).remove();
     rmSync(dir, { recursive: true, force: true });
   }
@@ -318,13 +321,16 @@ export class ProcessComputeDriver implements ComputeDriver {
   #openLog(spec: InstanceSpec, record: InstanceRecord): string {
     const file = this.#logFile(record);
     const { component, release, role } = spec.labels;
-    writeJson(`${file}.json`, {
+    describeLog(file, {
       app: spec.appName,
       service: component,
       release,
       instance: spec.name,
       role,
     });
+    if (record.incarnation > 1) {
+      endLog(this.#logFile({ ...record, incarnation: record.incarnation - 1 }));
+    }
     return file;
   }
 }

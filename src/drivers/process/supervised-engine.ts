@@ -1,8 +1,10 @@
 // An engine as a supervised process: what HAProxy, PostgreSQL and Redis have in common here.
 
+import { basename } from "node:path";
 import type { Clock } from "../../kernel/clock.ts";
 import { sleep } from "../../kernel/clock.ts";
 import type { Argv } from "../exec.ts";
+import { describeLog } from "../log-source.ts";
 import { tailFile } from "../log-tail.ts";
 import { Daemon } from "./daemon.ts";
 
@@ -61,6 +63,10 @@ export class SupervisedEngine {
 
   start(argv: Argv, env: NodeJS.ProcessEnv = process.env, cwd = "/"): void {
     const { clock, logFile } = this.#options;
+    // `engine.postgres.production.log` → engine/postgres.production
+    const name = basename(logFile, ".log").replace(/^engine\./, "");
+    const who = { service: name, release: 0, instance: name, role: "engine" };
+    describeLog(logFile, { app: `engine/${name}`, ...who });
     this.#daemon.start({ argv, cwd, env, logFile }, clock.now());
   }
 

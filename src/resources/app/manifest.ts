@@ -57,6 +57,10 @@ const resources = z
     cpu: z.number().positive().max(256).optional().describe("CPU limit in cores, such as 0.5."),
     memory: size("Memory limit; beyond it the instance is ended and restarted.").optional(),
     processes: z.number().int().positive().max(32_768).default(512).describe("Limit of processes."),
+    readOnlyRoot: z
+      .boolean()
+      .default(false)
+      .describe("Containers: nothing but /tmp can be written. Processes never write elsewhere."),
   })
   .describe("Limits of one instance. Enforced where Holdfast runs as root.");
 
