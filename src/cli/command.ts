@@ -46,6 +46,8 @@ export interface Lifecycle {
   }): Promise<UpResult>;
   down(options: { all: boolean; onProgress: (text: string) => void }): Promise<void>;
   doctor(): Promise<readonly Finding[]>;
+  /** The status with which a host answers over HTTPS, through the edge; undefined: it does not. */
+  askOverHttps(host: string): Promise<number | undefined>;
   /** The example shop of this checkout. */
   readonly examplesDir: string;
 }

@@ -10,6 +10,7 @@ import { transient } from "../kernel/error.ts";
 import { restoreDatabase } from "../store/database.ts";
 import { examine } from "./doctor.ts";
 import { ensureHome, type Home, homeAt } from "./home.ts";
+import { askOverHttps } from "./https-check.ts";
 import { isOutdated, isRunning, startOwn, stopOwn, untilReady } from "./own-processes.ts";
 import { installPackages, missingPackages } from "./packages.ts";
 import { ensurePorts } from "./ports.ts";
@@ -27,6 +28,10 @@ export function createLifecycle(config: Config, version: string): Lifecycle {
     up: (options) => up(config, home, version, options),
     down: ({ all, onProgress }) => down(home, all, onProgress),
     doctor: () => examine(config, home),
+    askOverHttps: async (host) => {
+      const { https } = await ensurePorts(config, home);
+      return askOverHttps(host, https, join(home.caDir, "ca.crt"));
+    },
   };
 }
 

@@ -1,8 +1,11 @@
 // Commands about the installation itself.
 
+import { transient } from "../../kernel/error.ts";
 import { deploy } from "../app/deploy.ts";
 import type { Command, CommandContext, UpResult } from "../command.ts";
 import { durationText } from "../output.ts";
+
+const SHOP_HOST = "storefront.localhost";
 
 async function bringUp(
   context: CommandContext,
@@ -52,7 +55,13 @@ export const start: Command = {
       adopt: true,
     });
     if (code !== 0) return code;
-    const url = `https://storefront.localhost${result.httpsPort === 443 ? "" : `:${result.httpsPort}`}/`;
+    const status = await context.lifecycle.askOverHttps(SHOP_HOST);
+    if (status !== 200) {
+      throw transient("shop.no_answer", `the shop answers ${status ?? "nothing"} over HTTPS`, {
+        hint: "holdfast status, holdfast logs storefront",
+      });
+    }
+    const url = `https://${SHOP_HOST}${result.httpsPort === 443 ? "" : `:${result.httpsPort}`}/`;
     output.progress(
       [
         "",
