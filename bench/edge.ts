@@ -45,6 +45,7 @@ interface Measured {
 export async function measureEdge(log: (text: string) => void) {
   const dir = mkdtempSync(join(tmpdir(), "holdfast-bench-"));
   const children: ChildProcess[] = [];
+  let telemetry: RequestLog | undefined;
   const start = (cpu: string, argv: readonly string[]): ChildProcess => {
     const child = spawn("taskset", ["-c", cpu, ...argv], { stdio: "ignore" });
     children.push(child);
@@ -52,7 +53,7 @@ export async function measureEdge(log: (text: string) => void) {
   };
   try {
     const tls = await prepare(dir);
-    const telemetry = new RequestLog({
+    telemetry = new RequestLog({
       dir: join(dir, "requests"),
       socket: join(dir, "requests.sock"),
       edgeUid: undefined,
@@ -117,6 +118,7 @@ export async function measureEdge(log: (text: string) => void) {
       overNode: ratio("holdfast", "node"),
     };
   } finally {
+    telemetry?.close();
     for (const child of children) child.kill("SIGTERM");
     rmSync(dir, { recursive: true, force: true });
   }

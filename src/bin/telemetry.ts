@@ -64,7 +64,7 @@ await startTelemetryServer({
 writeProcessLog("info", "telemetry is ready", { pid: process.pid });
 for (const signal of ["SIGTERM", "SIGINT"] as const) {
   process.once(signal, () => {
-    requests.flush();
+    requests.close();
     process.exit(0);
   });
 }

@@ -35,6 +35,7 @@ export class RequestLog {
   readonly #server: Server;
   #pending: string[] = [];
   #pendingBytes = 0;
+  #timers: NodeJS.Timeout[] = [];
   #lost = 0;
 
   constructor(options: RequestLogOptions) {
@@ -60,8 +61,16 @@ export class RequestLog {
     });
     chmodSync(socket, 0o600);
     if (edgeUid !== undefined) chownSync(socket, edgeUid, 0);
-    setInterval(() => this.flush(), FLUSH_MS);
-    setInterval(() => this.trim(), MINUTE_MS);
+    this.#timers = [
+      setInterval(() => this.flush(), FLUSH_MS),
+      setInterval(() => this.trim(), MINUTE_MS),
+    ];
+  }
+
+  close(): void {
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#server.close();
+    this.flush();
   }
 
   /** Files that hold records from `since` on, oldest first. */
