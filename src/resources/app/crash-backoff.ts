@@ -7,13 +7,16 @@ export const RESTART_MAX_MS = 60_000;
 /** Ends longer ago than this no longer count: it had been running well. */
 export const CRASH_MEMORY_MS = 5 * 60_000;
 export const CRASH_LOOP_EXITS = 3;
+export const STABLE_MS = 30_000;
 
 export function recentExits(instance: Instance, now: number): number {
   return instance.exits.filter(({ at }) => now - at < CRASH_MEMORY_MS).length;
 }
 
+/** It ended often of late, and has not yet run long enough to be over it. */
 export function isCrashLoop(instance: Instance, now: number): boolean {
-  return recentExits(instance, now) >= CRASH_LOOP_EXITS;
+  const isStable = instance.state === "running" && now - instance.startedAt >= STABLE_MS;
+  return !isStable && recentExits(instance, now) >= CRASH_LOOP_EXITS;
 }
 
 /** How long until it may be started again; 0 or less: now. */
