@@ -23,7 +23,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   bin: ["kernel", "host", "drivers", "cli", "telemetry", "config.ts", "compose.ts"],
 };
 
-const IMPORT = /^(?:import|export)( type)? ([^;]*?) ?from "(\.[^"]+)"/gms;
+const IMPORT =
+  /\b(?:import|export)( type)?\s+(?:([^;"]*?)\s*from\s+)?"(\.[^"]+)"|\bimport\("(\.[^"]+)"\)/gms;
 
 function filesIn(folder: string): string[] {
   return readdirSync(folder, { recursive: true, encoding: "utf8" }).filter(
@@ -84,7 +85,8 @@ describe("architecture", () => {
       .filter((file) => file.includes(sep))
       .flatMap((file) => {
         const text = readFileSync(join(SRC, file), "utf8");
-        return [...text.matchAll(IMPORT)].flatMap(([, type, names = "", specifier = ""]) => {
+        return [...text.matchAll(IMPORT)].flatMap(([, type, names = "", given, dynamic]) => {
+          const specifier = given ?? dynamic ?? "";
           const target = relative(SRC, join(SRC, dirname(file), specifier));
           const isType = type !== undefined || onlyTypes(names);
           return isAllowed(file, isType, target) ? [] : [`${file} may not import ${target}`];
