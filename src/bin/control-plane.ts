@@ -16,42 +16,47 @@ const checkout = join(import.meta.dirname, "..", "..");
 const { version } = JSON.parse(readFileSync(join(checkout, "package.json"), "utf8")) as {
   version: string;
 };
-const config = readConfig();
-const home = homeAt(config.home);
+/** Not when another process imports it only to have it compiled. */
+if (import.meta.main) await main();
 
-try {
-  ensureHome(home);
-  await takeOverSocket(home.apiSocket);
-  const ports = await ensurePorts(config, home);
-  const runtime = ensureRuntime(home, checkout);
-  const plane = await composeControlPlane({
-    config,
-    home,
-    ports,
-    runtime,
-    version,
-    log: writeProcessLog,
-  });
-  await plane.start();
-  writeJson(join(home.runDir, "control-plane.json"), { pid: process.pid, checkout, version });
-  writeProcessLog("info", "the control plane is ready", { pid: process.pid, api: ports.api });
-  const stop = (): void => {
-    void plane.stop().finally(() => process.exit(0));
-  };
-  process.once("SIGTERM", stop);
-  process.once("SIGINT", stop);
-} catch (error) {
-  const known = asHoldfastError(error);
-  // `holdfast up` reads this and tells the person; nobody else could.
-  const { code, hint } = known;
-  writeJson(join(home.runDir, "control-plane-failure.json"), {
-    code,
-    hint,
-    message: messageOf(known),
-  });
-  writeProcessLog("error", "the control plane can't start", {
-    code: known.code,
-    error: messageOf(known),
-  });
-  process.exit(1);
+async function main(): Promise<void> {
+  const config = readConfig();
+  const home = homeAt(config.home);
+
+  try {
+    ensureHome(home);
+    await takeOverSocket(home.apiSocket);
+    const ports = await ensurePorts(config, home);
+    const runtime = ensureRuntime(home, checkout);
+    const plane = await composeControlPlane({
+      config,
+      home,
+      ports,
+      runtime,
+      version,
+      log: writeProcessLog,
+    });
+    await plane.start();
+    writeJson(join(home.runDir, "control-plane.json"), { pid: process.pid, checkout, version });
+    writeProcessLog("info", "the control plane is ready", { pid: process.pid, api: ports.api });
+    const stop = (): void => {
+      void plane.stop().finally(() => process.exit(0));
+    };
+    process.once("SIGTERM", stop);
+    process.once("SIGINT", stop);
+  } catch (error) {
+    const known = asHoldfastError(error);
+    // `holdfast up` reads this and tells the person; nobody else could.
+    const { code, hint } = known;
+    writeJson(join(home.runDir, "control-plane-failure.json"), {
+      code,
+      hint,
+      message: messageOf(known),
+    });
+    writeProcessLog("error", "the control plane can't start", {
+      code: known.code,
+      error: messageOf(known),
+    });
+    process.exit(1);
+  }
 }

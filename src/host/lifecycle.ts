@@ -11,7 +11,14 @@ import { restoreDatabase } from "../store/database.ts";
 import { examine } from "./doctor.ts";
 import { ensureHome, type Home, homeAt } from "./home.ts";
 import { askOverHttps } from "./https-check.ts";
-import { isOutdated, isRunning, startOwn, stopOwn, untilReady } from "./own-processes.ts";
+import {
+  compileOnce,
+  isOutdated,
+  isRunning,
+  startOwn,
+  stopOwn,
+  untilReady,
+} from "./own-processes.ts";
 import { installPackages, missingPackages } from "./packages.ts";
 import { ensurePorts } from "./ports.ts";
 import { stopEverything } from "./stop-everything.ts";
@@ -76,6 +83,7 @@ async function startOwnProcesses(home: Home, version: string): Promise<void> {
     await stopOwn(home, "control-plane");
     await stopOwn(home, "telemetry");
   }
+  await compileOnce(home);
   startOwn(home, "telemetry");
   startOwn(home, "control-plane");
   const client = new Client({ socket: home.apiSocket });

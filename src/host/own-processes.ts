@@ -4,6 +4,7 @@
 import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
+import { run } from "../drivers/exec.ts";
 import { readJson, writeJson } from "../drivers/files.ts";
 import { tailFile } from "../drivers/log-tail.ts";
 import { Daemon } from "../drivers/process/daemon.ts";
@@ -53,6 +54,26 @@ export async function takeOverSocket(path: string): Promise<void> {
   rmSync(path, { force: true });
 }
 
+// Left to itself V8 lets short-lived objects pile up to 30 MB and more before it looks; what these
+// processes do between two looks fits in 2 MB (bench/deploy.ts: 182 MB at rest without, 137 with).
+const YOUNG_GENERATION = "--max-semi-space-size=2";
+
+const scriptFile = (name: string): string => join(CHECKOUT, "src", "bin", name);
+const compileCache = (home: Home): string => join(home.root, "compile-cache");
+
+/**
+ * Has another process translate what ours will load, once: the translator would stay in their
+ * memory (30 MB) until they start again. Without it they start as well, only larger.
+ */
+export async function compileOnce(home: Home): Promise<void> {
+  if (existsSync(compileCache(home))) return;
+  const imports = Object.values(SCRIPTS).map(
+    (name) => `import ${JSON.stringify(scriptFile(name))};`,
+  );
+  const env = { ...process.env, NODE_COMPILE_CACHE: compileCache(home) };
+  await run([process.execPath, "--input-type=module", "--eval", imports.join("")], { env });
+}
+
 /** Starts it where it does not run. */
 export function startOwn(home: Home, name: OwnProcess): void {
   if (isRunning(home, name)) return;
@@ -66,7 +87,6 @@ export function startOwn(home: Home, name: OwnProcess): void {
     instance: name,
     role: "engine",
   });
-  const script = join(CHECKOUT, "src", "bin", SCRIPTS[name]);
   daemonOf(home, name).start(
     {
       argv: [
@@ -75,13 +95,14 @@ export function startOwn(home: Home, name: OwnProcess): void {
         stopFile(home, name),
         process.execPath,
         "--disable-warning=ExperimentalWarning",
-        script,
+        YOUNG_GENERATION,
+        scriptFile(SCRIPTS[name]),
       ],
       cwd: "/",
       env: {
         ...process.env,
         HOLDFAST_HOME: home.root,
-        NODE_COMPILE_CACHE: join(home.root, "compile-cache"),
+        NODE_COMPILE_CACHE: compileCache(home),
       },
       logFile,
     },
