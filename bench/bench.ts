@@ -33,6 +33,7 @@ const rows = [
     "≥ 0.90",
     number(edge.overBareHaproxy),
   ],
+  ["the same for answers of 20 KB", "", number(edge.overBareHaproxyPage)],
   ["the same with TLS", "≥ 0.90", number(edge.overBareHaproxyTls)],
   ["over nginx as reverse proxy", "≥ 0.9", number(edge.overNginx)],
   ["over Caddy", "≥ 4", number(edge.overCaddy)],
