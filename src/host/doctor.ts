@@ -5,6 +5,7 @@ import type { Finding } from "../cli/command.ts";
 import type { Config } from "../config.ts";
 import { DockerEngine } from "../drivers/docker/docker-engine.ts";
 import { readJson } from "../drivers/files.ts";
+import { canKeepApart } from "../drivers/process/firewall.ts";
 import { describeIsolation } from "../drivers/process/process-compute-driver.ts";
 import type { Home } from "./home.ts";
 import { isRunning } from "./own-processes.ts";
@@ -18,6 +19,7 @@ export async function examine(config: Config, home: Home): Promise<readonly Find
     packages(),
     disk(home),
     isolation(home),
+    await reachability(config),
     await docker(),
     ...processes(home),
     ports(home),
@@ -52,6 +54,17 @@ function disk(home: Home): Finding {
 function isolation(home: Home): Finding {
   const { ok, detail } = describeIsolation(home.instancesDir);
   return { what: "compute process", ok, detail, hint: detail };
+}
+
+async function reachability(config: Config): Promise<Finding> {
+  const openHint =
+    "an app that listens on all addresses instead of $HOST can be reached past the edge: close its port in this machine's firewall, or use compute: docker";
+  if (!config.isRoot) return { what: "firewall", ok: true, detail: `not root: ${openHint}` };
+  const ok = await canKeepApart();
+  const detail = ok
+    ? "only the edge reaches the instances of an app"
+    : "nft can't set rules here (no nftables, or not allowed)";
+  return { what: "firewall", ok, detail, hint: `apt-get install nftables; until then ${openHint}` };
 }
 
 async function docker(): Promise<Finding> {

@@ -30,6 +30,11 @@ export const ENGINE_PACKAGES: readonly EnginePackage[] = [
     name: "redis-server",
     isThere: () => anyOf("/usr/bin/redis-server", "/usr/local/bin/redis-server"),
   },
+  // Only root may use it, and only root's apps have users of their own.
+  {
+    name: "nftables",
+    isThere: () => process.getuid?.() !== 0 || anyOf("/usr/sbin/nft", "/sbin/nft"),
+  },
   { name: "openssl", isThere: () => anyOf("/usr/bin/openssl", "/usr/local/bin/openssl") },
 ];
 

@@ -1,10 +1,15 @@
+import assert from "node:assert/strict";
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after } from "node:test";
+import { after, describe, it } from "node:test";
 import { cgroupVersion } from "../../src/drivers/process/cgroup.ts";
+import { canKeepApart } from "../../src/drivers/process/firewall.ts";
 import { ProcessComputeDriver } from "../../src/drivers/process/process-compute-driver.ts";
 import { systemClock } from "../../src/kernel/clock.ts";
+import type { Instance, InstanceSpec } from "../../src/resources/app/app-driver.ts";
+import { answersAt, TestNamespace } from "../support/test-namespace.ts";
+import { until } from "../support/wait.ts";
 import { runComputeSuite } from "./compute-driver.suite.ts";
 
 const root = mkdtempSync(join(tmpdir(), "holdfast-compute-"));
@@ -52,4 +57,61 @@ runComputeSuite({
             "no control groups here: not root, or none mounted",
         }
       : {},
+});
+
+describe("compute driver: process, as root", () => {
+  const driver = open();
+  const spec = (appName: string, role: "service" | "task", command: string): InstanceSpec => ({
+    name: `${appName.replace("/", ".")}.${role}.1`,
+    owner: appName.replace("/", "-"),
+    appName,
+    labels: { component: role, role, release: 1, restarts: 0, index: "1" },
+    artifact: { kind: "directory", digest: "test" },
+    command,
+    env: {},
+    ...(role === "service" && { port: 0 }),
+    resources: { processes: 64, readOnlyRoot: false },
+  });
+  const everywhere = spec("test/shop", "service", "HOST=0.0.0.0 node serve.js");
+  const start = (one: InstanceSpec): Promise<void> => driver.start(one);
+  const find = async ({ owner, name }: InstanceSpec): Promise<Instance | undefined> =>
+    (await driver.list(owner)).find((one) => one.name === name);
+  const exitOf = async (task: InstanceSpec): Promise<number | undefined> => {
+    await start(task);
+    await until(`${task.name} ends`, async () => (await find(task))?.state === "exited");
+    return (await find(task))?.exit?.code;
+  };
+  const tasks: InstanceSpec[] = [];
+  const reaches = async (appName: string, port: number): Promise<boolean> => {
+    const task = spec(
+      appName,
+      "task",
+      `node -e "fetch('http://127.0.0.1:${port}/', { signal: AbortSignal.timeout(1500) }).then(() => process.exit(0), () => process.exit(7))"`,
+    );
+    tasks.push(task);
+    return (await exitOf(task)) === 0;
+  };
+
+  after(async () => {
+    await driver.kill(everywhere.owner, everywhere.name);
+    await until("it is gone", async () => (await find(everywhere))?.state !== "running");
+    for (const { owner, name } of [everywhere, ...tasks]) await driver.remove(owner, name);
+  });
+
+  it("keeps an instance that listens everywhere from other apps and from outside", async (t) => {
+    if (!(await canKeepApart())) return t.skip("nft can't set rules here");
+    const namespace = await TestNamespace.open();
+    if (!namespace) return t.skip("no network namespaces here");
+    try {
+      await start(everywhere);
+      const port = (await find(everywhere))?.address?.port ?? 0;
+      await until("it answers", () => answersAt("127.0.0.1", port));
+      assert.ok(await answersAt(namespace.address, port), "this machine reaches it at any address");
+      assert.ok(await reaches("test/shop", port), "its own app reaches it");
+      assert.ok(!(await reaches("test/other", port)), "another app does not");
+      assert.ok(!(await namespace.reaches(port)), "nobody outside does");
+    } finally {
+      await namespace.close();
+    }
+  });
 });

@@ -30,6 +30,7 @@ import { describeLog, endLog } from "../log-source.ts";
 import { tailFile } from "../log-tail.ts";
 import { Cgroup, cgroupVersion } from "./cgroup.ts";
 import { Daemon, type DaemonExit } from "./daemon.ts";
+import { APP_UIDS, admitApp, FIRST_APP_UID } from "./firewall.ts";
 import { findFreePort, isPortFree } from "./free-port.ts";
 
 export interface ProcessComputeOptions {
@@ -61,8 +62,6 @@ const LAUNCH_POLL_MS = 10;
 const CONFINE = join(import.meta.dirname, "confine.sh");
 const LOOPBACK = "127.0.0.1";
 const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-const FIRST_APP_UID = 100_000_000;
-const APP_UIDS = 1_000_000_000;
 
 export class ProcessComputeDriver implements ComputeDriver {
   readonly #options: ProcessComputeOptions;
@@ -284,6 +283,7 @@ export class ProcessComputeDriver implements ComputeDriver {
     mkdirSync(tmp, { recursive: true, mode: 0o700 });
     if (process.getuid?.() !== 0) return { prefix: [], tmp };
     const uid = appUid(this.#options.dir, spec.appName);
+    await admitApp(uid);
     for (const folder of [dirname(dirname(dir)), dirname(dir), dir]) chmodSync(folder, 0o711);
     chownSync(tmp, uid, uid);
     if (await this.#mayUnshare()) {
