@@ -9,8 +9,8 @@ while [ ! -e "$stop" ]; do
   began=$(date +%s)
   "$@"
   [ -e "$stop" ] && break
-  # One that ran well starts again at once; one that keeps failing ever later.
-  if [ $(($(date +%s) - began)) -gt 5 ]; then wait_s=1; else wait_s=$((wait_s * 2)); fi
+  # One that got past its start begins again at once; one that keeps failing at it ever later.
+  if [ $(($(date +%s) - began)) -ge 2 ]; then wait_s=1; else wait_s=$((wait_s * 2)); fi
   [ "$wait_s" -gt 30 ] && wait_s=30
   sleep "$((wait_s / 2))"
 done

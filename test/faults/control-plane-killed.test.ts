@@ -1,13 +1,18 @@
-// kill -9 of the control plane at many moments of a deploy, under load: no request fails, no order is
-// lost, and every deploy comes to its end.
+// kill -9 of the control plane after every journal entry of a deploy, under load: no request fails, no
+// order is lost, and every deploy comes to its end.
 
 import assert from "node:assert/strict";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { after, before, describe, it } from "node:test";
+import { setImmediate } from "node:timers/promises";
 import { Installation, STOREFRONT } from "../support/installation.ts";
 import { Load } from "../support/load.ts";
 import { until } from "../support/wait.ts";
 
-const MOMENTS_MS = [20, 120, 260, 420, 700, 1_000, 1_250, 1_500];
+/** What a journal entry is after: a build, a release command, starts, joins, a shift, and what makes room. */
+const FEWEST_ENTRIES = 20;
+const ENTRY_TIMEOUT_MS = 30_000;
 
 interface AppView {
   readonly release?: number;
@@ -15,7 +20,36 @@ interface AppView {
   readonly instances: readonly { state: string; release: number }[];
 }
 
-describe("a control plane that is killed", { timeout: 300_000 }, () => {
+/** The journal as the control plane writes it, read from outside. */
+class Journal {
+  readonly #db: DatabaseSync;
+
+  constructor(path: string) {
+    this.#db = new DatabaseSync(path, { readOnly: true });
+  }
+
+  lastId(): number {
+    const row = this.#db.prepare("SELECT max(id) AS id FROM journal").get();
+    return Number(row?.["id"] ?? 0);
+  }
+
+  /** Waits for the entry of this id; gives what it does. */
+  async entry(id: number): Promise<string> {
+    const find = this.#db.prepare("SELECT step FROM journal WHERE id = ?");
+    const deadline = Date.now() + ENTRY_TIMEOUT_MS;
+    for (let row = find.get(id); ; row = find.get(id)) {
+      if (row) return (JSON.parse(String(row["step"])) as { do: string }).do;
+      assert.ok(Date.now() < deadline, `no journal entry ${id}`);
+      await setImmediate();
+    }
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+}
+
+describe("a control plane that is killed", { timeout: 600_000 }, () => {
   const holdfast = new Installation();
   const shop = async (): Promise<AppView | undefined> => {
     const { code, stdout } = await holdfast.run(["status", "--json"]);
@@ -23,13 +57,30 @@ describe("a control plane that is killed", { timeout: 300_000 }, () => {
     return (JSON.parse(stdout) as { apps: AppView[] }).apps[0];
   };
 
+  const untilSettled = (what: string): Promise<void> =>
+    until(
+      `${what} has come to its end`,
+      async () => {
+        const app = await shop();
+        const rests = app?.instances.every(({ state }) => state === "ready" || state === "warm");
+        return app !== undefined && app.rollout === undefined && rests === true;
+      },
+      60_000,
+    );
+  let journal: Journal;
+
   before(async () => {
     await holdfast.ok("up", "--install");
     await holdfast.ok("deploy", STOREFRONT);
+    await holdfast.ok("deploy", STOREFRONT);
+    journal = new Journal(join(holdfast.home, "state", "holdfast.db"));
   });
-  after(() => holdfast.close());
+  after(async () => {
+    journal.close();
+    await holdfast.close();
+  });
 
-  it(`disturbs no request and finishes what it had begun, at ${MOMENTS_MS.length} moments of a deploy`, async () => {
+  it("disturbs no request and finishes what it had begun, after every journal entry of a deploy", async () => {
     const load = new Load({
       origin: `https://127.0.0.1:${holdfast.ports.https}`,
       host: "storefront.localhost",
@@ -39,35 +90,34 @@ describe("a control plane that is killed", { timeout: 300_000 }, () => {
       orderShare: 0.2,
     });
     load.start();
+    const killedAfter: string[] = [];
     let result: Awaited<ReturnType<Load["stop"]>> | undefined;
     try {
-      for (const [i, moment] of MOMENTS_MS.entries()) {
+      const undisturbed = journal.lastId();
+      await holdfast.ok("deploy", STOREFRONT);
+      await untilSettled("the undisturbed deploy");
+      const entries = journal.lastId() - undisturbed;
+      assert.ok(entries >= FEWEST_ENTRIES, `${entries} entries`);
+      for (let count = 1; count <= entries; count += 1) {
         const { controlPlanePid } = holdfast;
+        const target = journal.lastId() + count;
         const deploying = holdfast.run(["deploy", STOREFRONT, "--json"]);
-        await new Promise((resolve) => setTimeout(resolve, moment + 250));
+        const step = await journal.entry(target);
         process.kill(controlPlanePid, "SIGKILL");
+        killedAfter.push(step);
         await deploying;
         await until(
           "it is back",
           async () => holdfast.controlPlanePid !== controlPlanePid && (await shop()) !== undefined,
           60_000,
         );
-        await until(
-          `the deploy of round ${i + 1} has come to its end`,
-          async () => {
-            const app = await shop();
-            const live =
-              app?.instances.filter(({ state }) => state === "ready" || state === "warm") ?? [];
-            return (
-              app !== undefined && app.rollout === undefined && live.length === app.instances.length
-            );
-          },
-          60_000,
-        );
+        await untilSettled(`the deploy that was killed after entry ${count} (${step})`);
       }
     } finally {
       result = await load.stop();
     }
+    for (const step of ["build-artifact", "start-instance", "join-pool", "shift-traffic"])
+      assert.ok(killedAfter.includes(step), `killed after ${step}: ${killedAfter.join(" ")}`);
     assert.deepEqual(result.failures, []);
     assert.equal(result.failed, 0);
     const stored = await holdfast.query<{ idempotency_key: string; id: string }>(
