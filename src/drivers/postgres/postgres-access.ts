@@ -80,8 +80,13 @@ export class PostgresAccess {
       const { rowCount } = await client.query("SELECT 1 FROM pg_database WHERE datname = $1", [
         names.database,
       ]);
+      // From template0, which nobody can be connected to: copying one with a session in it is refused.
       if (rowCount === 0)
-        await client.query(`CREATE DATABASE ${quote(names.database)} OWNER ${quote(names.owner)}`);
+        await client.query(
+          `CREATE DATABASE ${quote(names.database)} OWNER ${quote(names.owner)} TEMPLATE template0`,
+        );
+      for (const shared of ["postgres", "template1"])
+        await client.query(`REVOKE CONNECT ON DATABASE ${shared} FROM PUBLIC`);
       await client.query(`REVOKE ALL ON DATABASE ${quote(names.database)} FROM PUBLIC`);
       await client.query(
         `GRANT CONNECT, TEMPORARY ON DATABASE ${quote(names.database)} TO ${quote(names.runtime)}`,
@@ -119,11 +124,13 @@ async function grantRows(client: pg.Client, owner: string, runtime: string): Pro
   }
 }
 
-// App names have no underscore, so two apps never meet in one name.
+// App names have no underscore, so two apps never meet in one name; the prefixes keep them away from
+// each other's owners, from our own role, and from what PostgreSQL calls its own (postgres, pg_...).
 function namesOf(appName: string) {
   const [environment = "", app = ""] = appName.split("/");
-  const database = app.replaceAll("-", "_");
-  return { environment, names: { database, runtime: database, owner: `${database}_owner` } };
+  const name = app.replaceAll("-", "_");
+  const runtime = `app_${name}`;
+  return { environment, names: { database: runtime, runtime, owner: `owner_${name}` } };
 }
 
 const quote = (identifier: string): string => `"${identifier.replaceAll('"', '""')}"`;

@@ -10,6 +10,8 @@ export interface RedisAccessOptions {
   readonly password: (appName: string) => Redacted;
 }
 
+/** What shows or changes things of other apps, whatever keys a user may touch. */
+const BEYOND_KEYS = ["scan", "randomkey", "dbsize", "function", "script"];
 const DELETE_BATCH = 500;
 
 export class RedisAccess {
@@ -36,6 +38,7 @@ export class RedisAccess {
         "-@admin",
         "-@dangerous",
         "+info",
+        ...BEYOND_KEYS.map((command) => `-${command}`),
       ];
       await this.#options.engine.asAdmin(environment, async (client) => {
         await client.sendCommand([
@@ -83,7 +86,8 @@ export class RedisAccess {
   }
 }
 
+// The prefix keeps an app's user from being our own, or Redis's `default`.
 function namesOf(appName: string) {
   const [environment = "", app = ""] = appName.split("/");
-  return { environment, user: app, prefix: `${app}:` };
+  return { environment, user: `app-${app}`, prefix: `${app}:` };
 }
