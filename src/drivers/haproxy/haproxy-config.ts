@@ -7,6 +7,7 @@
 //
 // Every rule costs each request: bench/edge.ts says how much.
 
+import { stuck } from "../../kernel/error.ts";
 import { REQUEST_COLUMNS, type RequestColumn } from "../../kernel/signal.ts";
 import type { Slot } from "../../resources/app/app.ts";
 import type { PoolPolicy } from "../../resources/app/app-driver.ts";
@@ -130,6 +131,8 @@ function renderDefaults({ dir, records }: EdgeLayout): string {
     "option redispatch 1",
     "option http-keep-alive",
     "option splice-auto",
+    // X_Forwarded_For and x-forwarded-for are one variable to CGI, WSGI and PHP.
+    "option http-restrict-req-hdr-names delete",
     "retries 3",
     "retry-on conn-failure empty-response junk-response",
     "http-reuse safe",
@@ -224,6 +227,7 @@ function forwardedHeaders(): string[] {
   return [
     "http-request del-header x-forwarded- -m beg",
     "http-request del-header forwarded",
+    "http-request del-header proxy",
     "http-request del-header x-real-ip",
     "http-request add-header x-forwarded-for %[src]",
     "http-request add-header x-real-ip %[src]",
@@ -337,5 +341,11 @@ export const renderMap = (entries: readonly (readonly [string, string])[]): stri
     .join("");
 
 function section(head: string, lines: readonly string[]): string {
+  // Every value was checked where it came in; a line that ends early would be somebody's directive.
+  for (const line of [head, ...lines]) {
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: exactly those are looked for
+    if (/[\u0000-\u001f]/.test(line))
+      throw stuck("edge.bad_config", `a control character in: ${JSON.stringify(line)}`);
+  }
   return [head, ...lines.map((line) => `  ${line}`)].join("\n");
 }

@@ -58,6 +58,40 @@ describe("holdfast.yaml", () => {
     );
   });
 
+  it("refuses what would end a line, or mean something else, in the edge's configuration", () => {
+    for (const health of [
+      '{ path: "/ok\\n  lua-load /tmp/x" }',
+      '{ path: "/he alth" }',
+      '{ path: "/a#b" }',
+      '{ host: "x\\n\\nglobal" }',
+      '{ host: "a b" }',
+      "{ interval: 0.5ms }",
+    ])
+      assert.match(
+        mistakesOf(`name: shop\nservices: { web: { command: x, health: ${health} } }`),
+        /must be/,
+        health,
+      );
+  });
+
+  it("says what was wanted where something of another kind stands", () => {
+    assert.match(
+      mistakesOf("name: shop\nservices: { web: { command: x, routes: shop.localhost } }"),
+      /routes must be a list, such as/,
+    );
+    assert.match(
+      mistakesOf("name: shop\nservices: { web: { command: x, health: { grace: 3 } } }"),
+      /grace must be a duration with its unit/,
+    );
+  });
+
+  it("refuses aliases that multiply", () => {
+    const bomb = ["a: &a [x,x,x,x,x,x,x,x,x,x]"];
+    for (const [from, to] of ["ab", "bc", "cd", "de"].map((pair) => [...pair]))
+      bomb.push(`${to}: &${to} [${Array(10).fill(`*${from}`).join(",")}]`);
+    assert.match(mistakesOf(bomb.join("\n")), /alias/);
+  });
+
   it("refuses YAML that is none, with its line", () => {
     assert.match(mistakesOf("name: shop\nservices: [unclosed\n"), /^holdfast.yaml:\d+:\d+: /);
   });

@@ -5,13 +5,14 @@ import { Cron } from "croner";
 import { closest, distance } from "fastest-levenshtein";
 import { type Document, isMap, isNode, LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
-import { type HoldfastError, invalid } from "../../kernel/error.ts";
+import { type HoldfastError, invalid, messageOf } from "../../kernel/error.ts";
 import { RELEASE_TASK } from "./app-observed.ts";
 import { componentsOf, type Manifest, manifestSchema } from "./manifest.ts";
 
 export const MANIFEST_FILE = "holdfast.yaml";
 const MAX_BYTES = 256 * 1024;
 const NEAR_ENOUGH = 4;
+const MISTAKES_SHOWN = 20;
 
 export interface ManifestMistake {
   readonly line: number | undefined;
@@ -33,7 +34,7 @@ export function parseManifest(text: string, file = MANIFEST_FILE): Manifest {
     });
     throw malformed(file, mistakes);
   }
-  const parsed = manifestSchema.safeParse(document.toJS() ?? {});
+  const parsed = manifestSchema.safeParse(toValue(document, file) ?? {});
   if (!parsed.success) {
     const mistakes = parsed.error.issues.flatMap((issue) => explainIssue(issue, document, lines));
     throw malformed(file, mistakes);
@@ -43,6 +44,15 @@ export function parseManifest(text: string, file = MANIFEST_FILE): Manifest {
   );
   if (mistakes.length > 0) throw malformed(file, mistakes);
   return parsed.data;
+}
+
+// Aliases that multiply are refused here, not when the text is read.
+function toValue(document: Document, file: string): unknown {
+  try {
+    return document.toJS();
+  } catch (cause) {
+    throw malformed(file, [mistake("", messageOf(cause))]);
+  }
 }
 
 /** What a schema can't say: rules between keys. */
@@ -91,6 +101,15 @@ function scheduleMistake(schedule: string, timezone: string): string | undefined
   }
 }
 
+const WANTED: Readonly<Record<string, string>> = {
+  object: "must have keys of its own, such as { key: value }",
+  record: "must have keys of its own, such as { name: value }",
+  array: "must be a list, such as [one, two]",
+  string: 'must be text; numbers and true or false need quotes, such as "3"',
+  number: "must be a number",
+  boolean: "must be true or false",
+};
+
 function explainIssue(
   issue: z.core.$ZodIssue,
   document: Document,
@@ -105,7 +124,11 @@ function explainIssue(
   const isKey = issue.code === "invalid_key";
   const inner = isKey ? issue.issues[0]?.message : undefined;
   const isMissing = issue.code === "invalid_type" && issue.message.includes("received undefined");
-  const message = isMissing ? "is required" : (inner ?? lowerFirst(issue.message));
+  const wanted = issue.code === "invalid_type" ? WANTED[issue.expected] : undefined;
+  const isOurs = issue.message.startsWith("must ");
+  const message = isMissing
+    ? "is required"
+    : (inner ?? (isOurs ? undefined : wanted) ?? lowerFirst(issue.message));
   return [locate(path, message, document, lines, isKey)];
 }
 
@@ -187,8 +210,10 @@ function malformed(file: string, mistakes: readonly ManifestMistake[]): Holdfast
     return `${where}: ${one.field ? `${one.field} ` : ""}${one.message}`;
   });
   const count = mistakes.length === 1 ? "" : `${mistakes.length} mistakes\n  `;
-  return invalid("manifest.invalid", `${count}${text.join("\n  ")}`, {
-    hint: `every key is explained in docs/reference/manifest.md; nothing was changed`,
+  const shown = text.slice(0, MISTAKES_SHOWN);
+  if (text.length > shown.length) shown.push(`and ${text.length - shown.length} more`);
+  return invalid("manifest.invalid", `${count}${shown.join("\n  ")}`, {
+    hint: "nothing was changed; every key is explained in Holdfast's docs/reference/manifest.md",
   });
 }
 

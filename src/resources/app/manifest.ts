@@ -13,6 +13,13 @@ const WORKER_START_MS = 30_000;
 const NAME = /^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$/;
 const NAME_RULE = "must be 1 to 30 characters: lowercase letters, digits, hyphens; a letter first";
 const HOST = /^(\*\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
+// What these may hold goes into the edge's configuration and its maps as it is.
+const ROUTE_PATH = /^\/[\w\-.~!$&()*+,;=:@%/]*$/;
+const PROBE_PATH = /^\/[\w\-.~!$&()*+,;=:@%/?]*$/;
+const PATH_MAX = 300;
+const HOST_MAX = 253;
+const PROBE_HOST = /^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?(:\d{1,5})?$/;
+const INNER_PATH = /^(?!\/)(?!.*(^|\/)\.\.(\/|$))[\w\-./]+$/;
 const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
 export const name = z.string().regex(NAME, NAME_RULE);
@@ -32,7 +39,8 @@ const health = z
   .strictObject({
     path: z
       .string()
-      .startsWith("/", "must start with /")
+      .regex(PROBE_PATH, "must be a path that starts with /, with what a URL allows")
+      .max(PATH_MAX)
       .optional()
       .describe("Path that is asked over HTTP. Without it the TCP port must accept connections."),
     status: z
@@ -42,13 +50,16 @@ const health = z
       .describe("Status that counts as healthy, or a range. Redirects are not followed."),
     host: z
       .string()
+      .toLowerCase()
+      .regex(PROBE_HOST, "must be a host name such as shop.example.com")
       .optional()
       .describe("Host header of the probe. Default: the first route's host."),
-    interval: duration("Time between two probes once it serves.").default(1_000),
-    timeout: duration("Time one probe may take.").default(5_000),
-    grace: duration("Time a new instance has to become healthy before the deploy fails.").default(
-      60_000,
-    ),
+    interval: duration("Time between two probes once it serves.", "100ms").default(1_000),
+    timeout: duration("Time one probe may take.", "100ms").default(5_000),
+    grace: duration(
+      "Time a new instance has to become healthy before the deploy fails.",
+      "1s",
+    ).default(60_000),
   })
   .describe("How an instance shows that it is ready for traffic; probed from outside.");
 
@@ -69,10 +80,12 @@ const route = z.strictObject({
     .string()
     .toLowerCase()
     .regex(HOST, "must be a host name such as shop.example.com or *.example.com")
+    .max(HOST_MAX)
     .describe("Host name; `*.` as the first label matches any one label."),
   path: z
     .string()
-    .regex(/^\/[^\s?#]*$/, "must be a path that starts with /")
+    .regex(ROUTE_PATH, "must be a path that starts with /, with what a URL allows")
+    .max(PATH_MAX)
     .default("/")
     .describe("Path prefix, matched by whole segments; the longest match wins."),
 });
@@ -100,7 +113,9 @@ const limits = z
       .max(100_000)
       .default(256)
       .describe("Requests one instance works on at once; more wait in a bounded queue."),
-    timeout: duration("Time the app may take to begin its answer; then 504.").default(60_000),
+    timeout: duration("Time the app may take to begin its answer; then 504.", "100ms").default(
+      60_000,
+    ),
     retryIdempotencyKey: z
       .boolean()
       .default(false)
@@ -152,7 +167,7 @@ const job = z
       .string()
       .describe("Five-field cron expression, or @hourly, @daily, @weekly, @monthly."),
     timezone: z.string().default("UTC").describe("IANA time zone of the schedule."),
-    timeout: duration("Time a run may take.").default(3_600_000),
+    timeout: duration("Time a run may take.", "1s").default(3_600_000),
     resources: resources.optional(),
     env: variables.describe("Variables for this job only."),
   })
@@ -163,7 +178,7 @@ const job = z
 const release = z
   .strictObject({
     command,
-    timeout: duration("Time it may take.").default(600_000),
+    timeout: duration("Time it may take.", "1s").default(600_000),
   })
   .describe(
     "Runs once in the new release before it gets traffic, for example migrations. Its failure stops the deploy.",
@@ -172,8 +187,12 @@ const release = z
 const build = z
   .strictObject({
     command: z.string().min(1).optional().describe("Runs after dependencies are installed."),
-    dockerfile: z.string().optional().describe("Path of the Dockerfile. Default: Dockerfile."),
-    timeout: duration("Time the build may take.").default(1_800_000),
+    dockerfile: z
+      .string()
+      .regex(INNER_PATH, "must be a path inside the app's folder")
+      .optional()
+      .describe("Path of the Dockerfile. Default: Dockerfile."),
+    timeout: duration("Time the build may take.", "1s").default(1_800_000),
   })
   .describe("How the artifact is made.");
 

@@ -34,16 +34,25 @@ export function parseSizeBytes(text: string): number | undefined {
   return match && unit ? Math.round(Number(match[1]) * unit) : undefined;
 }
 
-export const duration = (description: string) =>
+/** Timers can't count further than 24 days. */
+const DURATION_MAX = "20d";
+
+/** Whole milliseconds from `min` to 20 days. */
+export const duration = (description: string, min = "0s") =>
   z
-    .string()
+    .string("must be a duration with its unit, such as 500ms, 30s, 5m or 1h30m")
     .regex(/^(\d+(\.\d+)?(ms|s|m|h|d))+$/, "must be a duration such as 500ms, 30s, 5m or 1h30m")
+    .refine((text) => {
+      const ms = parseDurationMs(text);
+      if (ms === undefined) return true;
+      return ms >= (parseDurationMs(min) ?? 0) && ms <= (parseDurationMs(DURATION_MAX) ?? 0);
+    }, `must be from ${min} to ${DURATION_MAX}`)
     .describe(`${description} A duration such as 500ms, 30s, 5m.`)
-    .transform((text) => parseDurationMs(text) ?? 0);
+    .transform((text) => Math.round(parseDurationMs(text) ?? 0));
 
 export const size = (description: string) =>
   z
-    .string()
+    .string("must be a size with its unit, such as 512KB, 256MB or 2GB")
     .regex(/^\d+(\.\d+)?\s*([kmg]?b)$/i, "must be a size such as 512KB, 256MB or 2GB")
     .describe(`${description} A size such as 512KB, 256MB, 2GB.`)
     .transform((text) => parseSizeBytes(text) ?? 0);
