@@ -21,6 +21,7 @@ import { LocalCa } from "./drivers/local-ca/local-ca.ts";
 import { PostgresAccess } from "./drivers/postgres/postgres-access.ts";
 import { PostgresEngineDriver } from "./drivers/postgres/postgres-engine-driver.ts";
 import { NetworkProbe } from "./drivers/probe/http-probe.ts";
+import { AppUsers } from "./drivers/process/app-user.ts";
 import { ProcessComputeDriver } from "./drivers/process/process-compute-driver.ts";
 import { RedisAccess } from "./drivers/redis/redis-access.ts";
 import { RedisEngineDriver } from "./drivers/redis/redis-engine-driver.ts";
@@ -139,13 +140,15 @@ function composeCompute({ home, runtime }: ControlPlaneOptions) {
   const clock = systemClock;
   const sources = new SourceStore(home.sourcesDir);
   const docker = new DockerEngine();
+  const users = new AppUsers(home.appUsers);
   const builder = new DirectoryArtifactBuilder({
     dir: home.buildDir,
     sources,
     logDir: home.logSourcesDir,
     nodeBinDir: runtime.binDir,
     nodeVersion: runtime.version,
-    installation: home.instancesDir,
+    installation: home.root,
+    users,
     images: new DockerImageBuilder(docker, home.root),
     isImage: (request) => isImage(request, sources),
   });
@@ -156,6 +159,7 @@ function composeCompute({ home, runtime }: ControlPlaneOptions) {
     artifactDir: (digest) => builder.artifactDir(digest),
     logDir: home.logSourcesDir,
     nodeBinDir: runtime.binDir,
+    users,
   });
   const dockerCompute = new DockerComputeDriver({
     clock,

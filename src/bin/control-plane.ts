@@ -21,6 +21,8 @@ if (import.meta.main) await main();
 
 async function main(): Promise<void> {
   const config = readConfig();
+  // Known here now; nothing that we start has any business with it.
+  delete process.env["HOLDFAST_SECRET_KEY"];
   const home = homeAt(config.home);
 
   try {

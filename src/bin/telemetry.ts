@@ -16,6 +16,7 @@ if (import.meta.main) await main();
 
 async function main(): Promise<void> {
   const config = readConfig();
+  delete process.env["HOLDFAST_SECRET_KEY"];
   const home = homeAt(config.home);
   ensureHome(home);
   const now = (): number => Date.now();

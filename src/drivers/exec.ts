@@ -18,6 +18,8 @@ export interface RunOptions {
   readonly timeoutMs?: number;
   /** Both output streams are also appended to this file, as they come. */
   readonly logFile?: string;
+  /** It leads a process group, and what it leaves behind in that ends with it. */
+  readonly ownGroup?: boolean;
 }
 
 export interface RunResult {
@@ -30,6 +32,8 @@ export interface RunResult {
 /** What is kept of each output stream; more is dropped from its beginning. */
 const OUTPUT_MAX_CHARS = 1_000_000;
 const DEFAULT_TIMEOUT_MS = 60_000;
+/** After the end of a process, time for the rest of its output. */
+const DRAIN_MS = 2_000;
 
 /** Runs to the end and gives exit status and output; throws only where it could not be started. */
 export function run(argv: Argv, options: RunOptions = {}): Promise<RunResult> {
@@ -42,7 +46,7 @@ export function run(argv: Argv, options: RunOptions = {}): Promise<RunResult> {
       ...(options.gid !== undefined && { gid: options.gid }),
       signal: options.signal,
       killSignal: "SIGKILL",
-      timeout: options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
+      detached: options.ownGroup ?? false,
       stdio: [options.input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
     });
     const output = { stdout: "", stderr: "" };
@@ -57,7 +61,23 @@ export function run(argv: Argv, options: RunOptions = {}): Promise<RunResult> {
         log?.write(text);
       });
     }
-    child.on("error", (cause) => reject(cannotStart(command, cause)));
+    const timer = setTimeout(
+      () => endGroup(child, options),
+      options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
+    );
+    child.on("error", (cause) => {
+      clearTimeout(timer);
+      reject(cannotStart(command, cause));
+    });
+    // A process that got away and holds the output open must not hold us.
+    child.on("exit", () => {
+      clearTimeout(timer);
+      if (options.ownGroup) endGroup(child, options);
+      setTimeout(() => {
+        child.stdout?.destroy();
+        child.stderr?.destroy();
+      }, DRAIN_MS).unref();
+    });
     child.on("close", (code) => {
       const result = { code: code ?? undefined, ...output };
       if (log) log.end(() => resolve(result));
@@ -65,6 +85,15 @@ export function run(argv: Argv, options: RunOptions = {}): Promise<RunResult> {
     });
     child.stdin?.on("error", () => undefined).end(options.input);
   });
+}
+
+function endGroup(child: ChildProcess, { ownGroup }: RunOptions): void {
+  if (child.pid === undefined) return;
+  try {
+    process.kill(ownGroup ? -child.pid : child.pid, "SIGKILL");
+  } catch {
+    // Nothing is left of it.
+  }
 }
 
 /** Runs and gives standard output; throws with the output where the exit status is not 0. */

@@ -1,11 +1,18 @@
 // Small files that are whole or not there: a reader never sees half of one.
 
 import {
+  chmodSync,
+  closeSync,
+  fsyncSync,
   lchownSync,
+  lstatSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
+  type Stats,
   writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
@@ -25,24 +32,57 @@ export function readJson<Value>(path: string): Value | undefined {
   return text === undefined || text === "" ? undefined : (JSON.parse(text) as Value);
 }
 
-/** Whole or not at all: written beside, then renamed. */
+/** Whole or not at all, also after a loss of power: written beside, then renamed. */
 export function writeJson(path: string, value: unknown, mode = 0o600): void {
   writeWhole(path, JSON.stringify(value), mode);
 }
 
 export function writeWhole(path: string, text: string, mode = 0o600): void {
   mkdirSync(dirname(path), { recursive: true });
-  writeFileSync(`${path}.new`, text, { mode });
-  renameSync(`${path}.new`, path);
+  const beside = `${path}.new`;
+  // "wx" follows no link that somebody may have put there.
+  rmSync(beside, { force: true });
+  const file = openSync(beside, "wx", mode);
+  try {
+    writeFileSync(file, text);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+  renameSync(beside, path);
 }
 
-/** Gives a folder and all below it to a user (and the group of the same number). */
-export function chownTree(path: string, uid: number, except: readonly string[] = []): void {
-  lchownSync(path, uid, uid);
-  for (const entry of readdirSync(path, { withFileTypes: true })) {
-    const at = join(path, entry.name);
-    if (except.includes(entry.name)) continue;
-    if (entry.isDirectory()) chownTree(at, uid);
-    else lchownSync(at, uid, uid);
-  }
+/** Gives a folder and all below it to a user (and the group of the same number). Follows no link. */
+export function chownTree(path: string, uid: number): void {
+  walk(path, (at) => lchownSync(at, uid, uid));
+}
+
+/**
+ * From here on nobody but root may change it, and nothing in it gives rights; folders of the top
+ * level named in `except` stay as they are.
+ */
+export function sealTree(path: string, except: readonly string[] = []): void {
+  const isRoot = process.getuid?.() === 0;
+  walk(
+    path,
+    (at, stat) => {
+      if (isRoot) lchownSync(at, 0, 0);
+      if (!stat.isSymbolicLink()) chmodSync(at, stat.mode & SEALED_MODE);
+    },
+    except,
+  );
+}
+
+/** Without set-uid, set-gid, sticky, and without writing for group and others. */
+const SEALED_MODE = 0o755;
+
+function walk(
+  path: string,
+  visit: (path: string, stat: Stats) => void,
+  except: readonly string[] = [],
+): void {
+  const stat = lstatSync(path);
+  visit(path, stat);
+  if (!stat.isDirectory()) return;
+  for (const name of readdirSync(path)) if (!except.includes(name)) walk(join(path, name), visit);
 }

@@ -19,7 +19,7 @@ export async function examine(config: Config, home: Home): Promise<readonly Find
     packages(),
     disk(home),
     isolation(home),
-    await reachability(config),
+    await reachability(config, home),
     await docker(),
     ...processes(home),
     ports(home),
@@ -56,11 +56,11 @@ function isolation(home: Home): Finding {
   return { what: "compute process", ok, detail, hint: detail };
 }
 
-async function reachability(config: Config): Promise<Finding> {
+async function reachability(config: Config, home: Home): Promise<Finding> {
   const openHint =
     "an app that listens on all addresses instead of $HOST can be reached past the edge: close its port in this machine's firewall, or use compute: docker";
   if (!config.isRoot) return { what: "firewall", ok: true, detail: `not root: ${openHint}` };
-  const ok = await canKeepApart();
+  const ok = await canKeepApart(home.root);
   const detail = ok
     ? "only the edge reaches the instances of an app"
     : "nft can't set rules here (no nftables, or not allowed)";

@@ -11,6 +11,7 @@ export interface Home {
   readonly secretKey: string;
   readonly adminToken: string;
   readonly portsFile: string;
+  readonly appUsers: string;
   readonly apiSocket: string;
   readonly telemetrySocket: string;
   readonly requestSocket: string;
@@ -41,6 +42,7 @@ export function homeAt(root: string): Home {
     secretKey: at("state", "secret.key"),
     adminToken: at("state", "admin.token"),
     portsFile: at("state", "ports.json"),
+    appUsers: at("state", "app-users.json"),
     apiSocket: at("run", "api.sock"),
     telemetrySocket: at("run", "telemetry.sock"),
     requestSocket: at("edge", "requests.sock"),

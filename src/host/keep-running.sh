@@ -4,6 +4,8 @@
 #   keep-running.sh STOP_FILE COMMAND [ARG ...]
 stop=$1
 shift
+# A signal to the group is for the command: the loop ends when that has, in good order.
+trap : TERM INT HUP
 wait_s=1
 while [ ! -e "$stop" ]; do
   began=$(date +%s)

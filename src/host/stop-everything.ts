@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { DockerComputeDriver } from "../drivers/docker/docker-compute-driver.ts";
 import { DockerEngine } from "../drivers/docker/docker-engine.ts";
 import { Daemon } from "../drivers/process/daemon.ts";
+import { removeFirewall } from "../drivers/process/firewall.ts";
 import { sleep, systemClock } from "../kernel/clock.ts";
 import type { Home } from "./home.ts";
 
@@ -14,6 +15,7 @@ const GRACE_MS = { instance: 10_000, edge: 10_000, store: 60_000 } as const;
 
 export async function stopEverything(home: Home): Promise<void> {
   await stopAll(instanceDirs(home), "SIGTERM", GRACE_MS.instance, "group");
+  await removeFirewall(home.root);
   await stopContainers(home);
   await stopAll([join(home.edgeDir, "run")], "SIGTERM", GRACE_MS.edge, "child");
   const environments = foldersIn(home.environmentDir(""));

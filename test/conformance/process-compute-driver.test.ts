@@ -3,8 +3,9 @@ import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
+import { AppUsers } from "../../src/drivers/process/app-user.ts";
 import { cgroupVersion } from "../../src/drivers/process/cgroup.ts";
-import { canKeepApart } from "../../src/drivers/process/firewall.ts";
+import { canKeepApart, removeFirewall } from "../../src/drivers/process/firewall.ts";
 import { ProcessComputeDriver } from "../../src/drivers/process/process-compute-driver.ts";
 import { systemClock } from "../../src/kernel/clock.ts";
 import type { Instance, InstanceSpec } from "../../src/resources/app/app-driver.ts";
@@ -14,7 +15,10 @@ import { runComputeSuite } from "./compute-driver.suite.ts";
 
 const root = mkdtempSync(join(tmpdir(), "holdfast-compute-"));
 chmodSync(root, 0o711);
-after(() => rmSync(root, { recursive: true, force: true, maxRetries: 5 }));
+after(async () => {
+  await removeFirewall(root);
+  rmSync(root, { recursive: true, force: true, maxRetries: 5 });
+});
 const artifact = join(root, "artifact");
 mkdirSync(artifact, { mode: 0o755 });
 writeFileSync(
@@ -35,6 +39,7 @@ const open = (): ProcessComputeDriver =>
     artifactDir: () => artifact,
     logDir: join(root, "logs"),
     nodeBinDir: bin,
+    users: new AppUsers(join(root, "users.json")),
   });
 
 runComputeSuite({
@@ -99,7 +104,7 @@ describe("compute driver: process, as root", () => {
   });
 
   it("keeps an instance that listens everywhere from other apps and from outside", async (t) => {
-    if (!(await canKeepApart())) return t.skip("nft can't set rules here");
+    if (!(await canKeepApart(root))) return t.skip("nft can't set rules here");
     const namespace = await TestNamespace.open();
     if (!namespace) return t.skip("no network namespaces here");
     try {
@@ -110,6 +115,21 @@ describe("compute driver: process, as root", () => {
       assert.ok(await reaches("test/shop", port), "its own app reaches it");
       assert.ok(!(await reaches("test/other", port)), "another app does not");
       assert.ok(!(await namespace.reaches(port)), "nobody outside does");
+      const squatter = spec(
+        "test/squatter",
+        "task",
+        "node -e \"require('net').createServer().listen(0, '127.0.0.1', function () { console.log('listens on ' + this.address().port) })\"",
+      );
+      tasks.push(squatter);
+      await start(squatter);
+      const said = async (): Promise<string> =>
+        (await driver.tail(squatter.owner, squatter.name, 5)).join("\n");
+      await until("it listens", async () => (await said()).includes("listens on"));
+      const squat = Number(/listens on (\d+)/.exec(await said())?.[1]);
+      const isReached = await answersAt("127.0.0.1", squat);
+      await driver.kill(squatter.owner, squatter.name);
+      await until("it ended", async () => (await find(squatter))?.state === "exited");
+      assert.ok(!isReached, "on a port that was not given to it nobody reaches it");
     } finally {
       await namespace.close();
     }

@@ -60,4 +60,5 @@ export const answersAt = (host: string, port: number): Promise<boolean> =>
       resolve(true);
     });
     socket.on("error", () => resolve(false));
+    socket.setTimeout(1_500, () => socket.destroy(new Error("no answer")));
   });

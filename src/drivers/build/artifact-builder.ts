@@ -23,12 +23,12 @@ import type {
   BuildRequest,
   BuildState,
 } from "../../resources/release/release-driver.ts";
-import { type Argv, run } from "../exec.ts";
-import { chownTree, readJson, writeJson, writeWhole } from "../files.ts";
+import { run } from "../exec.ts";
+import { chownTree, readJson, sealTree, writeJson, writeWhole } from "../files.ts";
 import { describeLog, endLog } from "../log-source.ts";
 import { tailFile } from "../log-tail.ts";
+import { type AppUsers, appCommand, dropTo, SYSTEM_PATH } from "../process/app-user.ts";
 import { Cgroup } from "../process/cgroup.ts";
-import { appUid } from "../process/process-compute-driver.ts";
 import { DependencyCache } from "./dependency-cache.ts";
 import { assertDiskSpace, digestTree, type SourceStore } from "./source-store.ts";
 
@@ -45,8 +45,9 @@ export interface ArtifactBuilderOptions {
   readonly logDir: string;
   readonly nodeBinDir: string;
   readonly nodeVersion: string;
-  /** What the process driver derives the apps' user ids from. */
+  /** Tells this installation's control groups from those of another. */
   readonly installation: string;
+  readonly users: AppUsers;
   readonly images: ImageBuilder;
   readonly isImage: (request: BuildRequest) => boolean;
 }
@@ -61,8 +62,6 @@ export class BuildError extends Error {
 }
 
 const LOG_LINES = 30;
-/** Dependencies: identified by what decided them, and shared between artifacts by hard links. */
-const SHARED_FOLDERS = ["node_modules", ".venv"];
 const JOIN_CGROUP = join(import.meta.dirname, "..", "process", "join-cgroup.sh");
 
 export class DirectoryArtifactBuilder implements ArtifactBuilder {
@@ -100,7 +99,6 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
     if (this.#running.has(key)) return;
     const work = this.#queue.then(async () => {
       this.#results.set(key, await this.#build(request));
-      endLog(this.#logFile(request));
       this.#running.delete(key);
       onEnd();
     });
@@ -125,8 +123,9 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
   }
 
   async #build(request: BuildRequest): Promise<BuildOutcome> {
-    const logFile = this.#openLog(request);
+    const logFile = this.#logFile(request);
     try {
+      this.#openLog(request);
       const known = readJson<Artifact>(join(this.#options.dir, "keys", this.#inputKey(request)));
       if (known && (await this.#isThere(known))) return { outcome: "built", artifact: known };
       assertDiskSpace(this.#options.dir);
@@ -138,6 +137,8 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
       return { outcome: "built", artifact };
     } catch (error) {
       return this.#failure(request, error, logFile);
+    } finally {
+      endLog(logFile);
     }
   }
 
@@ -162,8 +163,7 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
   ): Promise<Artifact> {
     const scratchHome = join(this.#options.dir, "scratch");
     const scratch = mkdtempSync(join(scratchHome, "build-"));
-    const uid =
-      process.getuid?.() === 0 ? appUid(this.#options.installation, request.app) : undefined;
+    const uid = this.#options.users.uidOf(request.app);
     try {
       cpSync(sourceDir, scratch, {
         recursive: true,
@@ -183,15 +183,13 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
       );
       const buildCommand = build?.command;
       if (buildCommand !== undefined) await runBuild(scratch, buildCommand);
-      const content = await digestTree(scratch, SHARED_FOLDERS);
-      const digest = createHash("sha256").update(`${content}\0${dependencies}`).digest("hex");
+      // What was linked from the cache is sealed already, and identified by what decided it.
+      const linked = buildCommand === undefined ? dependencies.linked : [];
+      sealTree(scratch, linked);
+      const content = await digestTree(scratch, dependencies.folders);
+      const digest = createHash("sha256").update(`${content}\0${dependencies.key}`).digest("hex");
       const target = this.artifactDir(digest);
-      if (!existsSync(target)) {
-        // From here on nobody but root may change it.
-        if (uid !== undefined)
-          chownTree(scratch, 0, buildCommand === undefined ? SHARED_FOLDERS : []);
-        renameSync(scratch, target);
-      }
+      if (!existsSync(target)) renameSync(scratch, target);
       return { kind: "directory", digest };
     } finally {
       rmSync(scratch, { recursive: true, force: true });
@@ -202,39 +200,13 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
     const home = join(this.#options.dir, "home", request.app.replace("/", "."));
     mkdirSync(home, { recursive: true, mode: 0o700 });
     if (uid !== undefined) chownSync(home, uid, uid);
-    const cgroup = new Cgroup(`build.${request.app.replace("/", ".")}`);
+    const cgroup = new Cgroup(this.#options.installation, `build.${request.app.replace("/", ".")}`);
     const procs = cgroup.ensure(defaultResources, "low");
-    const drop =
-      uid === undefined
-        ? []
-        : [
-            "setpriv",
-            "--reuid",
-            String(uid),
-            "--regid",
-            String(uid),
-            "--clear-groups",
-            "--no-new-privs",
-            "--",
-          ];
-    const prefix = [
-      "nice",
-      "-n",
-      "19",
-      "ionice",
-      "-c",
-      "3",
-      "/bin/sh",
-      JOIN_CGROUP,
-      ...procs,
-      "--",
-      ...drop,
-    ];
+    const low = ["nice", "-n", "19", "ionice", "-c", "3"];
+    const prefix = [...low, "/bin/sh", JOIN_CGROUP, ...procs, "--", ...dropTo(uid)];
     const env = {
       ...networkVariables(process.env),
-      PATH: ["node_modules/.bin", this.#options.nodeBinDir, process.env["PATH"] ?? ""].join(
-        delimiter,
-      ),
+      PATH: ["node_modules/.bin", this.#options.nodeBinDir, SYSTEM_PATH].join(delimiter),
       HOME: home,
       LANG: "C.UTF-8",
       CI: "true",
@@ -242,8 +214,17 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
     };
     const timeoutMs = request.manifest.build?.timeout ?? 1_800_000;
     return async (dir: string, commandLine: string): Promise<void> => {
-      const argv = [...prefix, "/bin/sh", "-c", commandLine] as unknown as Argv;
-      const { code } = await run(argv, { cwd: dir, env, timeoutMs, logFile });
+      const command = appCommand(prefix, ["/bin/sh", "-c", commandLine], env);
+      // A lost build of this app may still be there; and nothing of this one outlives its command.
+      cgroup.kill();
+      const { code } = await run(command.argv, {
+        cwd: dir,
+        env: command.env,
+        timeoutMs,
+        logFile,
+        ownGroup: true,
+      });
+      cgroup.kill();
       if (code === 0) return;
       const how =
         code === undefined

@@ -15,10 +15,18 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { runOrThrow } from "../exec.ts";
-import { chownTree, readJson, readText } from "../files.ts";
+import { chownTree, readJson, readText, sealTree } from "../files.ts";
 
 /** Runs one build command in a folder; throws `BuildError` where it fails. */
 export type RunBuild = (dir: string, commandLine: string) => Promise<void>;
+
+export interface Dependencies {
+  /** What decided them. */
+  readonly key: string;
+  readonly folders: readonly string[];
+  /** Those that share their files with the cache, where no build may write to them. */
+  readonly linked: readonly string[];
+}
 
 export interface DependencyCacheOptions {
   readonly dir: string;
@@ -62,25 +70,28 @@ export class DependencyCache {
     this.#options = options;
   }
 
-  /** Puts the dependencies of the project in `dir` in place. Returns what identifies them. */
+  /** Puts the dependencies of the project in `dir` in place. */
   async install(
     app: string,
     dir: string,
     needsDev: boolean,
     run: RunBuild,
     uid: number | undefined,
-  ): Promise<string> {
-    const recipes = [nodeRecipe(dir, needsDev), pythonRecipe(dir)].filter(
-      (one) => one !== undefined,
-    );
-    const keys: string[] = [];
-    for (const recipe of recipes) {
-      const key = this.#keyOf(dir, recipe);
-      keys.push(key);
+  ): Promise<Dependencies> {
+    // All is read before anything runs: a command may put links where files were.
+    const recipes = [nodeRecipe(dir, needsDev), pythonRecipe(dir)]
+      .filter((one) => one !== undefined)
+      .map((recipe) => ({ recipe, key: this.#keyOf(dir, recipe) }));
+    for (const { recipe, key } of recipes) {
+      rmSync(join(dir, recipe.folder), { recursive: true, force: true });
       if (recipe.inPlace) await run(dir, recipe.command);
       else await this.#installCached(app, dir, recipe, key, run, uid, needsDev);
     }
-    return keys.join("+");
+    return {
+      key: recipes.map(({ key }) => key).join("+"),
+      folders: recipes.map(({ recipe }) => recipe.folder),
+      linked: recipes.flatMap(({ recipe }) => (recipe.inPlace ? [] : [recipe.folder])),
+    };
   }
 
   async #installCached(
@@ -104,8 +115,7 @@ export class DependencyCache {
         if (uid !== undefined) chownSync(scratch, uid, uid);
         await run(scratch, recipe.command);
         mkdirSync(join(scratch, recipe.folder), { recursive: true });
-        // From here on nobody but root may change it.
-        if (uid !== undefined) chownTree(scratch, 0);
+        sealTree(scratch);
         renameSync(scratch, kept);
       } finally {
         rmSync(scratch, { recursive: true, force: true });
@@ -127,7 +137,7 @@ export class DependencyCache {
     uid: number | undefined,
     writable: boolean,
   ): Promise<void> {
-    await runOrThrow(["cp", writable ? "-a" : "-al", from, to], { timeoutMs: COPY_TIMEOUT_MS });
+    await runOrThrow(["cp", writable ? "-aT" : "-alT", from, to], { timeoutMs: COPY_TIMEOUT_MS });
     if (uid !== undefined) chownTree(to, uid);
   }
 

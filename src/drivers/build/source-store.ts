@@ -7,21 +7,28 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
+  readlinkSync,
+  realpathSync,
   renameSync,
   rmSync,
   statfsSync,
   statSync,
 } from "node:fs";
 import { lstat, readdir, readlink } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, isAbsolute, join, relative } from "node:path";
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { extract } from "tar";
-import { asHoldfastError, diskFull, invalid } from "../../kernel/error.ts";
+import { asHoldfastError, diskFull, invalid, messageOf } from "../../kernel/error.ts";
 import { readText } from "../files.ts";
 
 export const SOURCE_MAX_BYTES = 512 * 1024 ** 2;
+const UNPACKED_MAX_BYTES = 2 * 1024 ** 3;
+const UNPACKED_MAX_ENTRIES = 200_000;
+const IGNORE_HINT =
+  "keep what is not needed out with a .holdfastignore file (the syntax of .gitignore)";
 /** Below this much free space nothing is uploaded or built: the rest belongs to what runs. */
 export const DISK_RESERVE_BYTES = 256 * 1024 ** 2;
 
@@ -56,7 +63,8 @@ export class SourceStore {
         createWriteStream(file, { mode: 0o600 }),
       );
       mkdirSync(tree, { mode: 0o755 });
-      await extract({ file, cwd: tree, preserveOwner: false, strict: true, noChmod: true });
+      await unpack(file, tree);
+      refuseEscapes(tree);
       const digest = await digestTree(tree);
       const dir = this.dirOf(digest);
       if (!existsSync(dir)) renameSync(tree, dir);
@@ -64,7 +72,8 @@ export class SourceStore {
     } catch (error) {
       const known = asHoldfastError(error);
       if (known.actsNext !== "developer") throw known;
-      throw invalid("source.unreadable", "the upload is not a tar archive that can be unpacked", {
+      throw invalid("source.unreadable", `the upload can't be unpacked: ${messageOf(error)}`, {
+        hint: "links must stay in the app's folder; a file that changed while it was packed: try again",
         cause: error,
       });
     } finally {
@@ -89,6 +98,60 @@ export class SourceStore {
   }
 }
 
+async function unpack(file: string, tree: string): Promise<void> {
+  let [bytes, entries] = [0, 0];
+  const isTooMuch = (): boolean => bytes > UNPACKED_MAX_BYTES || entries > UNPACKED_MAX_ENTRIES;
+  await extract({
+    file,
+    cwd: tree,
+    preserveOwner: false,
+    strict: true,
+    noChmod: true,
+    filter: (_path, entry) => {
+      bytes += entry.size ?? 0;
+      entries += 1;
+      return !isTooMuch();
+    },
+  });
+  if (isTooMuch())
+    throw invalid(
+      "source.too_large",
+      `unpacked, the source is larger than ${UNPACKED_MAX_BYTES / 1024 ** 3} GB or has more than ${UNPACKED_MAX_ENTRIES} files`,
+      { hint: IGNORE_HINT },
+    );
+}
+
+// A link that leads out, also by way of other links, would have us read or change what is there.
+function refuseEscapes(tree: string): void {
+  const root = realpathSync(tree);
+  const isInside = (path: string): boolean => path === root || path.startsWith(`${root}/`);
+  for (const entry of readdirSync(tree, { recursive: true, withFileTypes: true })) {
+    if (!entry.isSymbolicLink()) continue;
+    const path = join(entry.parentPath, entry.name);
+    const target = readlinkSync(path);
+    const leads = existsSync(path)
+      ? realpathSync(path)
+      : resolveInside(root, dirname(path), target);
+    if (isAbsolute(target) || leads === undefined || !isInside(leads))
+      throw invalid(
+        "source.link_leads_out",
+        `${relative(tree, path)} is a link to ${target}, which is not in the app's folder`,
+        { hint: "put a copy in its place, or keep it out with a .holdfastignore file" },
+      );
+  }
+}
+
+/** Where a link to something that is not there leads; undefined where it leaves `root` on its way. */
+function resolveInside(root: string, from: string, target: string): string | undefined {
+  let at = realpathSync(from);
+  for (const part of target.split("/")) {
+    at = join(at, part);
+    if (existsSync(at)) at = realpathSync(at);
+    if (at !== root && !at.startsWith(`${root}/`)) return undefined;
+  }
+  return at;
+}
+
 function limitBytes(maxBytes: number) {
   return async function* (chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     let bytes = 0;
@@ -96,7 +159,7 @@ function limitBytes(maxBytes: number) {
       bytes += chunk.length;
       if (bytes > maxBytes) {
         throw invalid("source.too_large", `the source is larger than ${maxBytes / 1024 ** 2} MB`, {
-          hint: "keep what is not needed out with a .holdfastignore file (the syntax of .gitignore)",
+          hint: IGNORE_HINT,
         });
       }
       yield chunk;

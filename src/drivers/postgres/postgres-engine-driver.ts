@@ -10,7 +10,7 @@ import { messageOf, stuck } from "../../kernel/error.ts";
 import type { Redacted } from "../../kernel/redacted.ts";
 import type { EngineDriver, EngineView } from "../../resources/engine/engine-driver.ts";
 import { type Argv, runOrThrow } from "../exec.ts";
-import { writeWhole } from "../files.ts";
+import { readText, writeWhole } from "../files.ts";
 import { SupervisedEngine } from "../process/supervised-engine.ts";
 import { asUser, findSystemUser, giveTo } from "../process/system-user.ts";
 
@@ -29,6 +29,8 @@ const DEBIAN_BINARIES = "/usr/lib/postgresql";
 const INITDB_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 60_000;
 const CONNECT_TIMEOUT_MS = 2_000;
+/** A stalled disk must not hold a pass for ever; CREATE DATABASE copies a few megabytes. */
+const QUERY_TIMEOUT_MS = 60_000;
 const MAX_CONNECTIONS = 200;
 
 const HBA = `# Written by Holdfast. Nobody without a password, nothing from outside.
@@ -75,7 +77,7 @@ export class PostgresEngineDriver implements EngineDriver {
     try {
       const initdb = [
         ...asUser(user),
-        binary("initdb"),
+        binary("initdb", findVersion()),
         "--pgdata",
         fresh,
         "--username",
@@ -122,7 +124,8 @@ export class PostgresEngineDriver implements EngineDriver {
     const flags = Object.entries(settings).flatMap(([key, value]) => ["-c", `${key}=${value}`]);
     const argv = [
       ...asUser(findSystemUser("postgres")),
-      binary("postgres"),
+      // Data belongs to the major version that made it, whatever else was installed since.
+      binary("postgres", readText(join(dir, "data", "PG_VERSION"))?.trim()),
       "-D",
       join(dir, "data"),
       ...flags,
@@ -142,12 +145,14 @@ export class PostgresEngineDriver implements EngineDriver {
     work: (client: pg.Client) => Promise<Result>,
   ): Promise<Result> {
     const client = new pg.Client({
-      host: HOST,
+      // Whoever listens on the port, this folder is the engine's: the password goes to nobody else.
+      host: join(this.#options.dirOf(environment), "socket"),
       port: await this.#options.portOf(environment),
       user: ADMIN,
       password: this.#options.adminPassword(environment).reveal(),
       database,
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+      query_timeout: QUERY_TIMEOUT_MS,
       application_name: "holdfast",
     });
     client.on("error", () => undefined);
@@ -189,12 +194,11 @@ function findVersion(): string | undefined {
     .sort((a, b) => Number(b) - Number(a))[0];
 }
 
-function binary(name: string): string {
-  const version = findVersion();
-  if (version === undefined) {
-    throw stuck("engine.not_installed", "PostgreSQL is not installed", {
-      hint: "apt-get install postgresql",
-    });
-  }
-  return join(DEBIAN_BINARIES, version, "bin", name);
+function binary(name: string, version: string | undefined): string {
+  const path = join(DEBIAN_BINARIES, version ?? "", "bin", name);
+  if (version !== undefined && existsSync(path)) return path;
+  const which = version === undefined ? "postgresql" : `postgresql-${version}`;
+  throw stuck("engine.not_installed", `PostgreSQL ${version ?? ""} is not installed`, {
+    hint: `apt-get install ${which}`,
+  });
 }

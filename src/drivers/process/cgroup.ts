@@ -1,10 +1,11 @@
 // Limits for a group of processes, in whichever hierarchy the machine has: v2 (one tree) or v1 (a
 // tree per controller). Where we may not write, there are no limits, and `doctor` says so.
 
-import { existsSync, mkdirSync, readdirSync, rmdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Resources } from "../../resources/app/manifest.ts";
 import { readText } from "../files.ts";
+import { installationId } from "./app-user.ts";
 
 const ROOT = "/sys/fs/cgroup";
 const PARENT = "holdfast";
@@ -26,7 +27,8 @@ export class Cgroup {
   readonly #folders: readonly string[];
   readonly #version: CgroupVersion;
 
-  constructor(name: string) {
+  constructor(installation: string, instance: string) {
+    const name = `${installationId(installation)}.${instance}`;
     this.#version = cgroupVersion();
     const roots = this.#version === 2 ? [ROOT] : V1_CONTROLLERS.map((one) => join(ROOT, one));
     this.#folders =
@@ -62,9 +64,18 @@ export class Cgroup {
     return Number(/^oom_kill (\d+)$/m.exec(text ?? "")?.[1] ?? 0);
   }
 
-  processes(): number[] {
-    const text = this.#folders[0] && readText(join(this.#folders[0], "cgroup.procs"));
-    return (text ?? "").split("\n").filter(Boolean).map(Number);
+  /** SIGKILL for whatever is in the group. */
+  kill(): void {
+    for (const folder of this.#folders) {
+      const pids = (readText(join(folder, "cgroup.procs")) ?? "").split("\n").filter(Boolean);
+      for (const pid of pids) {
+        try {
+          process.kill(Number(pid), "SIGKILL");
+        } catch (error) {
+          if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+        }
+      }
+    }
   }
 
   /** Only an empty group goes; one in use is left for the next call. */
@@ -104,15 +115,4 @@ function writeIfAllowed(path: string, value: string): void {
     )
       throw error;
   }
-}
-
-/** Groups of ours that are left over, for cleaning up. */
-export function listCgroups(): string[] {
-  const root = cgroupVersion() === 2 ? ROOT : join(ROOT, V1_CONTROLLERS[0]);
-  const parent = join(root, PARENT);
-  return existsSync(parent)
-    ? readdirSync(parent, { withFileTypes: true })
-        .filter((one) => one.isDirectory())
-        .map(({ name }) => name)
-    : [];
 }

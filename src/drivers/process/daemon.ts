@@ -2,7 +2,7 @@
 // The folder is all that a new control plane needs to adopt it. Both the instances of apps and the
 // engines are daemons.
 
-import { mkdirSync, readdirSync, rmSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Argv, startDetached } from "../exec.ts";
@@ -102,10 +102,11 @@ export class Daemon {
     return child && isAlive(child) ? child.pid : undefined;
   }
 
-  /** A signal for the command and everything it started in its process group. */
+  /** A signal for the command and everything in its process group. */
   signal(signal: NodeJS.Signals): void {
-    const launcher = this.#readStat("launcher");
-    if (launcher && isAlive(launcher)) trySignal(-launcher.pid, signal);
+    const child = this.#readStat("child");
+    if (!child || !isAlive(child)) return;
+    if (!trySignal(-child.pid, signal)) trySignal(child.pid, signal);
   }
 
   /** A signal for the command alone. */
@@ -114,15 +115,9 @@ export class Daemon {
     if (child && isAlive(child)) trySignal(child.pid, signal);
   }
 
-  /** SIGKILL for everything, but for the launcher, which stays to note the end. */
+  /** SIGKILL for the whole group; the launcher stays to note the end, and ends what got away. */
   kill(): void {
-    const child = this.#readStat("child");
-    const launcher = this.#readStat("launcher");
-    const group = launcher && isAlive(launcher) ? launcher.pid : undefined;
-    if (group !== undefined) {
-      for (const pid of processesInGroup(group)) if (pid !== group) trySignal(pid, "SIGKILL");
-    }
-    if (child && isAlive(child)) trySignal(child.pid, "SIGKILL");
+    this.signal("SIGKILL");
   }
 
   forget(): void {
@@ -153,7 +148,6 @@ const lost = (startedAt: number, detail: string): DaemonState => ({
 
 interface ProcessIdentity {
   readonly pid: number;
-  readonly group: number;
   readonly startTicks: string;
   readonly state: string;
 }
@@ -165,7 +159,7 @@ function parseStat(text: string): ProcessIdentity | undefined {
   const pid = Number(text.slice(0, text.indexOf(" ")));
   const startTicks = fields[19];
   if (end < 0 || !Number.isInteger(pid) || startTicks === undefined) return undefined;
-  return { pid, group: Number(fields[2]), startTicks, state: fields[0] ?? "" };
+  return { pid, startTicks, state: fields[0] ?? "" };
 }
 
 function isAlive(identity: ProcessIdentity): boolean {
@@ -174,25 +168,14 @@ function isAlive(identity: ProcessIdentity): boolean {
   return now?.startTicks === identity.startTicks && now.state !== "Z" && now.state !== "X";
 }
 
-function processesInGroup(group: number): number[] {
-  const pids = listProcesses();
-  return pids.filter((pid) => {
-    const text = readText(`/proc/${pid}/stat`);
-    return text !== undefined && parseStat(text)?.group === group;
-  });
-}
-
-function trySignal(pid: number, signal: NodeJS.Signals): void {
+/** False where nobody was there to get it: it ended between the look and the signal. */
+function trySignal(pid: number, signal: NodeJS.Signals): boolean {
   try {
-    process.kill(pid, signal);
+    return process.kill(pid, signal);
   } catch (error) {
-    // It ended between the look and the signal, which is what was wanted.
     if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+    return false;
   }
-}
-
-function listProcesses(): number[] {
-  return readdirSync("/proc").flatMap((entry) => (/^\d+$/.test(entry) ? [Number(entry)] : []));
 }
 
 let cachedBootId: string | undefined;

@@ -1,42 +1,74 @@
 // What an instance may be reached by, also when it listens on all addresses: the edge and its own
-// app. Rules by user id need neither ports nor addresses, and touch nothing that Holdfast did not
-// start. They go into the kernel over `nft`, all at once, and are the same for every installation.
+// app. Rules by user id, in a table of the kernel's packet filter per installation, which is always
+// replaced as a whole: what somebody took away comes back with the next start of an instance.
 
 import { run } from "../exec.ts";
+import { APP_UIDS, CLEAN_ENV, FIRST_APP_UID, installationId } from "./app-user.ts";
 
-export const FIRST_APP_UID = 100_000_000;
-export const APP_UIDS = 1_000_000_000;
+const ANY_APP = `${FIRST_APP_UID}-${FIRST_APP_UID + APP_UIDS - 1}`;
 
-const TABLE = "inet holdfast";
-const APPS = `${FIRST_APP_UID}-${FIRST_APP_UID + APP_UIDS - 1}`;
+/** An app's user id, and a port that was given to one of its instances. */
+export interface Admitted {
+  readonly uid: number;
+  readonly port: number | undefined;
+}
 
-/** An answer from an app's port leaves for the same app, or for somebody on this machine who is none. */
-export function renderFirewall(uid: number | undefined): string {
+/** An answer leaves an app's port only for the same app, or from its own port to one who is no app. */
+export function renderFirewall(installation: string, admitted: readonly Admitted[]): string {
+  const table = tableOf(installation);
+  const uids = [...new Set(admitted.map(({ uid }) => uid))].sort();
+  const ports = admitted.flatMap(({ uid, port }) => (port === undefined ? [] : `${uid} . ${port}`));
+  const set = (name: string, type: string, elements: readonly string[]): string =>
+    `  ${name} { type ${type}; ${elements.length > 0 ? `elements = { ${[...new Set(elements)].join(", ")} }; ` : ""}}`;
+  const answers = "ct direction reply meta skuid @apps";
   return [
-    `add table ${TABLE}`,
-    `add map ${TABLE} apps { type uid : mark; }`,
-    `add set ${TABLE} same_app { type uid . mark; }`,
-    ...(uid === undefined ? [] : [`add element ${TABLE} apps { ${uid} : ${uid} }`]),
-    ...(uid === undefined ? [] : [`add element ${TABLE} same_app { ${uid} . ${uid} }`]),
-    `add chain ${TABLE} output { type filter hook output priority 0; policy accept; }`,
-    `flush chain ${TABLE} output`,
+    `table ${table}`,
+    `delete table ${table}`,
+    `table ${table} {`,
+    set("set apps", "uid", uids.map(String)),
+    set(
+      "map marks",
+      "uid : mark",
+      uids.map((uid) => `${uid} : ${uid}`),
+    ),
+    set(
+      "set same_app",
+      "uid . mark",
+      uids.map((uid) => `${uid} . ${uid}`),
+    ),
+    set("set own_ports", "uid . inet_service", ports),
+    "  chain output {",
+    "    type filter hook output priority 0; policy accept;",
     // Who asks is written on the connection, and read when the answer leaves.
-    `add rule ${TABLE} output ct state new ct mark set meta skuid map @apps`,
-    `add rule ${TABLE} output ct direction reply meta skuid ${APPS} oifname != lo drop`,
-    `add rule ${TABLE} output ct direction reply meta skuid ${APPS} ct mark ${APPS} meta skuid . ct mark != @same_app drop`,
+    "    ct state new ct mark set meta skuid map @marks",
+    `    ${answers} oifname != "lo" drop`,
+    `    ${answers} meta skuid . ct mark @same_app accept`,
+    `    ${answers} ct mark ${ANY_APP} drop`,
+    // Otherwise an app could sit down where a store or another app's instance has just gone.
+    `    ${answers} meta skuid . tcp sport @own_ports accept`,
+    `    ${answers} drop`,
+    "  }",
+    "}",
     "",
   ].join("\n");
 }
 
-/** Puts the rules in place, for this app too, or back where somebody took them away. */
-export const admitApp = (uid: number): Promise<boolean> => apply(renderFirewall(uid));
+/** False where this machine can't keep instances to themselves. */
+export const keepApart = (installation: string, admitted: readonly Admitted[]): Promise<boolean> =>
+  nft(renderFirewall(installation, admitted));
 
-/** Whether this machine can keep instances to themselves; for `doctor`. */
-export const canKeepApart = (): Promise<boolean> => apply(renderFirewall(undefined));
+/** For `doctor`: whether it could; changes nothing. */
+export const canKeepApart = (installation: string): Promise<boolean> =>
+  nft(renderFirewall(installation, []), ["--check"]);
 
-// False where there is no nft, or no right to use it: doctor says so.
-const apply = (rules: string): Promise<boolean> =>
-  run(["nft", "-f", "-"], { input: rules }).then(
+export async function removeFirewall(installation: string): Promise<void> {
+  await nft(`table ${tableOf(installation)}\ndelete table ${tableOf(installation)}\n`);
+}
+
+const tableOf = (installation: string): string => `inet holdfast_${installationId(installation)}`;
+
+const nft = (rules: string, flags: readonly string[] = []): Promise<boolean> =>
+  run(["nft", ...flags, "-f", "-"], { input: rules, env: CLEAN_ENV }).then(
     ({ code }) => code === 0,
     () => false,
   );

@@ -1,13 +1,15 @@
 #!/bin/sh
 # Runs one command and outlives the control plane: it notes who runs (`launcher`, `child`: lines of
 # /proc/PID/stat, so a process id that was used again is not mistaken for it) and how it ended
-# (`exit`: status and time in ms). It passes no signal on: signals go to the whole process group.
+# (`exit`: status and time in ms). The command leads a process group of its own; what is left of that
+# group, or of the control groups, ends with it.
 #
 #   launch.sh STATE_DIR [CGROUP_PROCS_FILE ...] -- COMMAND [ARG ...]
 dir=$1
 shift
+groups=
 while [ "$1" != "--" ]; do
-  echo $$ >"$1" 2>/dev/null || :
+  echo $$ >"$1" 2>/dev/null && groups="$groups $1"
   shift
 done
 shift
@@ -15,7 +17,7 @@ read -r stat <"/proc/$$/stat"
 echo "$stat" >"$dir/launcher.new" && mv "$dir/launcher.new" "$dir/launcher"
 # A handler, not "ignore": a child starts with the default again.
 trap : TERM INT HUP
-"$@" &
+setsid "$@" &
 child=$!
 if read -r stat 2>/dev/null <"/proc/$child/stat"; then
   echo "$stat" >"$dir/child.new" && mv "$dir/child.new" "$dir/child"
@@ -24,5 +26,17 @@ while :; do
   wait "$child"
   status=$?
   kill -0 "$child" 2>/dev/null || break
+done
+kill -KILL "-$child" 2>/dev/null
+for procs in $groups; do
+  rounds=0
+  others=yes
+  while [ -n "$others" ] && [ "$rounds" -lt 20 ]; do
+    others=
+    while read -r pid; do
+      [ "$pid" = "$$" ] || { kill -KILL "$pid" 2>/dev/null && others=yes; }
+    done <"$procs"
+    rounds=$((rounds + 1))
+  done
 done
 echo "$status $(date +%s%3N)" >"$dir/exit.new" && mv "$dir/exit.new" "$dir/exit"

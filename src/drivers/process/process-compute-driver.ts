@@ -3,7 +3,6 @@
 // own user id, in control groups, with a /tmp of its own and no way back to more rights; otherwise
 // as the user who runs Holdfast.
 
-import { createHash } from "node:crypto";
 import {
   chmodSync,
   chownSync,
@@ -23,14 +22,14 @@ import type {
   InstanceExit,
   InstanceSpec,
 } from "../../resources/app/app-driver.ts";
-import type { Argv } from "../exec.ts";
 import { run } from "../exec.ts";
 import { readJson, writeJson } from "../files.ts";
 import { describeLog, endLog } from "../log-source.ts";
 import { tailFile } from "../log-tail.ts";
+import { type AppUsers, appCommand, dropTo, SYSTEM_PATH } from "./app-user.ts";
 import { Cgroup, cgroupVersion } from "./cgroup.ts";
 import { Daemon, type DaemonExit } from "./daemon.ts";
-import { APP_UIDS, admitApp, FIRST_APP_UID } from "./firewall.ts";
+import { keepApart } from "./firewall.ts";
 import { findFreePort, isPortFree } from "./free-port.ts";
 
 export interface ProcessComputeOptions {
@@ -45,6 +44,7 @@ export interface ProcessComputeOptions {
   readonly logDir: string;
   /** Folder of the Node that apps get, first in their PATH. */
   readonly nodeBinDir: string;
+  readonly users: AppUsers;
 }
 
 interface InstanceRecord {
@@ -61,11 +61,11 @@ const LAUNCH_WAIT_MS = 2_000;
 const LAUNCH_POLL_MS = 10;
 const CONFINE = join(import.meta.dirname, "confine.sh");
 const LOOPBACK = "127.0.0.1";
-const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 export class ProcessComputeDriver implements ComputeDriver {
   readonly #options: ProcessComputeOptions;
   #canUnshare: Promise<boolean> | undefined;
+  #firewall: Promise<unknown> = Promise.resolve();
 
   constructor(options: ProcessComputeOptions) {
     this.#options = options;
@@ -91,7 +91,7 @@ export class ProcessComputeDriver implements ComputeDriver {
     if (state.state === "running") return;
     if (state.state === "exited" && spec.labels.role === "task") return;
     const before = readJson<InstanceRecord>(join(dir, "instance.json"));
-    const cgroup = new Cgroup(spec.name);
+    const cgroup = this.#cgroup(spec.name);
     const port = await this.#choosePort(spec, before);
     const record: InstanceRecord = {
       spec: withoutEnv(spec),
@@ -112,12 +112,17 @@ export class ProcessComputeDriver implements ComputeDriver {
         `its artifact ${spec.artifact.digest.slice(0, 12)} is gone; deploy again`,
         now,
       );
+    // What got away from its group, or whose launcher was killed, must not work beside the new one.
+    cgroup.kill();
     const user = await this.#confinement(spec);
     daemon.start(
       {
-        argv: [...user.prefix, ...commandArgv(spec.command)] as unknown as Argv,
+        ...appCommand(
+          user.prefix,
+          commandArgv(spec.command),
+          this.#environment(spec, record, user.tmp, workDir),
+        ),
         cwd: workDir,
-        env: this.#environment(spec, record, user.tmp, workDir),
         logFile: this.#openLog(spec, record),
         cgroupProcs: cgroup.ensure(spec.resources),
       },
@@ -139,10 +144,10 @@ export class ProcessComputeDriver implements ComputeDriver {
     const dir = this.#dirOf(owner, name);
     const daemon = new Daemon(join(dir, "run"));
     if (daemon.observe(this.#options.clock.now()).state === "running") return;
-    daemon.kill();
     const record = readJson<InstanceRecord>(join(dir, "instance.json"));
     if (record) endLog(this.#logFile(record));
-    new Cgroup(name).remove();
+    this.#cgroup(name).kill();
+    this.#cgroup(name).remove();
     rmSync(dir, { recursive: true, force: true });
   }
 
@@ -174,6 +179,10 @@ export class ProcessComputeDriver implements ComputeDriver {
     return daemon;
   }
 
+  #cgroup(name: string): Cgroup {
+    return new Cgroup(this.#options.root, name);
+  }
+
   #dirOf(owner: string, name: string): string {
     return join(this.#options.dir, owner, name);
   }
@@ -185,7 +194,7 @@ export class ProcessComputeDriver implements ComputeDriver {
     const state = new Daemon(join(dir, "run")).observe(this.#options.clock.now());
     if (state.state === "none") return undefined;
     const exit =
-      state.state === "exited" ? this.#exitOf(record, new Cgroup(name), state.exit) : undefined;
+      state.state === "exited" ? this.#exitOf(record, this.#cgroup(name), state.exit) : undefined;
     return {
       name,
       owner,
@@ -239,14 +248,28 @@ export class ProcessComputeDriver implements ComputeDriver {
   }
 
   #takenPorts(): Set<number> {
-    const taken = new Set<number>();
-    for (const owner of readdirSync(this.#options.dir)) {
-      for (const name of readdirSync(join(this.#options.dir, owner))) {
-        const record = readJson<InstanceRecord>(join(this.#dirOf(owner, name), "instance.json"));
-        if (record?.port !== undefined) taken.add(record.port);
-      }
-    }
-    return taken;
+    return new Set(this.#records().flatMap(({ port }) => port ?? []));
+  }
+
+  #records(): InstanceRecord[] {
+    const { dir } = this.#options;
+    return readdirSync(dir).flatMap((owner) =>
+      readdirSync(join(dir, owner)).flatMap(
+        (name) => readJson<InstanceRecord>(join(dir, owner, name, "instance.json")) ?? [],
+      ),
+    );
+  }
+
+  // One after the other: a table that was drawn up earlier must not replace a later one.
+  #keepApart(): Promise<unknown> {
+    this.#firewall = this.#firewall.then(() => {
+      const admitted = this.#records().flatMap(({ spec, port }) => {
+        const uid = this.#options.users.uidOf(spec.appName);
+        return uid === undefined ? [] : { uid, port };
+      });
+      return keepApart(this.#options.root, admitted);
+    });
+    return this.#firewall;
   }
 
   #environment(
@@ -280,31 +303,18 @@ export class ProcessComputeDriver implements ComputeDriver {
   async #confinement(spec: InstanceSpec): Promise<{ prefix: readonly string[]; tmp: string }> {
     const dir = this.#dirOf(spec.owner, spec.name);
     const tmp = join(dir, "tmp");
+    // Fresh at every start: nothing that an earlier incarnation left there is followed by us.
+    rmSync(tmp, { recursive: true, force: true });
     mkdirSync(tmp, { recursive: true, mode: 0o700 });
-    if (process.getuid?.() !== 0) return { prefix: [], tmp };
-    const uid = appUid(this.#options.dir, spec.appName);
-    await admitApp(uid);
+    const uid = this.#options.users.uidOf(spec.appName);
+    if (uid === undefined) return { prefix: [], tmp };
+    await this.#keepApart();
     for (const folder of [dirname(dirname(dir)), dirname(dir), dir]) chmodSync(folder, 0o711);
     chownSync(tmp, uid, uid);
-    if (await this.#mayUnshare()) {
-      const prefix = [
-        "unshare",
-        "--mount",
-        "--propagation",
-        "private",
-        "--",
-        "/bin/sh",
-        CONFINE,
-        this.#options.root,
-        tmp,
-        String(uid),
-        "--",
-      ];
-      return { prefix, tmp: "/tmp" };
-    }
-    const user = String(uid);
-    const drop = ["--reuid", user, "--regid", user, "--clear-groups", "--no-new-privs"];
-    return { prefix: ["setpriv", ...drop, "--inh-caps=-all", "--bounding-set=-all", "--"], tmp };
+    if (!(await this.#mayUnshare())) return { prefix: dropTo(uid), tmp };
+    const unshare = ["unshare", "--mount", "--propagation", "private", "--"];
+    const confine = ["/bin/sh", CONFINE, this.#options.root, tmp, String(uid)];
+    return { prefix: [...unshare, ...confine, ...dropTo(uid)], tmp: "/tmp" };
   }
 
   #mayUnshare(): Promise<boolean> {
@@ -355,12 +365,6 @@ export function commandArgv(command: string): readonly string[] {
 function withoutEnv(spec: InstanceSpec): Omit<InstanceSpec, "env"> {
   const { env: _, ...rest } = spec;
   return rest;
-}
-
-/** Each app of each installation has its own user id; nothing needs to be remembered for that. */
-export function appUid(installation: string, appName: string): number {
-  const digest = createHash("sha256").update(`${installation}\0${appName}`).digest();
-  return FIRST_APP_UID + (digest.readUInt32BE(0) % APP_UIDS);
 }
 
 /** What this machine can enforce, for `doctor`. */

@@ -6,6 +6,7 @@ import { sleep } from "../../kernel/clock.ts";
 import type { Argv } from "../exec.ts";
 import { describeLog } from "../log-source.ts";
 import { tailFile } from "../log-tail.ts";
+import { CLEAN_ENV } from "./app-user.ts";
 import { Daemon } from "./daemon.ts";
 
 export interface SupervisedEngineOptions {
@@ -61,13 +62,13 @@ export class SupervisedEngine {
     return { running: false, startedAt, endedAt: at, recentEnds: this.#recent(now), detail };
   }
 
-  start(argv: Argv, env: NodeJS.ProcessEnv = process.env, cwd = "/"): void {
+  start(argv: Argv): void {
     const { clock, logFile } = this.#options;
     // `engine.postgres.production.log` → engine/postgres.production
     const name = basename(logFile, ".log").replace(/^engine\./, "");
     const who = { service: name, release: 0, instance: name, role: "engine" };
     describeLog(logFile, { app: `engine/${name}`, ...who });
-    this.#daemon.start({ argv, cwd, env, logFile }, clock.now());
+    this.#daemon.start({ argv, cwd: "/", env: CLEAN_ENV, logFile }, clock.now());
   }
 
   get pid(): number | undefined {

@@ -90,7 +90,7 @@ export class RedisEngineDriver implements EngineDriver {
     work: (client: RedisAdmin) => Promise<Result>,
   ): Promise<Result> {
     const client = adminClient(
-      await this.#options.portOf(environment),
+      this.#adminSocket(environment),
       this.#options.adminPassword(environment),
     );
     client.on("error", () => undefined);
@@ -115,6 +115,8 @@ export class RedisEngineDriver implements EngineDriver {
       "# Written by Holdfast: every change here is overwritten.",
       `bind ${HOST}`,
       `port ${await this.#options.portOf(environment)}`,
+      `unixsocket ${this.#adminSocket(environment)}`,
+      "unixsocketperm 700",
       "daemonize no",
       `dir ${join(dir, "data")}`,
       `aclfile ${join(dir, "users.acl")}`,
@@ -123,6 +125,11 @@ export class RedisEngineDriver implements EngineDriver {
       "maxmemory-policy noeviction",
       "",
     ].join("\n");
+  }
+
+  // Whoever listens on the port, this folder is the engine's: the password goes to nobody else.
+  #adminSocket(environment: string): string {
+    return join(this.#options.dirOf(environment), "admin.sock");
   }
 
   #engine(environment: string): SupervisedEngine {
@@ -142,11 +149,11 @@ export class RedisEngineDriver implements EngineDriver {
 
 export type RedisAdmin = ReturnType<typeof adminClient>;
 
-const adminClient = (port: number, password: Redacted) =>
+const adminClient = (path: string, password: Redacted) =>
   createClient({
     username: ADMIN,
     password: password.reveal(),
-    socket: { host: HOST, port, connectTimeout: CONNECT_TIMEOUT_MS, reconnectStrategy: false },
+    socket: { path, tls: false, connectTimeout: CONNECT_TIMEOUT_MS, reconnectStrategy: false },
   });
 
 export const passwordHash = (password: Redacted): string =>
