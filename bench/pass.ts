@@ -41,7 +41,12 @@ export async function measurePass() {
 }
 
 async function settledWorld(count: number): Promise<() => Promise<void>> {
-  const store = new SqliteStore(openDatabase(":memory:"), systemClock, systemRandom);
+  const store = new SqliteStore(
+    openDatabase(":memory:"),
+    systemClock,
+    systemRandom,
+    Buffer.alloc(32, 7),
+  );
   const worlds = new Map<string, MemoryWorld>();
   const worldOf = (name: string): MemoryWorld => {
     const known =
@@ -66,7 +71,6 @@ async function settledWorld(count: number): Promise<() => Promise<void>> {
       leases: store,
       holder: "bench",
       compute: () => world,
-      technologyOf: () => "process",
       probe: world,
       edge: world,
       stores: {

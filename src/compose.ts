@@ -37,18 +37,16 @@ import { systemRandom } from "./kernel/id.ts";
 import type { AnyStep } from "./kernel/plan.ts";
 import type { Reconciler } from "./kernel/reconciler.ts";
 import type { Redacted } from "./kernel/redacted.ts";
-import { APP, type App, type AppSpec, type AppStatus } from "./resources/app/app.ts";
+import { APP, type AppSpec, type AppStatus } from "./resources/app/app.ts";
 import {
   type AppDeps,
-  type ComputeTechnology,
   createAppReconciler,
   startOrdered,
+  technologyOf,
 } from "./resources/app/app-reconciler.ts";
 import { usesDockerfile } from "./resources/app/infer.ts";
-import type { Manifest } from "./resources/app/manifest.ts";
 import { CACHE, DATABASE, EDGE, EDGE_NAME, type EngineSpec } from "./resources/engine/engine.ts";
 import { createEngineReconciler } from "./resources/engine/engine-reconciler.ts";
-import { ENVIRONMENT, type EnvironmentSpec } from "./resources/environment/environment.ts";
 import {
   RELEASE,
   type Release,
@@ -62,7 +60,7 @@ import { releasesToForget } from "./resources/release/release-retention.ts";
 import type { Task } from "./resources/task/task.ts";
 import { createTaskReconciler } from "./resources/task/task-reconciler.ts";
 import { backUpDatabase, openDatabase } from "./store/database.ts";
-import { loadSecretKey, SecretVault } from "./store/secret-vault.ts";
+import { deriveKey, loadSecretKey, SecretVault } from "./store/secret-vault.ts";
 import { SqliteStore } from "./store/sqlite-store.ts";
 import { TokenStore } from "./store/token-store.ts";
 
@@ -92,8 +90,9 @@ const COPY_INTERVAL_MS = 5_000;
 export async function composeControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
   const { config, home, ports } = options;
   const db = openDatabase(home.database);
-  const store = new SqliteStore(db, systemClock, systemRandom);
-  const vault = new SecretVault(db, loadSecretKey(home.secretKey, config.secretKey), systemClock);
+  const key = loadSecretKey(home.secretKey, config.secretKey, db);
+  const store = new SqliteStore(db, systemClock, systemRandom, deriveKey(key, "audit"));
+  const vault = new SecretVault(db, key, systemClock);
   const tokens = new TokenStore(db, systemClock);
   const world = composeWorld(options, store, vault);
   const controllers = composeControllers(options, store, world);
@@ -215,7 +214,7 @@ function composeSecrets(vault: SecretVault) {
   const nameOf = (app: string, name: string): string => `secret/${app}/${name}`;
   return {
     add: (app: string, name: string, value: Redacted) => vault.add(nameOf(app, name), value),
-    removeAll: (app: string, name: string) => vault.removeAll(nameOf(app, name)),
+    removeAll: (app: string) => vault.removeAll(nameOf(app, "")),
     read: (app: string, name: string, version: number) => {
       const value = vault.find(nameOf(app, name), version);
       if (value) return value;
@@ -238,27 +237,12 @@ function appDeps({ ports }: ControlPlaneOptions, store: SqliteStore, world: Worl
     leases: store,
     holder: `control-plane-${process.pid}`,
     compute: (technology) => (technology === "docker" ? world.dockerCompute : world.processCompute),
-    technologyOf: (app, manifest) => technologyOf(app, manifest, store),
     probe: new NetworkProbe(),
     edge: world.edge,
     stores: world.stores,
     secrets: world.secrets,
     publicUrl: (host) => publicUrl(host, ports),
   };
-}
-
-// An image can only run in a container; otherwise the app decides, then the environment.
-function technologyOf(app: App, manifest: Manifest, store: SqliteStore): ComputeTechnology {
-  const release = store.find<ReleaseSpec, ReleaseStatus>({
-    kind: RELEASE,
-    name: releaseName(app.name, app.spec.release),
-  });
-  if (release?.status?.artifact?.kind === "image") return "docker";
-  const environment = store.find<EnvironmentSpec, never>({
-    kind: ENVIRONMENT,
-    name: app.spec.environment,
-  });
-  return manifest.compute ?? environment?.spec.compute ?? "process";
 }
 
 const publicUrl = (host: string, { https }: InstallationPorts): string =>
@@ -313,12 +297,11 @@ function composeControllers(
 }
 
 function computeOf(task: Task, deps: AppDeps) {
-  const app = deps.store.find<AppSpec, AppStatus>({ kind: APP, name: task.spec.appName });
   const release = deps.store.find<ReleaseSpec, ReleaseStatus>({
     kind: RELEASE,
     name: releaseName(task.spec.appName, task.spec.release),
   });
-  return deps.compute(app && release ? deps.technologyOf(app, release.spec.manifest) : "process");
+  return deps.compute(technologyOf(release));
 }
 
 async function startTask(task: Task, deps: AppDeps, signal: AbortSignal): Promise<void> {

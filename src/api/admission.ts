@@ -2,10 +2,11 @@
 // free, its secrets are there. Nothing here writes.
 
 import { type HoldfastError, invalid } from "../kernel/error.ts";
+import type { Redacted } from "../kernel/redacted.ts";
 import type { ResourceStore } from "../kernel/resource-store.ts";
 import { APP, type App, type AppSpec, type AppStatus } from "../resources/app/app.ts";
 import type { Manifest } from "../resources/app/manifest.ts";
-import { ENVIRONMENT } from "../resources/environment/environment.ts";
+import { ENVIRONMENT, type EnvironmentSpec } from "../resources/environment/environment.ts";
 import {
   RELEASE,
   type ReleaseSpec,
@@ -14,7 +15,12 @@ import {
 } from "../resources/release/release.ts";
 import type { SourceFacts } from "./app-operations.ts";
 
+const SECRET_MAX_BYTES = 64 * 1024;
 const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]*$/;
+const STORE_VARIABLES = [
+  ["postgres", /^(DATABASE_URL|PG(HOST|PORT|USER|PASSWORD|DATABASE))$/],
+  ["redis", /^(REDIS_URL|REDIS_KEY_PREFIX)$/],
+] as const;
 const RESERVED = /^(PORT|HOLDFAST_.*)$/;
 
 export class Admission {
@@ -32,12 +38,54 @@ export class Admission {
     });
   }
 
-  assertName(before: App | undefined, { origin, adopt }: SourceFacts): void {
-    if (before?.deleting) {
-      throw invalid("app.conflict", `${before.name} is being destroyed`, {
-        hint: "wait until holdfast status no longer shows it",
+  assertStays({ name, deleting }: App): void {
+    if (!deleting) return;
+    throw invalid("app.conflict", `${name} is being destroyed`, {
+      hint: "wait until holdfast status no longer shows it",
+    });
+  }
+
+  /** A setting must not be set where something else would win, or where it would replace a store. */
+  assertSettable(
+    app: string,
+    key: string,
+    manifest: Manifest | undefined,
+    secrets: readonly { readonly name: string }[],
+  ): void {
+    if (secrets.some(({ name }) => name === key) || manifest?.secrets.includes(key)) {
+      throw invalid("setting.is_secret", `${key} is a secret of ${app}`, {
+        hint: `holdfast secret set ${app} ${key}`,
       });
     }
+    const store =
+      manifest &&
+      STORE_VARIABLES.find(
+        ([name, pattern]) => manifest.stores[name] !== undefined && pattern.test(key),
+      )?.[0];
+    if (store === undefined) return;
+    throw invalid("setting.is_store", `${key} leads ${app} to the ${store} of its environment`, {
+      hint: `take stores.${store} out of holdfast.yaml to use another one`,
+    });
+  }
+
+  /** What isn't an image can't run in a container. */
+  assertCompute(environment: string, manifest: Manifest, hasDockerfile: boolean): void {
+    const wanted =
+      manifest.compute ??
+      this.#store.find<EnvironmentSpec, never>({ kind: ENVIRONMENT, name: environment })?.spec
+        .compute;
+    if (wanted !== "docker" || hasDockerfile) return;
+    throw invalid(
+      "compute.no_dockerfile",
+      `${manifest.name} is to run in containers, and has no Dockerfile`,
+      {
+        hint: "add a Dockerfile, or say compute: process in holdfast.yaml",
+      },
+    );
+  }
+
+  assertName(before: App | undefined, { origin, adopt }: SourceFacts): void {
+    if (before) this.assertStays(before);
     const known = before?.spec.origin;
     if (adopt || known === undefined || known === origin) return;
     throw invalid(
@@ -107,5 +155,18 @@ export function assertVariable(key: string, what: string): void {
       hint: "use letters, digits and underscores",
     });
   }
-  if (RESERVED.test(key)) throw invalid(`${what}.reserved`, `${key} is set by Holdfast itself`);
+  if (RESERVED.test(key))
+    throw invalid(`${what}.reserved`, `${key} is set by Holdfast itself`, {
+      hint: "use another name",
+    });
+}
+
+export function assertSecretValue(app: string, name: string, value: Redacted): void {
+  const bytes = Buffer.byteLength(value.reveal());
+  if (bytes > 0 && bytes <= SECRET_MAX_BYTES) return;
+  const what =
+    bytes === 0 ? "the value is empty" : `the value is larger than ${SECRET_MAX_BYTES / 1024} KB`;
+  throw invalid("secret.bad_value", what, {
+    hint: `give it on standard input: holdfast secret set ${app} ${name} < file`,
+  });
 }

@@ -16,7 +16,7 @@ export interface SecretValues {
   /** Stores the next version of a secret; returns its number. */
   add(appName: string, name: string, value: Redacted): number;
   /** Forgets every version. */
-  removeAll(appName: string, name: string): void;
+  removeAll(appName: string): void;
 }
 
 /** What the edge saw of one service and release in a stretch of time. */

@@ -3,6 +3,7 @@
 
 import { invalid } from "../kernel/error.ts";
 import type { Redacted } from "../kernel/redacted.ts";
+import { canonicalJson } from "../kernel/resource.ts";
 import type { Actor } from "../kernel/resource-store.ts";
 import {
   APP,
@@ -11,8 +12,14 @@ import {
   type AppStatus,
   appResourceName,
 } from "../resources/app/app.ts";
-import { INFERENCE_FILES, type Inference, inferManifest } from "../resources/app/infer.ts";
+import {
+  INFERENCE_FILES,
+  type Inference,
+  inferManifest,
+  usesDockerfile,
+} from "../resources/app/infer.ts";
 import { componentsOf, MAX_INSTANCES, type Manifest } from "../resources/app/manifest.ts";
+import { rollbackTarget } from "../resources/app/rollback-target.ts";
 import {
   RELEASE,
   type Release,
@@ -22,7 +29,7 @@ import {
 } from "../resources/release/release.ts";
 import { SECRET, type SecretSpec, secretResourceName } from "../resources/secret/secret.ts";
 import { SETTINGS, type SettingsSpec } from "../resources/settings/settings.ts";
-import { Admission, assertVariable } from "./admission.ts";
+import { Admission, assertSecretValue, assertVariable } from "./admission.ts";
 import type { ApiDeps } from "./api-deps.ts";
 
 export interface Accepted {
@@ -47,8 +54,6 @@ export interface SourceFacts {
   readonly adopt: boolean;
   readonly ifChanged?: boolean;
 }
-
-export const SECRET_MAX_BYTES = 64 * 1024;
 
 export class AppOperations {
   readonly #deps: ApiDeps;
@@ -91,6 +96,11 @@ export class AppOperations {
     this.#admission.assertName(before, source);
     this.#admission.assertRoutesFree(appName, manifest);
     this.#admission.assertSecrets(environment, manifest, this.#currentSecrets(appName));
+    this.#admission.assertCompute(
+      environment,
+      manifest,
+      usesDockerfile(manifest, { folder: source.folder, files }),
+    );
     if (source.ifChanged && before && this.#serves(before, source.digest)) {
       return { ...this.#accepted(before, manifest), changed: false };
     }
@@ -98,7 +108,7 @@ export class AppOperations {
   }
 
   rollback(environment: string, app: string, to: number | undefined, actor: Actor): Accepted {
-    const before = this.getApp(environment, app);
+    const before = this.#getDeployed(environment, app);
     const target = this.#rollbackTarget(before, to);
     this.#admission.assertRoutesFree(before.name, target.spec.manifest);
     const spec: AppSpec = { ...before.spec, release: target.spec.number, reason: "rollback" };
@@ -139,6 +149,7 @@ export class AppOperations {
         throw invalid(
           "app.bad_count",
           `${component}=${count}: must be a whole number from 0 to ${MAX_INSTANCES}`,
+          { hint: `holdfast scale ${app} ${component}=2` },
         );
       }
     }
@@ -183,7 +194,12 @@ export class AppOperations {
   ): Accepted {
     this.#admission.requireEnvironment(environment);
     const appName = appResourceName(environment, app);
-    for (const key of Object.keys(changes)) assertVariable(key, "setting");
+    const manifest = this.#manifestOf(environment, app);
+    for (const [key, value] of Object.entries(changes)) {
+      assertVariable(key, "setting");
+      if (value !== null)
+        this.#admission.assertSettable(app, key, manifest, this.secretsOf(appName));
+    }
     const values = { ...this.settingsOf(appName) };
     for (const [key, value] of Object.entries(changes)) {
       if (value === null) delete values[key];
@@ -221,18 +237,11 @@ export class AppOperations {
   ): Accepted {
     this.#admission.requireEnvironment(environment);
     assertVariable(name, "secret");
-    const bytes = Buffer.byteLength(value.reveal());
-    if (bytes === 0 || bytes > SECRET_MAX_BYTES) {
-      throw invalid(
-        "secret.bad_value",
-        bytes === 0
-          ? "the value is empty"
-          : `the value is larger than ${SECRET_MAX_BYTES / 1024} KB`,
-        {
-          hint: `give it on standard input: holdfast secret set ${app} ${name} < file`,
-        },
-      );
-    }
+    if (this.settingsOf(appResourceName(environment, app))[name] !== undefined)
+      throw invalid("secret.is_setting", `${name} is a setting of ${app} already`, {
+        hint: `holdfast config unset ${app} ${name}, then set the secret`,
+      });
+    assertSecretValue(app, name, value);
     const appName = appResourceName(environment, app);
     return this.#deps.store.transaction(() => {
       const version = this.#deps.secrets.add(appName, name, value);
@@ -251,6 +260,10 @@ export class AppOperations {
         hint: `holdfast secret list ${app}`,
       });
     }
+    if (this.#manifestOf(environment, app)?.secrets.includes(name))
+      throw invalid("secret.needed", `${app} says in its holdfast.yaml that it needs ${name}`, {
+        hint: `take ${name} out of secrets there and deploy, then remove it`,
+      });
     return this.#deps.store.transaction(() => {
       this.#deps.store.markDeleting(ref, { actor, action: "secret-remove" });
       this.#deps.store.forget(ref, found.uid);
@@ -282,19 +295,16 @@ export class AppOperations {
         );
       }
       this.#deps.store.markDeleting(ref, { actor, action: "destroy" });
-      for (const kind of [RELEASE, SETTINGS, SECRET])
-        this.#removeBelongings(kind, before.name, actor);
-      for (const { name } of this.secretsOf(before.name))
-        this.#deps.secrets.removeAll(before.name, name);
+      // Releases stay until the app's instances are gone: draining needs to know their grace.
+      for (const kind of [SETTINGS, SECRET]) this.#removeBelongings(kind, before.name, actor);
+      this.#deps.secrets.removeAll(before.name);
       return { uid: before.uid };
     });
   }
 
-  // Releases stay until the app's instances are gone: draining needs to know their grace.
   #removeBelongings(kind: string, appName: string, actor: Actor): void {
     for (const one of this.#deps.store.list(kind, appName)) {
       if (one.name !== appName && !one.name.startsWith(`${appName}/`)) continue;
-      if (kind === RELEASE) continue;
       this.#deps.store.markDeleting(one, { actor, action: "destroy" });
       this.#deps.store.forget(one, one.uid);
     }
@@ -308,10 +318,17 @@ export class AppOperations {
 
   #getDeployed(environment: string, app: string): App {
     const found = this.getApp(environment, app);
+    this.#admission.assertStays(found);
     if (found.spec.release > 0) return found;
     throw invalid("app.not_deployed", `${app} was never deployed`, {
       hint: "holdfast deploy <folder>",
     });
+  }
+
+  #manifestOf(environment: string, app: string): Manifest | undefined {
+    const found = this.findApp(environment, app);
+    if (!found || found.spec.release === 0) return undefined;
+    return this.#getRelease(found.name, found.spec.release).spec.manifest;
   }
 
   #getRelease(appName: string, number: number): Release {
@@ -331,14 +348,8 @@ export class AppOperations {
         hint: `holdfast releases ${app.name.split("/")[1]}`,
       });
     }
-    // The one that served before what serves now; after a failed deploy, what still serves.
-    const serving = app.status?.serving?.set.release;
-    if (serving !== undefined && serving !== app.spec.release)
-      return this.#getRelease(app.name, serving);
-    const previous = app.status?.history.find(
-      ({ outcome, placement }) => outcome === "succeeded" && placement.set.release !== serving,
-    );
-    if (previous) return this.#getRelease(app.name, previous.placement.set.release);
+    const target = rollbackTarget(app);
+    if (target !== undefined) return this.#getRelease(app.name, target);
     throw invalid(
       "release.no_previous",
       `${app.name.split("/")[1]} has no earlier release that served`,
@@ -356,6 +367,7 @@ export class AppOperations {
     actor: Actor,
   ): Accepted {
     const before = this.findApp(environment, app);
+    if (before) this.#admission.assertStays(before);
     const appName = appResourceName(environment, app);
     if (!before || before.spec.release === 0) {
       return {
@@ -373,8 +385,8 @@ export class AppOperations {
     const secrets = this.#currentSecrets(appName);
     const values = { ...manifest.config, ...this.settingsOf(appName) };
     if (
-      JSON.stringify([values, secrets]) ===
-      JSON.stringify([base.spec.config.values, base.spec.secrets])
+      canonicalJson([values, secrets]) ===
+      canonicalJson([base.spec.config.values, base.spec.secrets])
     ) {
       return { ...this.#accepted(before, manifest), changed: false };
     }

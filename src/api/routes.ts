@@ -101,12 +101,14 @@ function environmentRoutes(deps: ApiDeps): Route[] {
       path: "/v1/environments/{environment}",
       summary: "Makes sure of an environment with its stores.",
       params: inEnvironment,
-      body: z.object({ compute: z.enum(["process", "docker"]).default("process") }),
+      body: z.object({ compute: z.enum(["process", "docker"]).optional() }),
       handle: ({ params, body, actor }) =>
         deps.store.transaction(() => {
           const options = { actor, action: "environment" };
           const { environment: name } = params;
-          deps.store.writeSpec<EnvironmentSpec>({ kind: ENVIRONMENT, name }, body, options);
+          const before = deps.store.find<EnvironmentSpec, never>({ kind: ENVIRONMENT, name });
+          const compute = body.compute ?? before?.spec.compute ?? "process";
+          deps.store.writeSpec<EnvironmentSpec>({ kind: ENVIRONMENT, name }, { compute }, options);
           deps.store.writeSpec<EngineSpec>(
             { kind: DATABASE, name },
             { engine: "postgresql" },

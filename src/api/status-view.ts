@@ -57,8 +57,8 @@ export async function statusView(deps: ApiDeps, environment: string) {
 }
 
 function blockedOf(what: string, pass: PassReport | undefined): Blocked[] {
-  if (pass?.verdict !== "blocked") return [];
-  return [{ what, reason: pass.reason ?? "", hint: pass.hint ?? "" }];
+  if (pass?.verdict !== "blocked" && pass?.verdict !== "failed") return [];
+  return [{ what, reason: pass.reason ?? "", hint: pass.hint ?? "it is tried again and again" }];
 }
 
 function appView(deps: ApiDeps, app: App, traffic: readonly TrafficSummary[]) {

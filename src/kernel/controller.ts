@@ -2,7 +2,7 @@
 // A pass that throws means "look again, later and later"; nothing of it is resumed.
 
 import type { Clock } from "./clock.ts";
-import { assert, messageOf } from "./error.ts";
+import { asHoldfastError, assert, messageOf } from "./error.ts";
 import type { Random } from "./id.ts";
 import type { AnyStep, Plan } from "./plan.ts";
 import type { Reconciler } from "./reconciler.ts";
@@ -25,7 +25,7 @@ export interface PassDeps {
   readonly journal: Journal;
 }
 
-/** A pass must end: a driver call that hangs for longer is given up and looked at again. */
+/** Drivers are told to give up after this long. */
 export const PASS_TIMEOUT_MS = 15 * 60_000;
 
 export async function reconcileOnce<Spec, Status extends object, Observed, Step extends AnyStep>(
@@ -42,13 +42,37 @@ export async function reconcileOnce<Spec, Status extends object, Observed, Step 
   const status = reconciler.report(resource, observed);
   const known: Resource<Spec, Status> = { ...resource, status };
   const plan = reconciler.plan(known, observed);
-  deps.store.writeStatus(resource, resource.uid, { ...status, pass: passReport(resource, plan) });
+  const pass = passReport(resource, plan);
+  deps.store.writeStatus(resource, resource.uid, { ...status, pass });
   if (plan.verdict !== "change") return plan;
+  // Each step stands on what was seen, none on the step before it: what fails holds up nothing else.
+  const failures: unknown[] = [];
   for (const step of plan.steps) {
     signal.throwIfAborted();
-    await applyStep(known, step, reconciler, deps.journal, signal);
+    await applyStep(known, step, reconciler, deps.journal, signal).catch((error: unknown) =>
+      failures.push(error),
+    );
   }
+  if (failures.length > 0) throw failures[0];
   return { recheckAfterMs: plan.recheckAfterMs ?? 0 };
+}
+
+/** What stands in the way is for whoever asks to see, not only for our own log. */
+function reportFailure(
+  resource: Resource<unknown, object>,
+  error: unknown,
+  store: ResourceStore,
+): void {
+  const current = store.find<unknown, object>(resource);
+  if (current?.uid !== resource.uid) return;
+  const { message, hint } = asHoldfastError(error);
+  const pass: PassReport = {
+    verdict: "failed",
+    reason: message,
+    ...(hint !== undefined && { hint }),
+    observedGeneration: resource.generation,
+  };
+  store.writeStatus(current, current.uid, { ...current.status, pass });
 }
 
 function passReport(resource: Resource<unknown, unknown>, plan: Plan<AnyStep>): PassReport {
@@ -141,6 +165,9 @@ export class Controller<Spec, Status extends object, Observed, Step extends AnyS
     const signal = AbortSignal.any([this.#abort.signal, pass.signal]);
     try {
       return await reconcileOnce(resource, this.#reconciler, this.#options.deps, signal);
+    } catch (error) {
+      if (!this.#abort.signal.aborted) reportFailure(resource, error, store);
+      throw error;
     } finally {
       cancel();
     }

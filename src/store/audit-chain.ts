@@ -1,7 +1,8 @@
-// Every write of a spec leaves an event whose hash covers the event before it: an edit, a cut or a
-// reorder breaks the chain from there on, and `verify` says where.
+// Every write of a spec leaves an event whose hash covers the event before it, keyed with what is not
+// in the database: an edit, a cut (also of the end) or a reorder shows, and `verify` says where. Who
+// has the key and a copy of the whole can still go back to that copy: note heads elsewhere.
 
-import { createHash } from "node:crypto";
+import { createHmac } from "node:crypto";
 import type { DatabaseSync } from "node:sqlite";
 import { canonicalJson } from "../kernel/resource.ts";
 
@@ -34,15 +35,13 @@ export const GENESIS = "0".repeat(64);
 
 type Unhashed = Omit<AuditEvent, "hash">;
 
-export function hashEvent(event: Unhashed): string {
-  return createHash("sha256").update(canonicalJson(event)).digest("hex");
-}
-
 export class AuditChain {
   readonly #db: DatabaseSync;
+  readonly #key: Buffer;
 
-  constructor(db: DatabaseSync) {
+  constructor(db: DatabaseSync, key: Buffer) {
     this.#db = db;
+    this.#key = key;
   }
 
   append(event: Omit<Unhashed, "seq" | "prevHash">): void {
@@ -52,6 +51,10 @@ export class AuditChain {
       seq: Number(last?.["seq"] ?? 0) + 1,
       prevHash: String(last?.["hash"] ?? GENESIS),
     };
+    const hash = this.#hash(unhashed);
+    this.#db
+      .prepare("INSERT OR REPLACE INTO audit_head VALUES (1, ?, ?)")
+      .run(unhashed.seq, this.#seal(unhashed.seq, hash));
     this.#db
       .prepare("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
       .run(
@@ -65,7 +68,7 @@ export class AuditChain {
         unhashed.generation,
         canonicalJson(unhashed.change),
         unhashed.prevHash,
-        hashEvent(unhashed),
+        hash,
       );
   }
 
@@ -87,11 +90,25 @@ export class AuditChain {
       if (unhashed.seq !== events) return broken(events, `event ${events} is missing`);
       if (unhashed.prevHash !== previous)
         return broken(events, "it does not follow the event before");
-      if (hashEvent(unhashed) !== hash)
+      if (this.#hash(unhashed) !== hash)
         return broken(events, "its content does not match its hash");
       previous = hash;
     }
+    const head = this.#db.prepare("SELECT seq, seal FROM audit_head").get();
+    if (
+      Number(head?.["seq"] ?? 0) !== events ||
+      (events > 0 && head?.["seal"] !== this.#seal(events, previous))
+    )
+      return broken(events + 1, `the last event was number ${Number(head?.["seq"] ?? 0)}`);
     return { intact: true, events, head: previous };
+  }
+
+  #hash(event: Unhashed): string {
+    return createHmac("sha256", this.#key).update(canonicalJson(event)).digest("hex");
+  }
+
+  #seal(seq: number, hash: string): string {
+    return createHmac("sha256", this.#key).update(`head ${seq} ${hash}`).digest("hex");
   }
 }
 

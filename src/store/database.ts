@@ -34,9 +34,17 @@ const MIGRATIONS: readonly string[] = [
    CREATE TABLE token (
      name TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE, created_at INTEGER NOT NULL
    ) STRICT;`,
+  `CREATE TABLE audit_head (
+     one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, seal TEXT NOT NULL
+   ) STRICT;`,
 ];
 
 export function openDatabase(path: string): DatabaseSync {
+  if (!existsSync(path) && existsSync(backupPath(path))) {
+    throw stuck("state.missing", `the state file ${path} is gone, its copy is still there`, {
+      hint: `nothing was changed and what runs keeps serving. holdfast up --restore-state puts the copy back; to begin with an empty state move ${backupPath(path)} away`,
+    });
+  }
   try {
     const db = new DatabaseSync(path);
     db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;");

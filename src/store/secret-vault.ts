@@ -1,7 +1,7 @@
 // Secret values, sealed with AES-256-GCM under a key that is not in the database. The name and the
 // version are authenticated too, so a box that was moved to another secret does not open.
 
-import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
+import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
 import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../kernel/clock.ts";
@@ -58,6 +58,7 @@ export class SecretVault {
     return value;
   }
 
+  /** Every version of every name that begins so: end the prefix where a name ends, or with a slash. */
   removeAll(prefix: string): void {
     this.#db.prepare("DELETE FROM sealed WHERE substr(name, 1, ?) = ?").run(prefix.length, prefix);
   }
@@ -99,14 +100,28 @@ export class SecretVault {
 const boxName = (name: string, version: number): string => `${name}@${version}`;
 
 /** The sealing key: given from outside (base64, 32 bytes), or a 0600 file that is made once. */
-export function loadSecretKey(path: string, given: string | undefined): Redacted {
+/** Makes a key file where there is none; not where something was sealed already. */
+export function loadSecretKey(path: string, given: string | undefined, db: DatabaseSync): Redacted {
   if (given !== undefined) return checkKey(given, "HOLDFAST_SECRET_KEY");
   if (!existsSync(path)) {
+    if (db.prepare("SELECT 1 FROM sealed LIMIT 1").get()) {
+      throw stuck(
+        "secret.key_missing",
+        `the secret key ${path} is gone, and secrets are sealed under it`,
+        {
+          hint: "put the file back, or give the key in HOLDFAST_SECRET_KEY; nothing was changed",
+        },
+      );
+    }
     writeFileSync(path, randomBytes(KEY_BYTES).toString("base64"), { mode: 0o600, flag: "wx" });
   }
   chmodSync(path, 0o600);
   return checkKey(readFileSync(path, "utf8").trim(), path);
 }
+
+/** A key for another purpose, from which the secret key can't be found. */
+export const deriveKey = (key: Redacted, purpose: string): Buffer =>
+  Buffer.from(hkdfSync("sha256", Buffer.from(key.reveal(), "base64"), "", purpose, KEY_BYTES));
 
 function checkKey(key: string, where: string): Redacted {
   if (Buffer.from(key, "base64").length === KEY_BYTES) return new Redacted(key);

@@ -31,11 +31,11 @@ export class SqliteStore implements ResourceStore, Journal, LeaseStore {
   #depth = 0;
   #pending: Parameters<Listener>[] = [];
 
-  constructor(db: DatabaseSync, clock: Clock, random: Random) {
+  constructor(db: DatabaseSync, clock: Clock, random: Random, auditKey: Buffer) {
     this.#db = db;
     this.#clock = clock;
     this.#random = random;
-    this.audit = new AuditChain(db);
+    this.audit = new AuditChain(db, auditKey);
     // What a killed control plane had begun is neither done nor failed: the next pass will look.
     db.prepare("UPDATE journal SET outcome = 'lost', ended_at = ? WHERE outcome = 'running'").run(
       clock.now(),

@@ -22,7 +22,7 @@ const ref = { kind: "thing", name: "production/x" };
 
 function storeAt(path = ":memory:", clock = systemClock) {
   const db = openDatabase(path);
-  return { db, store: new SqliteStore(db, clock, systemRandom) };
+  return { db, store: new SqliteStore(db, clock, systemRandom, Buffer.alloc(32, 7)) };
 }
 
 describe("store", () => {
@@ -80,6 +80,18 @@ describe("store", () => {
     assert.match(readFileSync(kept, "utf8"), /^this is no database/);
     assert.deepEqual(storeAt(path).store.find(ref)?.spec, { a: 1 });
   });
+
+  it("begins with no empty state where a copy of a lost one is there", () => {
+    const path = join(folder, "lost.db");
+    const { db, store } = storeAt(path);
+    store.writeSpec(ref, { a: 1 }, { actor, action: "change" });
+    backUpDatabase(db, path);
+    db.close();
+    rmSync(path);
+    assert.throws(() => openDatabase(path), { code: "state.missing" });
+    restoreDatabase(path, 42);
+    assert.deepEqual(storeAt(path).store.find(ref)?.spec, { a: 1 });
+  });
 });
 
 describe("audit chain", () => {
@@ -89,6 +101,10 @@ describe("audit chain", () => {
     "unreadable content": `UPDATE audit SET change = '{' WHERE seq = 2`,
     "a removed event": "DELETE FROM audit WHERE seq = 2",
     "a removed beginning": "DELETE FROM audit WHERE seq = 1",
+    "a removed end": "DELETE FROM audit WHERE seq = 4",
+    "a removed end, and a head that fits":
+      "DELETE FROM audit WHERE seq = 4; UPDATE audit_head SET seq = 3",
+    "nothing left of it": "DELETE FROM audit",
     "a swapped pair":
       "UPDATE audit SET seq = CASE seq WHEN 2 THEN -3 WHEN 3 THEN -2 END WHERE seq IN (2, 3); UPDATE audit SET seq = -seq WHERE seq < 0",
   };
@@ -146,9 +162,28 @@ describe("secret vault", () => {
 
   it("makes a key file that only its owner reads, and refuses a bad key", () => {
     const path = join(folder, "secret.key");
-    loadSecretKey(path, undefined);
+    const db = openDatabase(":memory:");
+    loadSecretKey(path, undefined, db);
     assert.equal(statSync(path).mode & 0o777, 0o600);
-    assert.throws(() => loadSecretKey(path, "short"), { code: "secret.bad_key" });
+    assert.throws(() => loadSecretKey(path, "short", db), { code: "secret.bad_key" });
+  });
+
+  it("makes no new key where something was sealed under one that is gone", () => {
+    const db = openDatabase(":memory:");
+    new SecretVault(db, key, systemClock).add("a", new Redacted("value"));
+    const path = join(folder, "gone.key");
+    assert.throws(() => loadSecretKey(path, undefined, db), { code: "secret.key_missing" });
+  });
+
+  it("forgets all of an app's, and nothing of another with a longer name", () => {
+    const db = openDatabase(":memory:");
+    const vault = new SecretVault(db, key, systemClock);
+    for (const name of ["secret/shop/KEY", "secret/shop/KEY_2", "secret/shop-2/KEY"])
+      vault.add(name, new Redacted("value"));
+    vault.removeAll("secret/shop/");
+    assert.equal(vault.latestVersion("secret/shop/KEY"), undefined);
+    assert.equal(vault.latestVersion("secret/shop/KEY_2"), undefined);
+    assert.equal(vault.latestVersion("secret/shop-2/KEY"), 1);
   });
 
   it("prints [redacted] wherever a value usually leaks", () => {

@@ -151,6 +151,25 @@ describe("apps as they are", { timeout: 300_000 }, () => {
       "/bin/busybox nc -w 2 $PGHOST $PGPORT </dev/null",
     ]);
     assert.equal(code, 0, "the database is reached from inside");
+    // The next release is not built yet while this one must go on being seen as what it is.
+    folder.write({ page: "from the next container" });
+    await holdfast.ok("deploy", folder.dir);
+    assert.equal(
+      (await ask(holdfast, { host: "boxed.localhost" })).text,
+      "from the next container",
+    );
+    const { apps } = await holdfast.json<{
+      apps: { name: string; instances: { release: number; state: string }[] }[];
+    }>("status");
+    assert.deepEqual(
+      apps
+        .find(({ name }) => name === "boxed")
+        ?.instances.map(({ release, state }) => `${release} ${state}`)
+        .sort(),
+      ["1 warm", "2 ready"],
+    );
+    await holdfast.ok("rollback", "boxed");
+    assert.equal((await ask(holdfast, { host: "boxed.localhost" })).text, "from a container");
     await holdfast.ok("destroy", "boxed", "--confirm", "boxed");
   });
 });

@@ -69,7 +69,7 @@ const STORES: AppStores = {
 export async function simulate({ seed, sabotage }: SimulationOptions): Promise<void> {
   const random = new SeededRandom(seed);
   const clock = new VirtualClock();
-  const store = new SqliteStore(openDatabase(":memory:"), clock, random);
+  const store = new SqliteStore(openDatabase(":memory:"), clock, random, Buffer.alloc(32, 7));
   const judge = new Judge(seed, clock);
   let faults: Faults = NO_FAULTS;
   const storyFaults: Faults = {
@@ -93,7 +93,6 @@ export async function simulate({ seed, sabotage }: SimulationOptions): Promise<v
     leases: store,
     holder: "simulation",
     compute: (technology) => (technology === "process" ? world : EMPTY_COMPUTE),
-    technologyOf: () => "process",
     probe: world,
     edge: world,
     stores: STORES,

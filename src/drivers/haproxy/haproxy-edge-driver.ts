@@ -2,6 +2,7 @@
 // it gets declarations (static, may reload), servers and traffic (runtime API, never a reload).
 // All changes pass one queue, so state on disk and HAProxy's own never cross.
 
+import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "../../kernel/clock.ts";
@@ -16,7 +17,7 @@ import type {
 } from "../../resources/app/app-driver.ts";
 import type { EngineDriver, EngineView } from "../../resources/engine/engine-driver.ts";
 import { run } from "../exec.ts";
-import { readJson, writeJson, writeWhole } from "../files.ts";
+import { readJson, readText, writeJson, writeWhole } from "../files.ts";
 import type { LocalCa } from "../local-ca/local-ca.ts";
 import { findFreePort } from "../process/free-port.ts";
 import { SupervisedEngine } from "../process/supervised-engine.ts";
@@ -50,6 +51,8 @@ export interface HaproxyOptions {
 }
 
 const INTERNAL_PORTS = { first: 30_000, last: 31_999 };
+/** How soon a certificate that somebody renewed is seen. */
+const CERTIFICATES_LOOK_MS = 10_000;
 const RELOAD_TIMEOUT_MS = 10_000;
 const LEAVE_ATTEMPTS = 40;
 const LEAVE_RETRY_MS = 50;
@@ -62,6 +65,9 @@ export class HaproxyEdgeDriver implements EdgeDriver {
   readonly #engine: SupervisedEngine;
   #state: EdgeState;
   #queue: Promise<unknown> = Promise.resolve();
+  /** What HAProxy should have loaded, as of a moment ago, and what it has. */
+  #wanted: { readonly at: number; readonly fingerprint: string } | undefined;
+  #loaded: string | undefined;
   #stats: { at: number; servers: Promise<readonly LiveServer[] | undefined> } | undefined;
 
   constructor(options: HaproxyOptions) {
@@ -86,7 +92,9 @@ export class HaproxyEdgeDriver implements EdgeDriver {
       );
       return seen ? [{ ...server, state: seen.state, requests: seen.requests }] : [];
     });
-    return { declaration: app?.declaration, traffic: app?.traffic, servers };
+    // One that HAProxy has not loaded is none: it is declared again, until a reload went through.
+    const declaration = this.#isReloadOwed() ? undefined : app?.declaration;
+    return { declaration, traffic: app?.traffic, servers };
   }
 
   declare(appName: string, declaration: EdgeDeclaration): Promise<void> {
@@ -94,14 +102,12 @@ export class HaproxyEdgeDriver implements EdgeDriver {
       const before = this.#state.apps[appName];
       const internalPorts = await this.#internalPortsFor(appName, declaration);
       // Certificates first: the reload below must find them.
-      const certificatesChanged = await this.#options.ca.ensureHosts(
-        this.#hostsWith(appName, declaration),
-      );
+      await this.#options.ca.ensureHosts(this.#hostsWith(appName, declaration), declaration.hosts);
       const servers = (before?.servers ?? []).filter(
         ({ service }) => declaration.services[service],
       );
       const app: EdgeApp = { declaration, traffic: before?.traffic, internalPorts, servers };
-      await this.#write(withApp(this.#state, appName, app), certificatesChanged);
+      await this.#write(withApp(this.#state, appName, app));
     });
   }
 
@@ -164,7 +170,7 @@ export class HaproxyEdgeDriver implements EdgeDriver {
   withdraw(appName: string): Promise<void> {
     return this.#exclusively(async () => {
       const { [appName]: _, ...apps } = this.#state.apps;
-      await this.#write({ ...this.#state, apps }, false);
+      await this.#write({ ...this.#state, apps });
     });
   }
 
@@ -173,10 +179,10 @@ export class HaproxyEdgeDriver implements EdgeDriver {
       const before = this.#state.bridges[address] ?? [];
       const all = [...new Set([...before, ...ports])].sort((a, b) => a - b);
       if (this.#state.bridges[address] && all.length === before.length) return;
-      await this.#write(
-        { ...this.#state, bridges: { ...this.#state.bridges, [address]: all } },
-        false,
-      );
+      await this.#write({
+        ...this.#state,
+        bridges: { ...this.#state.bridges, [address]: all },
+      });
     });
   }
 
@@ -240,6 +246,7 @@ export class HaproxyEdgeDriver implements EdgeDriver {
         "-f",
         this.#configFile,
       ]);
+      this.#markLoaded();
     });
   }
 
@@ -266,6 +273,7 @@ export class HaproxyEdgeDriver implements EdgeDriver {
   #save(state: EdgeState): void {
     this.#writeFiles(state);
     this.#state = state;
+    this.#wanted = undefined;
   }
 
   #writeFiles(state: EdgeState): void {
@@ -282,13 +290,10 @@ export class HaproxyEdgeDriver implements EdgeDriver {
     writeJson(join(layout.dir, "state.json"), state);
   }
 
-  async #write(state: EdgeState, certificatesChanged: boolean): Promise<void> {
-    const { layout } = this.#options;
-    const before = renderReloadPart(this.#state, layout);
-    const after = renderReloadPart(state, layout);
+  async #write(state: EdgeState): Promise<void> {
     const previous = this.#state;
     this.#save(state);
-    if (before === after && !certificatesChanged) return;
+    if (!this.#isReloadOwed()) return;
     try {
       await this.#checkConfig();
     } catch (error) {
@@ -297,6 +302,34 @@ export class HaproxyEdgeDriver implements EdgeDriver {
       throw error;
     }
     await this.#reload();
+    this.#markLoaded();
+  }
+
+  // --- what HAProxy has loaded, kept on disk: a reload that was lost on the way is still owed
+
+  #isReloadOwed(): boolean {
+    const now = this.#options.clock.now();
+    if (!this.#wanted || now - this.#wanted.at > CERTIFICATES_LOOK_MS)
+      this.#wanted = { at: now, fingerprint: this.#fingerprint() };
+    this.#loaded ??= readText(this.#loadedFile);
+    return this.#wanted.fingerprint !== this.#loaded;
+  }
+
+  #markLoaded(): void {
+    this.#loaded = this.#fingerprint();
+    this.#wanted = undefined;
+    writeWhole(this.#loadedFile, this.#loaded);
+  }
+
+  #fingerprint(): string {
+    return createHash("sha256")
+      .update(renderReloadPart(this.#state, this.#options.layout))
+      .update(this.#options.ca.fingerprint())
+      .digest("hex");
+  }
+
+  get #loadedFile(): string {
+    return join(this.#options.layout.dir, "loaded");
   }
 
   async #checkConfig(): Promise<void> {

@@ -3,7 +3,7 @@
 // into the certificates folder always wins, and a bad one is refused before the edge sees it.
 
 import { X509Certificate } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { createSecureContext } from "node:tls";
 import { stuck } from "../../kernel/error.ts";
@@ -18,12 +18,6 @@ export interface LocalCaOptions {
   /** The list that HAProxy reads. */
   readonly listFile: string;
   readonly now: () => number;
-}
-
-export interface CertificateView {
-  readonly host: string;
-  readonly from: "local-ca" | "given";
-  readonly expiresAt: number;
 }
 
 const DAY_MS = 24 * 3_600_000;
@@ -44,28 +38,38 @@ export class LocalCa {
     return join(this.#options.dir, "ca.crt");
   }
 
-  /** Makes sure that every host has a certificate. True where the edge has to load them anew. */
-  async ensureHosts(hosts: readonly string[]): Promise<boolean> {
+  /**
+   * Makes sure that every host has a certificate. A given one that can't be used is an error for
+   * the hosts in `strict`, and elsewhere no reason to serve nobody: the local one takes its place.
+   */
+  async ensureHosts(hosts: readonly string[], strict: readonly string[] = []): Promise<void> {
     await this.#ensureRoot();
-    let changed = false;
     const lines: string[] = [];
     for (const host of hosts) {
-      const given = this.#findGiven(host);
-      if (!given && (await this.#ensureLeaf(host))) changed = true;
+      const given = this.#findGiven(host, strict.includes(host));
+      if (!given) await this.#ensureLeaf(host);
       lines.push(`${given ?? this.#leafFile(host)} ${host}`);
     }
     const list = `${lines.join("\n")}\n`;
-    if (readText(this.#options.listFile) !== list) changed = true;
-    writeWhole(this.#options.listFile, list, 0o644);
-    return changed;
+    if (readText(this.#options.listFile) !== list) writeWhole(this.#options.listFile, list, 0o644);
   }
 
-  view(host: string): CertificateView | undefined {
-    const given = this.#findGiven(host);
-    const expiresAt = expiryOf(given ?? this.#leafFile(host));
-    return expiresAt === undefined
-      ? undefined
-      : { host, from: given ? "given" : "local-ca", expiresAt };
+  /** Changes when a certificate was replaced, given or taken away, or is due for renewal. */
+  fingerprint(): string {
+    const lines = (readText(this.#options.listFile) ?? "").split("\n").filter(Boolean);
+    return lines
+      .map((line) => {
+        const [file = "", host = ""] = line.split(" ");
+        const given = this.#candidates(host).find((path) => existsSync(path));
+        return [line, stampOf(file), given ?? "", given ? stampOf(given) : "", this.#isDue(file)];
+      })
+      .join("\n");
+  }
+
+  #isDue(file: string): boolean {
+    if (!file.startsWith(this.#options.dir)) return false;
+    const expiresAt = expiryOf(file);
+    return expiresAt === undefined || expiresAt - this.#options.now() < RENEW_BEFORE_DAYS * DAY_MS;
   }
 
   async #ensureRoot(): Promise<void> {
@@ -100,11 +104,9 @@ export class LocalCa {
     });
   }
 
-  async #ensureLeaf(host: string): Promise<boolean> {
+  async #ensureLeaf(host: string): Promise<void> {
     const file = this.#leafFile(host);
-    const expiresAt = expiryOf(file);
-    if (expiresAt !== undefined && expiresAt - this.#options.now() > RENEW_BEFORE_DAYS * DAY_MS)
-      return false;
+    if (!this.#isDue(file)) return;
     const { dir } = this.#options;
     await this.#inScratch(async (scratch) => {
       const [key, request, certificate, extensions] = ["key", "csr", "crt", "ext"].map((name) =>
@@ -150,17 +152,25 @@ export class LocalCa {
       ]);
       writeWhole(file, `${readText(certificate)}${readText(this.rootFile)}${readText(key)}`, 0o600);
     });
-    return true;
   }
 
-  #findGiven(host: string): string | undefined {
+  #candidates(host: string): readonly string[] {
     const parent = host.split(".").slice(1).join(".");
-    const candidates = [host.replace(/^\*\./, "_wildcard."), `_wildcard.${parent}`];
-    const file = candidates
-      .map((name) => join(this.#options.givenDir, `${name}.pem`))
-      .find((path) => existsSync(path));
-    if (file) assertUsable(file, host);
-    return file;
+    return [host.replace(/^\*\./, "_wildcard."), `_wildcard.${parent}`].map((name) =>
+      join(this.#options.givenDir, `${name}.pem`),
+    );
+  }
+
+  #findGiven(host: string, isStrict: boolean): string | undefined {
+    const file = this.#candidates(host).find((path) => existsSync(path));
+    if (file === undefined) return undefined;
+    try {
+      assertUsable(file, host);
+      return file;
+    } catch (error) {
+      if (isStrict) throw error;
+      return undefined;
+    }
   }
 
   #leafFile(host: string): string {
@@ -179,9 +189,23 @@ export class LocalCa {
 
 const openssl = (args: readonly string[]): Promise<string> => runOrThrow(["openssl", ...args]);
 
+function stampOf(file: string): string {
+  const stat = statSync(file, { throwIfNoEntry: false });
+  return stat ? `${stat.mtimeMs} ${stat.size}` : "none";
+}
+
+const expiries = new Map<string, { readonly stamp: string; readonly expiresAt: number }>();
+
+/** Parsed once per version of the file: it is asked for often. */
 function expiryOf(file: string): number | undefined {
+  const stamp = stampOf(file);
+  const known = expiries.get(file);
+  if (known?.stamp === stamp) return known.expiresAt;
   const pem = readText(file);
-  return pem === undefined ? undefined : Date.parse(new X509Certificate(pem).validTo);
+  if (pem === undefined) return undefined;
+  const expiresAt = Date.parse(new X509Certificate(pem).validTo);
+  expiries.set(file, { stamp, expiresAt });
+  return expiresAt;
 }
 
 function assertUsable(file: string, host: string): void {

@@ -32,6 +32,8 @@ export interface AppObserved {
   /** Last output of instances that a report may have to explain. */
   readonly tails: ReadonlyMap<string, readonly string[]>;
   readonly edge: EdgeView | undefined;
+  /** What the last pass could not do. */
+  readonly failure?: { readonly reason?: string; readonly hint?: string } | undefined;
   readonly stores: StoresReadiness;
   /** Looked at only where the deletion of data was asked for. */
   readonly hasData: boolean;
@@ -109,11 +111,14 @@ export function isReady(wanted: WantedInstance, observed: AppObserved): boolean 
     const settleMs = manifest?.workers[wanted.component.name]?.settle ?? 0;
     return observed.now - instance.startedAt >= settleMs;
   }
-  return (
-    isJoined(observed, instance, wanted.placement.slot) ||
-    observed.probes.get(wanted.name)?.ok === true
-  );
+  return isJoined(observed, instance, wanted.placement.slot)
+    ? isServing(observed, wanted.name)
+    : observed.probes.get(wanted.name)?.ok === true;
 }
+
+/** In its pool, and healthy as the edge sees it. */
+export const isServing = (observed: AppObserved, name: string): boolean =>
+  findServer(observed, name)?.state === "up";
 
 export const releaseTaskName = (app: App, set: InstanceSet, generation: number): string =>
   instanceName(app.name, RELEASE_TASK, set, `g${generation}`);

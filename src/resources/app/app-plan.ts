@@ -16,6 +16,7 @@ import {
   isJoined,
   isKept,
   isReady,
+  isServing,
   manifestOf,
   RELEASE_TASK,
   releaseTaskName,
@@ -102,6 +103,15 @@ function verdictAtRest(
       reason,
       `holdfast logs ${name}/${component} or holdfast rollback ${name}`,
       recheckAfterMs,
+    );
+  }
+  const unwell = status.instances.filter(({ state }) => state === "unhealthy");
+  if (unwell[0]) {
+    const { component, detail } = unwell[0];
+    return blocked(
+      `${unwell.length} of ${component} ${unwell.length === 1 ? "runs, but fails" : "run, but fail"} the health check${detail ? ` (${detail})` : ""}`,
+      `holdfast logs ${name}/${component} or holdfast restart ${name}`,
+      UNHEALTHY_RECHECK_MS,
     );
   }
   if (last?.outcome === "failed" && last.generation === status.settledGeneration && last.failure) {
@@ -236,7 +246,11 @@ function allJoined(app: App, placement: Placement, observed: AppObserved): boole
   return wantedHere.every((wanted) => {
     const instance = findInstance(observed, wanted.name);
     if (wanted.component.role === "worker") return instance?.state === "running";
-    return instance !== undefined && isJoined(observed, instance, placement.slot);
+    return (
+      instance !== undefined &&
+      isJoined(observed, instance, placement.slot) &&
+      isServing(observed, wanted.name)
+    );
   });
 }
 

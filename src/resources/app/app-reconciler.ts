@@ -27,7 +27,7 @@ import { type AppObserved, findServer, RELEASE_TASK, targetSet } from "./app-obs
 import { type AppStep, type InstanceOrder, planApp } from "./app-plan.ts";
 import { keptPlacements, reportApp } from "./app-report.ts";
 import { variablesFor } from "./app-variables.ts";
-import { defaultResources, graceMsOf, healthOf, type Manifest } from "./manifest.ts";
+import { defaultResources, graceMsOf, healthOf } from "./manifest.ts";
 
 export interface AppDeps {
   readonly clock: Clock;
@@ -35,9 +35,7 @@ export interface AppDeps {
   readonly leases: LeaseStore;
   /** Who this control plane is, for leases. */
   readonly holder: string;
-  /** The driver of the environment or, where the manifest names one, of the app. */
   readonly compute: (technology: ComputeTechnology) => ComputeDriver;
-  readonly technologyOf: (app: App, manifest: Manifest) => ComputeTechnology;
   readonly probe: HealthProbe;
   readonly edge: EdgeDriver;
   readonly stores: AppStores;
@@ -46,6 +44,11 @@ export interface AppDeps {
 }
 
 export type ComputeTechnology = "process" | "docker";
+
+/** Each release runs as what its own artifact is, whatever the next one will be. */
+export const technologyOf = (release: Release | undefined): ComputeTechnology =>
+  release?.status?.artifact?.kind === "image" ? "docker" : "process";
+
 const LOOPBACK = "127.0.0.1";
 const TECHNOLOGIES: readonly ComputeTechnology[] = ["process", "docker"];
 
@@ -123,10 +126,19 @@ async function listInstances(
   releases: ReadonlyMap<number, Release>,
   deps: Deps,
 ): Promise<readonly Instance[]> {
-  const used = [...releases.values()].map(({ spec }) => deps.technologyOf(app, spec.manifest));
-  const technologies = new Set<ComputeTechnology>(["process", ...used]);
-  const lists = await Promise.all([...technologies].map((one) => deps.compute(one).list(app.uid)));
-  return lists.flat();
+  const processes = await deps.compute("process").list(app.uid);
+  const usesContainers = [...releases.values()].some((one) => technologyOf(one) === "docker");
+  // Of a release that neither spec nor status speak of any more there may still be some.
+  const isMissing = (app.status ?? EMPTY_STATUS).instances.some(
+    ({ name }) => !processes.some((one) => one.name === name),
+  );
+  if (usesContainers) return [...processes, ...(await deps.compute("docker").list(app.uid))];
+  if (!isMissing) return processes;
+  const containers = await deps
+    .compute("docker")
+    .list(app.uid)
+    .catch(() => []);
+  return [...processes, ...containers];
 }
 
 async function storesReadiness(app: App, releases: ReadonlyMap<number, Release>, deps: Deps) {
@@ -255,7 +267,7 @@ export async function startOrdered(
   signal: AbortSignal,
 ): Promise<void> {
   const { manifest, release, artifact } = requireBuilt(app, order, deps);
-  const compute = deps.compute(deps.technologyOf(app, manifest));
+  const compute = deps.compute(technologyOf(release));
   const spec = {
     name: order.name,
     owner,

@@ -19,7 +19,7 @@ import {
   setLabel,
   TIMELINE_MAX,
 } from "./app.ts";
-import type { Instance, InstanceExit } from "./app-driver.ts";
+import type { Instance, InstanceExit, ProbeResult } from "./app-driver.ts";
 import {
   type AppObserved,
   countsFor,
@@ -42,10 +42,15 @@ import { graceMsOf } from "./manifest.ts";
 /** Time the environment's stores have to become ready for a deploy. */
 export const STORES_TIMEOUT_MS = 120_000;
 
+/** Time for what is ours alone to do: starting the release command, moving traffic. */
+export const OWN_STEP_TIMEOUT_MS = 60_000;
+
 export function reportApp(app: App, observed: AppObserved): AppStatusFields {
   const { pass: _, ...before } = app.status ?? { ...EMPTY_STATUS, pass: undefined };
   let status: AppStatusFields = before;
-  if (status.rollout) status = advance(app, status, status.rollout, observed);
+  // What the last pass could not do says why a phase that is late does not end.
+  const failure = app.status?.pass?.verdict === "failed" ? app.status.pass : undefined;
+  if (status.rollout) status = advance(app, status, status.rollout, { ...observed, failure });
   if (!status.rollout && !app.deleting) status = begin(app, status, observed);
   status = expireWarm(status, observed);
   return {
@@ -159,7 +164,7 @@ function judgeReleaseCommand(
     releaseTaskName(app, rollout.placement.set, rollout.generation),
   );
   const phase = { phase: "release-command", text: "release command runs" } as const;
-  if (!task) return phase;
+  if (!task) return late(rollout, "release-command", "could not be started", observed) ?? phase;
   const hint = `holdfast logs ${app.name.split("/")[1]}/release`;
   if (task.state === "running") {
     if (observed.now - task.startedAt <= timeoutMs) return phase;
@@ -192,7 +197,25 @@ function judgeInstances(app: App, rollout: Rollout, observed: AppObserved): Prog
     return late ? notHealthy(app, late, observed) : { phase: "starting", text, released: true };
   }
   if (isInCharge(rollout.placement, observed)) return { done: true };
+  const stuck = late(rollout, "shifting", "could not get the traffic", observed);
+  if (stuck) return stuck;
   return { phase: "shifting", text: `${total} of ${total} ready, traffic moves`, released: true };
+}
+
+// A phase that only takes us a moment.
+function late(
+  { phase, phaseSince, placement }: Rollout,
+  expected: RolloutPhase,
+  what: string,
+  { now, failure }: AppObserved,
+): Progress | undefined {
+  if (phase !== expected || now - phaseSince <= OWN_STEP_TIMEOUT_MS) return undefined;
+  const who = expected === "shifting" ? `release ${placement.set.release}` : "the release command";
+  const why = failure?.reason === undefined ? "" : `: ${failure.reason}`;
+  return fail(
+    `${who} ${what} within ${OWN_STEP_TIMEOUT_MS / 1000} s${why}`,
+    failure?.hint ?? "holdfast doctor",
+  );
 }
 
 // One that was stopped, or had crashed before this rollout began, says nothing about it.
@@ -233,12 +256,20 @@ function notHealthy(app: App, wanted: WantedInstance, observed: AppObserved): Pr
   const graceMs = graceMsOf(manifest, wanted.component.name);
   return fail(
     `${wanted.component.name} did not become healthy within ${graceMs / 1000} s` +
-      (probe ? `; last probe: ${probe.detail}` : ""),
-    probe?.detail.includes("→ 3")
-      ? "point health.path in holdfast.yaml at a path that answers 200 itself; redirects are not followed"
-      : `holdfast logs ${app.name.split("/")[1]}/${wanted.component.name}`,
+      (probe ? `; last probe: ${probe.detail}` : "") +
+      (observed.failure?.reason ? `; ${observed.failure.reason}` : ""),
+    observed.failure?.hint ?? probeHint(probe, app, wanted),
     instance ? tailOf(instance, observed) : [],
   );
+}
+
+function probeHint(probe: ProbeResult | undefined, app: App, wanted: WantedInstance): string {
+  const logs = `holdfast logs ${app.name.split("/")[1]}/${wanted.component.name}`;
+  if (probe?.detail.includes("→ 3"))
+    return "point health.path in holdfast.yaml at a path that answers 200 itself; redirects are not followed";
+  if (probe?.detail.includes("refused"))
+    return `it must listen on $PORT, or holdfast.yaml must say where it does (services.${wanted.component.name}.port); ${logs}`;
+  return logs;
 }
 
 const missing = (): never => {

@@ -3,7 +3,7 @@
 
 import { invalid } from "../../kernel/error.ts";
 import { type Manifest, type ManifestInput, manifestSchema } from "./manifest.ts";
-import { MANIFEST_FILE, parseManifest } from "./manifest-file.ts";
+import { checkManifest, MANIFEST_FILE, parseManifest } from "./manifest-file.ts";
 
 export interface SourceFiles {
   /** Name of the folder, the last resort for the app's name. */
@@ -60,10 +60,28 @@ export function inferManifest(source: SourceFiles): Inference {
     (store) => `needs ${store}, a client of it is among the dependencies`,
   );
   return {
-    manifest: manifestSchema.parse(whole),
+    manifest: checkInferred(whole, source),
     input: whole,
     inferred: [...inferred, ...storeNotes],
   };
+}
+
+// The same rules as for what a person wrote.
+function checkInferred(input: ManifestInput, { files }: SourceFiles): Manifest {
+  const parsed = manifestSchema.safeParse(input);
+  const mistakes = parsed.success
+    ? checkManifest(parsed.data).map(({ path, message }) => `${path.join(".")} ${message}`)
+    : parsed.error.issues.map(({ path, message, ...issue }) => {
+        const inner = issue.code === "invalid_key" ? issue.issues[0]?.message : undefined;
+        return `${path.join(".")} ${inner ?? message}`;
+      });
+  if (parsed.success && mistakes.length === 0) return parsed.data;
+  const file = files["Procfile"] === undefined ? "package.json" : "Procfile";
+  throw invalid(
+    `${file === "Procfile" ? "procfile" : "package_json"}.invalid`,
+    `${file}: ${mistakes.join("; ").trim()}`,
+    { hint: "change it there, or say it in a holdfast.yaml" },
+  );
 }
 
 function inferInput(source: SourceFiles, pkg: PackageJson | undefined) {
