@@ -64,6 +64,10 @@ export class AppOperations {
     this.#admission = new Admission(deps.store);
   }
 
+  requireEnvironment(environment: string): void {
+    this.#admission.requireEnvironment(environment);
+  }
+
   findApp(environment: string, app: string): App | undefined {
     return this.#deps.store.find<AppSpec, AppStatus>({
       kind: APP,
@@ -72,6 +76,7 @@ export class AppOperations {
   }
 
   getApp(environment: string, app: string): App {
+    this.requireEnvironment(environment);
     const found = this.findApp(environment, app);
     if (found) return found;
     const names = this.#deps.store

@@ -33,7 +33,7 @@ const SETTING_MAX_CHARS = 64 * 1024;
 export function createRoutes(deps: ApiDeps): readonly Route[] {
   const operations = new AppOperations(deps);
   return [
-    ...platformRoutes(deps),
+    ...platformRoutes(deps, operations),
     ...environmentRoutes(deps),
     ...deployRoutes(deps, operations),
     ...appRoutes(operations),
@@ -43,14 +43,14 @@ export function createRoutes(deps: ApiDeps): readonly Route[] {
   ];
 }
 
-function platformRoutes(deps: ApiDeps): Route[] {
+function platformRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
   return [
     route({
       method: "GET",
       path: "/healthz",
       summary: "Whether the control plane answers.",
       open: true,
-      handle: () => ({ ok: true, ...deps.installation() }),
+      handle: () => ({ ok: true }),
     }),
     route({
       method: "GET",
@@ -63,7 +63,10 @@ function platformRoutes(deps: ApiDeps): Route[] {
       path: "/v1/status",
       summary: "Apps, engines and traffic of an environment on one page.",
       query: z.object({ environment: environment.default("production") }),
-      handle: ({ query }) => statusView(deps, query.environment),
+      handle: ({ query }) => {
+        operations.requireEnvironment(query.environment);
+        return statusView(deps, query.environment);
+      },
     }),
     route({
       method: "GET",

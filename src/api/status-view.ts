@@ -85,7 +85,11 @@ function appView(deps: ApiDeps, app: App, traffic: readonly TrafficSummary[]) {
       status?.rollout && app.generation > status.rollout.generation
         ? { release: app.spec.release, reason: app.spec.reason }
         : undefined,
-    warm: status?.warm && { release: status.warm.set.release, until: status.warm.until },
+    // Warm is what would answer at once: a set that ended by itself is not.
+    warm:
+      status?.warm && status.instances.some(({ state }) => state === "warm")
+        ? { release: status.warm.set.release, until: status.warm.until }
+        : undefined,
     urls: services.flatMap(([, { routes }]) =>
       routes.map(({ host, path }) => deps.publicUrl(host) + path),
     ),

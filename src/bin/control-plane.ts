@@ -1,6 +1,6 @@
 // The control plane process.
 
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { composeControlPlane } from "../compose.ts";
 import { readConfig } from "../config.ts";
@@ -24,6 +24,7 @@ async function main(): Promise<void> {
   // Known here now; nothing that we start has any business with it.
   delete process.env["HOLDFAST_SECRET_KEY"];
   const home = homeAt(config.home);
+  const failureFile = join(home.runDir, "control-plane-failure.json");
 
   try {
     ensureHome(home);
@@ -39,6 +40,7 @@ async function main(): Promise<void> {
       log: writeProcessLog,
     });
     await plane.start();
+    rmSync(failureFile, { force: true });
     writeJson(join(home.runDir, "control-plane.json"), { pid: process.pid, checkout, version });
     writeProcessLog("info", "the control plane is ready", { pid: process.pid, api: ports.api });
     const stop = (): void => {
@@ -50,11 +52,11 @@ async function main(): Promise<void> {
     const known = asHoldfastError(error);
     // `holdfast up` reads this and tells the person; nobody else could.
     const { code, hint } = known;
-    writeJson(join(home.runDir, "control-plane-failure.json"), {
-      code,
-      hint,
-      message: messageOf(known),
-    });
+    try {
+      writeJson(failureFile, { code, hint, message: messageOf(known) });
+    } catch {
+      // A full disk: the log below still says it.
+    }
     writeProcessLog("error", "the control plane can't start", {
       code: known.code,
       error: messageOf(known),

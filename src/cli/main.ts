@@ -2,7 +2,7 @@
 
 import { Argument, Command as Commander, CommanderError, Option } from "commander";
 import { Client, type ClientOptions } from "../client/client.ts";
-import { asHoldfastError } from "../kernel/error.ts";
+import { asHoldfastError, invalid } from "../kernel/error.ts";
 import {
   configDiff,
   configList,
@@ -69,13 +69,25 @@ export async function main(argv: readonly string[], options: MainOptions): Promi
   const program = buildProgram(options, (result) => {
     code = result;
   });
+  const isJson = argv.includes("--json");
+  if (isJson) quiet(program);
   try {
     await program.parseAsync(argv as string[], { from: "user" });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    return error.exitCode === 0 ? 0 : EXIT_USAGE;
+    if (error.exitCode === 0) return 0;
+    const message = error.message.replace(/^error: /, "");
+    if (isJson)
+      new Output(true).problem(invalid("cli.usage", message, { hint: "holdfast --help" }));
+    return EXIT_USAGE;
   }
   return code;
+}
+
+// A script gets the mistake as JSON, and nothing beside it.
+function quiet(program: Commander): void {
+  for (const command of [program, ...program.commands.flatMap((one) => [one, ...one.commands])])
+    command.configureOutput({ writeErr: () => undefined });
 }
 
 export function buildProgram(options: MainOptions, onEnd: (code: number) => void): Commander {
@@ -146,7 +158,10 @@ async function runOne(
   try {
     return (await command.run(context, args, flags)) ?? 0;
   } catch (error) {
-    if (interrupted.signal.aborted) return 130;
+    if (interrupted.signal.aborted) {
+      output.progress("interrupted; what was begun goes on: holdfast status");
+      return 130;
+    }
     return output.problem(asHoldfastError(error));
   } finally {
     await client.close();

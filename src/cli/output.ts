@@ -12,21 +12,25 @@ export class Output {
 
   constructor(isJson: boolean) {
     this.isJson = isJson;
+    // Whoever reads has seen enough: `holdfast logs | head`.
+    process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+      process.exit(error.code === "EPIPE" ? 0 : 1);
+    });
     this.#isColored = process.stdout.isTTY === true && !process.env["NO_COLOR"] && !isJson;
   }
 
   /** The facts as JSON, or as text where a person reads. */
   result(facts: unknown, text: () => string): void {
-    process.stdout.write(`${this.isJson ? JSON.stringify(facts) : text()}\n`);
+    process.stdout.write(`${this.isJson ? JSON.stringify(facts) : printable(text())}\n`);
   }
 
   /** One line of a result that comes piece by piece. */
   line(facts: unknown, text: string): void {
-    process.stdout.write(`${this.isJson ? JSON.stringify(facts) : text}\n`);
+    process.stdout.write(`${this.isJson ? JSON.stringify(facts) : printable(text)}\n`);
   }
 
   progress(text: string): void {
-    if (!this.isJson) process.stderr.write(`${text}\n`);
+    if (!this.isJson) process.stderr.write(`${printable(text)}\n`);
   }
 
   paint(style: Style, text: string): string {
@@ -43,7 +47,7 @@ export class Output {
       return EXIT_CODE[error.actsNext];
     }
     const cause = error.cause === undefined ? "" : ` (${messageOf(error.cause)})`;
-    process.stderr.write(`${this.paint("red", "error")}: ${error.message}${cause}\n`);
+    process.stderr.write(`${this.paint("red", "error")}: ${printable(error.message + cause)}\n`);
     if (error.hint) process.stderr.write(`  ${this.paint("cyan", "→")} ${error.hint}\n`);
     if (error.actsNext === "developer")
       process.stderr.write(`  this is a bug in Holdfast (${error.code})\n`);
@@ -68,13 +72,25 @@ export class Output {
   }
 }
 
+// What an app says must not move the cursor, change the title or write to the clipboard of whoever
+// looks: only tabs, line ends and colors pass.
+export const printable = (text: string): string =>
+  text.replaceAll(/(\p{Cc})(\[[\d;]{0,20}m)?/gu, (all, char: string, color: string | undefined) => {
+    if (char === "\t" || char === "\n" || (char === ESCAPE && color !== undefined)) return all;
+    const code = char.charCodeAt(0);
+    const shown = code < 0x20 ? `^${String.fromCharCode(code + 0x40)}` : `\\x${code.toString(16)}`;
+    return shown + (color ?? "");
+  });
+
+const ESCAPE = "\u001b";
+
 // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences take no room on screen
 const visibleLength = (text: string): number => text.replaceAll(/\u001b\[\d+m/g, "").length;
 
 /** 950 ms, 1.2 s, 3 min 5 s, 2 h 10 min. */
 export function durationText(ms: number): string {
   if (ms < 1_000) return `${Math.round(ms)} ms`;
-  if (ms < 60_000) return `${(ms / 1_000).toFixed(1)} s`;
+  if (ms < 59_950) return `${(ms / 1_000).toFixed(1)} s`;
   const seconds = Math.round(ms / 1_000);
   const minutes = Math.floor(seconds / 60);
   if (minutes < 60) return `${minutes} min ${seconds % 60} s`;

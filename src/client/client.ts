@@ -56,8 +56,17 @@ export class Client {
   async *events<Event>(path: string, query?: Query, signal?: AbortSignal): AsyncGenerator<Event> {
     const { body } = await this.#send("GET", path, query, undefined, undefined, signal);
     let rest = "";
-    for await (const chunk of body) {
-      const lines = (rest + String(chunk)).split("\n");
+    body.setEncoding("utf8");
+    const chunks = body[Symbol.asyncIterator]();
+    for (;;) {
+      const { done, value } = await chunks.next().catch((cause: unknown) => {
+        throw transient("control_plane.away", "the control plane ended the connection", {
+          hint: "what was begun goes on: holdfast status",
+          cause,
+        });
+      });
+      if (done) return;
+      const lines = (rest + String(value)).split("\n");
       rest = lines.pop() ?? "";
       for (const line of lines) if (line) yield JSON.parse(line) as Event;
     }

@@ -6,7 +6,14 @@ import type { Command, CommandContext } from "../command.ts";
 import { followRollout } from "./rollout-progress.ts";
 
 const pathOf = ({ environment }: CommandContext, app: string, rest: string): string =>
-  `/v1/apps/${environment}/${app}/${rest}`;
+  `/v1/apps/${environment}/${appName(app)}/${rest}`;
+
+/** Commands that are about a whole app do not take app/service. */
+export function appName(app: string): string {
+  const [name = "", service] = app.split("/");
+  if (service === undefined) return app;
+  throw invalid("cli.not_an_app", `${app} is a part of an app`, { hint: `the app is: ${name}` });
+}
 
 export const rollback: Command = {
   usage: "rollback [app]",
@@ -18,7 +25,7 @@ export const rollback: Command = {
   ],
   run: async (context, [app], { to }) => {
     const name = await chooseApp(context, app);
-    const number = to === undefined ? undefined : wholeNumber(String(to), "--to");
+    const number = to === undefined ? undefined : wholeNumber(String(to), "--to", 1);
     const accepted = await context.client.post<Accepted>(pathOf(context, name, "rollback"), {
       ...(number !== undefined && { to: number }),
     });
@@ -45,10 +52,10 @@ export const scale: Command = {
   examples: ["holdfast scale storefront web=3", "holdfast scale storefront web=2 worker=1"],
   run: async (context, [app, pairs]) => {
     const counts = Object.fromEntries(
-      listOf(pairs).map((pair) => {
-        const [component, count] = splitPair(pair);
-        return [component, wholeNumber(count, pair)];
-      }),
+      splitPairs(pairs, "web=3").map(([component, count]) => [
+        component,
+        wholeNumber(count, component),
+      ]),
     );
     return followRollout(
       context,
@@ -62,7 +69,7 @@ export const configSet: Command = {
   summary: "Set settings; where the app is deployed they are rolled out as a new release.",
   examples: ["holdfast config set storefront BANNER='Free shipping' PAGE_SIZE=24"],
   run: async (context, [app, pairs]) => {
-    const changes = Object.fromEntries(listOf(pairs).map(splitPair));
+    const changes = Object.fromEntries(splitPairs(pairs, "BANNER='Free shipping'"));
     return followRollout(
       context,
       await context.client.patch<Accepted>(pathOf(context, String(app), "config"), { changes }),
@@ -140,7 +147,7 @@ export const configDiff: Command = {
 
 /** The app that was named, or the only one there is. */
 export async function chooseApp(context: CommandContext, app: unknown): Promise<string> {
-  if (typeof app === "string") return app;
+  if (typeof app === "string") return appName(app);
   const { apps } = await context.client.get<{ apps: { name: string }[] }>("/v1/status", {
     environment: context.environment,
   });
@@ -159,13 +166,25 @@ export async function chooseApp(context: CommandContext, app: unknown): Promise<
 export const listOf = (value: unknown): readonly string[] =>
   Array.isArray(value) ? (value as string[]) : value === undefined ? [] : [String(value)];
 
-function splitPair(pair: string): [string, string] {
-  const at = pair.indexOf("=");
-  if (at > 0) return [pair.slice(0, at), pair.slice(at + 1)];
-  throw invalid("cli.bad_pair", `"${pair}" is not name=value`, { hint: "for example: web=3" });
+function splitPairs(pairs: unknown, example: string): [string, string][] {
+  const seen = new Set<string>();
+  return listOf(pairs).map((pair) => {
+    const at = pair.indexOf("=");
+    if (at <= 0)
+      throw invalid("cli.bad_pair", `"${pair}" is not name=value`, {
+        hint: `for example: ${example}`,
+      });
+    const name = pair.slice(0, at);
+    if (seen.has(name))
+      throw invalid("cli.bad_pair", `${name} is given twice`, { hint: `for example: ${example}` });
+    seen.add(name);
+    return [name, pair.slice(at + 1)];
+  });
 }
 
-function wholeNumber(text: string, where: string): number {
-  if (/^\d+$/.test(text)) return Number(text);
-  throw invalid("cli.bad_number", `${where}: "${text}" is not a whole number`);
+export function wholeNumber(text: string, where: string, min = 0): number {
+  if (/^\d{1,9}$/.test(text) && Number(text) >= min) return Number(text);
+  throw invalid("cli.bad_number", `${where}: "${text}" is not a whole number from ${min} up`, {
+    hint: `for example: ${Math.max(min, 3)}`,
+  });
 }

@@ -4,7 +4,7 @@ import { invalid } from "../../kernel/error.ts";
 import type { LogLine } from "../../kernel/signal.ts";
 import type { Command } from "../command.ts";
 import { durationText } from "../output.ts";
-import { chooseApp } from "./change.ts";
+import { chooseApp, wholeNumber } from "./change.ts";
 
 interface ReleaseView {
   readonly number: number;
@@ -83,25 +83,45 @@ export const logs: Command = {
   ],
   run: async ({ client, output, environment, signal }, [target], options) => {
     const [app, service] = String(target ?? "").split("/");
+    const engine = engineName(options["engine"], environment);
+    if (app && engine)
+      throw invalid("cli.conflict", "an app and --engine exclude each other", {
+        hint: `holdfast logs ${app}, or: holdfast logs --engine ${engine}`,
+      });
     const query = {
       environment,
       app: app || undefined,
       service: service || undefined,
-      engine: options["engine"] as string | undefined,
+      engine,
       sinceMs: parseSince(options["since"]),
-      limit: String(options["lines"] ?? "200"),
+      limit: wholeNumber(String(options["lines"] ?? "200"), "-n", 1),
       follow: options["follow"] === true,
     };
+    let count = 0;
     for await (const line of client.events<LogLine>("/v1/logs", query, signal)) {
+      count += 1;
       const where = line.release > 0 ? `${shortName(line)} r${line.release}` : line.service;
       output.line(
         line,
         `${output.paint("dim", new Date(line.time).toISOString())} ${output.paint("cyan", where)} ${line.text}`,
       );
     }
+    if (count === 0) output.progress("no log line matches");
     return 0;
   },
 };
+
+/** `postgres` is that of the environment. */
+function engineName(given: unknown, environment: string): string | undefined {
+  if (given === undefined) return undefined;
+  const known = ["edge", "postgres", "redis", "control-plane", "telemetry"];
+  const name = String(given);
+  if (!known.includes(name.split(".")[0] ?? ""))
+    throw invalid("cli.unknown_engine", `there is no engine ${name}`, {
+      hint: `engines are: ${known.join(", ")}`,
+    });
+  return name === "postgres" || name === "redis" ? `${name}.${environment}` : name;
+}
 
 const shortName = ({ instance, service }: LogLine): string => {
   const index = instance.split(".").at(-1);
@@ -176,7 +196,7 @@ export const audit: Command = {
       return verdict.intact ? 0 : 3;
     }
     const { events } = await client.get<{ events: AuditEvent[] }>("/v1/audit", {
-      limit: String(options["lines"] ?? "30"),
+      limit: wholeNumber(String(options["lines"] ?? "30"), "-n", 1),
     });
     output.result({ events }, () =>
       output.table(

@@ -1,9 +1,11 @@
+import { constants } from "node:os";
 import type { TaskEvent } from "../../api/follow.ts";
+import { messageOf } from "../../kernel/error.ts";
 import type { LogLine } from "../../kernel/signal.ts";
 import type { Command, CommandContext } from "../command.ts";
-import { listOf } from "./change.ts";
+import { appName, listOf } from "./change.ts";
 
-const EXIT_BY_SIGNAL = 130;
+const EXIT_INTERRUPTED = 130;
 /** Output is collected a moment after it was written. */
 const LAST_LINES_MS = 700;
 
@@ -15,7 +17,7 @@ export const runCommand: Command = {
   examples: ["holdfast run storefront -- node scripts/report.ts", "holdfast run storefront -- env"],
   run: async (context, [app, words]) => {
     const { client, output, environment, signal } = context;
-    const base = `/v1/apps/${environment}/${String(app)}/tasks`;
+    const base = `/v1/apps/${environment}/${appName(String(app))}/tasks`;
     const given = listOf(words);
     const command = (given[0] === "--" ? given.slice(1) : given).map(quote).join(" ");
     const task = await client.post<{ task: string; instance: string; release: number }>(base, {
@@ -29,10 +31,10 @@ export const runCommand: Command = {
       task.instance,
       AbortSignal.any([stopLogs.signal, signal]),
     );
-    let code = EXIT_BY_SIGNAL;
+    let code = EXIT_INTERRUPTED;
     try {
       for await (const event of client.events<TaskEvent>(`${base}/${task.task}`, {}, signal)) {
-        if (event.event === "ended") code = event.code ?? EXIT_BY_SIGNAL;
+        if (event.event === "ended") code = event.code ?? exitBySignal(event.signal);
       }
       await new Promise((resolve) => setTimeout(resolve, LAST_LINES_MS));
     } catch (error) {
@@ -46,6 +48,10 @@ export const runCommand: Command = {
     return code;
   },
 };
+
+// As a shell has it: 137 for SIGKILL.
+const exitBySignal = (signal: string | undefined): number =>
+  128 + (constants.signals[signal as NodeJS.Signals] ?? 0);
 
 async function showOutput(
   { client, output, environment }: CommandContext,
@@ -62,7 +68,8 @@ async function showOutput(
       output.line(line, line.text);
     }
   } catch (error) {
-    if (!signal.aborted) throw error;
+    // The command itself goes on: its end is what counts.
+    if (!signal.aborted) output.progress(`its output can't be shown: ${messageOf(error)}`);
   }
 }
 

@@ -119,17 +119,17 @@ function startCommand(pkg: PackageJson | undefined): string | undefined {
 
 // Procfile: `name: command` per line; web gets requests, release runs once, others are workers.
 function fromProcfile(name: string, text: string) {
-  const input: ManifestInput & { workers: NonNullable<ManifestInput["workers"]> } = {
-    name,
-    workers: {},
-  };
+  const input: ManifestInput = { name };
+  const workers: NonNullable<ManifestInput["workers"]> = {};
   const inferred: string[] = [];
   for (const [index, raw] of text.split("\n").entries()) {
     const line = raw.trim();
     if (!line || line.startsWith("#")) continue;
     const match = /^([A-Za-z0-9_-]+):\s*(\S.*)$/.exec(line);
     if (!match?.[1] || !match[2]) {
-      throw invalid("procfile.invalid", `Procfile:${index + 1}: "${line}" is not "name: command"`);
+      throw invalid("procfile.invalid", `Procfile:${index + 1}: "${line}" is not "name: command"`, {
+        hint: "for example: web: node server.js",
+      });
     }
     const [, process, command] = match;
     if (process === "web") {
@@ -139,11 +139,12 @@ function fromProcfile(name: string, text: string) {
       input.release = { command };
       inferred.push(`Procfile: release command: ${command}`);
     } else {
-      input.workers[process.toLowerCase().replaceAll("_", "-")] = { command };
+      workers[process.toLowerCase().replaceAll("_", "-")] = { command };
       inferred.push(`Procfile: worker ${process}: ${command}`);
     }
   }
-  return { input: input as ManifestInput, inferred };
+  if (Object.keys(workers).length > 0) input.workers = workers;
+  return { input, inferred };
 }
 
 // A holdfast.yaml may leave a service's command to the image or to package.json.
