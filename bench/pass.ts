@@ -69,7 +69,6 @@ async function settledWorld(count: number): Promise<() => Promise<void>> {
       clock: systemClock,
       store,
       leases: store,
-      holder: "bench",
       compute: () => world,
       probe: world,
       edge: world,

@@ -57,7 +57,7 @@ import {
 import type { BuildRequest } from "./resources/release/release-driver.ts";
 import { buildRequestOf, createReleaseReconciler } from "./resources/release/release-reconciler.ts";
 import { releasesToForget } from "./resources/release/release-retention.ts";
-import type { Task } from "./resources/task/task.ts";
+import { TASK, type Task, type TaskSpec, type TaskStatus } from "./resources/task/task.ts";
 import { createTaskReconciler } from "./resources/task/task-reconciler.ts";
 import { backUpDatabase, openDatabase } from "./store/database.ts";
 import { deriveKey, loadSecretKey, SecretVault } from "./store/secret-vault.ts";
@@ -85,6 +85,7 @@ export interface ControlPlane {
 const SYSTEM = { name: "holdfast", from: "control-plane" } as const;
 const WORKERS = { [APP]: 16, [RELEASE]: 4, other: 4 } as const;
 const ADMIN_TOKEN = "admin";
+const TASKS_KEPT = 20;
 const COPY_INTERVAL_MS = 5_000;
 
 export async function composeControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
@@ -110,7 +111,7 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
       // First the doors: where they can't be opened, nothing in the world may be touched.
       await servers[0]?.listen({ path: home.apiSocket });
       await servers[1]?.listen({ host: "127.0.0.1", port: ports.api });
-      subscriptions.push(...linkKinds(store, controllers, world));
+      subscriptions.push(...linkKinds(store, controllers, world, options.log));
       for (const controller of controllers.values()) controller.start();
       subscriptions.push(keepCopy(db, home, options));
     },
@@ -235,7 +236,6 @@ function appDeps({ ports }: ControlPlaneOptions, store: SqliteStore, world: Worl
     clock: systemClock,
     store,
     leases: store,
-    holder: `control-plane-${process.pid}`,
     compute: (technology) => (technology === "docker" ? world.dockerCompute : world.processCompute),
     probe: new NetworkProbe(),
     edge: world.edge,
@@ -326,6 +326,7 @@ function linkKinds(
   store: SqliteStore,
   controllers: Map<string, AnyController>,
   world: World,
+  log: ControlPlaneOptions["log"],
 ): (() => void)[] {
   const appsChanged = (): void => controllers.get(APP)?.lookAtAll();
   const unsubscribe = store.subscribe((ref, what) => {
@@ -333,7 +334,12 @@ function linkKinds(
       controllers.get(APP)?.look(ref.name.split("/").slice(0, 2).join("/"));
     if ([EDGE, DATABASE, CACHE].includes(ref.kind) && what === "status") appsChanged();
     if (ref.kind === APP && what === "forgotten") forgetReleases(store, ref.name);
-    if (ref.kind === APP && what === "spec") void retainReleases(store, world, ref.name);
+    if (ref.kind === APP && what !== "status") {
+      void retainReleases(store, world, ref.name).catch((error: unknown) =>
+        log("warn", "what old releases needed could not be removed", { error: messageOf(error) }),
+      );
+    }
+    if (ref.kind === TASK && what === "spec") retainTasks(store, ref.name);
   });
   const unwatch = world.processCompute.watch((appName) => controllers.get(APP)?.look(appName));
   const unwatchDocker = world.dockerCompute.watch((appName) => controllers.get(APP)?.look(appName));
@@ -347,23 +353,31 @@ function forgetReleases(store: SqliteStore, appName: string): void {
   }
 }
 
-// With each change of an app, what only its oldest releases needed goes.
+// With each change of an app, what only its oldest releases needed goes; all, once it is destroyed.
 async function retainReleases(store: SqliteStore, world: World, appName: string): Promise<void> {
   const app = store.find<AppSpec, AppStatus>({ kind: APP, name: appName });
   const releases = store.list<ReleaseSpec, ReleaseStatus>(RELEASE, `${appName}/`);
-  if (!app) return;
-  const forgotten = releasesToForget(app, releases);
-  if (forgotten.length === 0) return;
+  const forgotten = app ? releasesToForget(app, releases) : releases;
+  if (app && forgotten.length === 0) return;
   for (const release of forgotten) {
     store.markDeleting(release, { actor: SYSTEM, action: "retention" });
     store.forget(release, release.uid);
   }
-  const left = releases.filter((release) => !forgotten.includes(release));
-  await world.builder.prune(appName, left.map(buildRequestOf));
-  const used = store
-    .list<ReleaseSpec, ReleaseStatus>(RELEASE)
-    .map(({ spec }) => spec.source.digest);
-  await world.sources.prune(new Set(used));
+  const left = (prefix: string): readonly Release[] =>
+    store.list<ReleaseSpec, ReleaseStatus>(RELEASE, prefix);
+  await world.builder.prune(appName, () => left(`${appName}/`).map(buildRequestOf));
+  await world.sources.prune(() => new Set(left("").map(({ spec }) => spec.source.digest)));
+}
+
+// How the last commands of an app ended is kept; that of older ones nobody asks for.
+function retainTasks(store: SqliteStore, name: string): void {
+  const prefix = `${name.split("/").slice(0, 2).join("/")}/`;
+  const ended = store
+    .list<TaskSpec, TaskStatus>(TASK, prefix)
+    .filter(({ status, deleting }) => status?.phase === "ended" && !deleting)
+    .toSorted((one, other) => other.updatedAt - one.updatedAt);
+  for (const task of ended.slice(TASKS_KEPT))
+    store.markDeleting(task, { actor: SYSTEM, action: "retention" });
 }
 
 function seed(store: SqliteStore): void {

@@ -170,3 +170,10 @@ export function assertSecretValue(app: string, name: string, value: Redacted): v
     hint: `give it on standard input: holdfast secret set ${app} ${name} < file`,
   });
 }
+
+export function assertConfirmed(app: string, confirm: string): void {
+  if (confirm === app) return;
+  throw invalid("app.not_confirmed", `to destroy ${app} its name must be given again`, {
+    hint: `holdfast destroy ${app} --confirm ${app}`,
+  });
+}

@@ -29,7 +29,8 @@ import {
 } from "../resources/release/release.ts";
 import { SECRET, type SecretSpec, secretResourceName } from "../resources/secret/secret.ts";
 import { SETTINGS, type SettingsSpec } from "../resources/settings/settings.ts";
-import { Admission, assertSecretValue, assertVariable } from "./admission.ts";
+import { TASK } from "../resources/task/task.ts";
+import { Admission, assertConfirmed, assertSecretValue, assertVariable } from "./admission.ts";
 import type { ApiDeps } from "./api-deps.ts";
 
 export interface Accepted {
@@ -285,11 +286,7 @@ export class AppOperations {
     actor: Actor,
   ): { readonly uid: string } {
     const before = this.getApp(environment, app);
-    if (confirm !== app) {
-      throw invalid("app.not_confirmed", `to destroy ${app} its name must be given again`, {
-        hint: `holdfast destroy ${app} --confirm ${app}`,
-      });
-    }
+    assertConfirmed(app, confirm);
     return this.#deps.store.transaction(() => {
       const ref = { kind: APP, name: before.name };
       if (deleteData) {
@@ -303,6 +300,8 @@ export class AppOperations {
       // Releases stay until the app's instances are gone: draining needs to know their grace.
       for (const kind of [SETTINGS, SECRET]) this.#removeBelongings(kind, before.name, actor);
       this.#deps.secrets.removeAll(before.name);
+      for (const task of this.#deps.store.list(TASK, `${before.name}/`))
+        this.#deps.store.markDeleting(task, { actor, action: "destroy" });
       return { uid: before.uid };
     });
   }

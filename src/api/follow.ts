@@ -115,7 +115,12 @@ export function followTask(deps: ApiDeps, name: string, signal: AbortSignal): Re
   const ref = { kind: TASK, name };
   let hasStarted = false;
   return follow(deps, ref, signal, (): TaskEvent[] => {
-    const status = deps.store.find<TaskSpec, TaskStatus>(ref)?.status;
+    const task = deps.store.find<TaskSpec, TaskStatus>(ref);
+    if (!task) {
+      const detail = "it was removed";
+      return [{ event: "ended", code: undefined, signal: undefined, detail }];
+    }
+    const { status } = task;
     const events: TaskEvent[] = [];
     if (!hasStarted && status && status.phase !== "starting") {
       hasStarted = true;

@@ -10,22 +10,18 @@ export interface LeaseStore {
   release(name: string, owner: string): void;
 }
 
-/** Runs `work` under the lease, extended while it runs; throws `lease.held` when another has it. */
-export async function underLease<Result>(
-  leases: LeaseStore,
-  lease: { readonly name: string; readonly owner: string; readonly ttlMs: number },
-  work: () => Promise<Result>,
-): Promise<Result> {
+export interface Lease {
+  readonly name: string;
+  readonly owner: string;
+  readonly ttlMs: number;
+}
+
+/** Takes the lease; throws `lease.held` where another has it. */
+export function takeLease(leases: LeaseStore, lease: Lease): void {
   const held = leases.acquire(lease.name, lease.owner, lease.ttlMs);
-  if (held.owner !== lease.owner) {
-    const until = new Date(held.expiresAt).toISOString();
-    throw transient("lease.held", `${lease.name} is held by ${held.owner} until ${until}`, {
-      hint: "it is tried again by itself; a lease whose owner died runs out at that time",
-    });
-  }
-  try {
-    return await work();
-  } finally {
-    leases.release(lease.name, lease.owner);
-  }
+  if (held.owner === lease.owner) return;
+  const until = new Date(held.expiresAt).toISOString();
+  throw transient("lease.held", `${lease.name} is held by ${held.owner} until ${until}`, {
+    hint: "it is tried again by itself; a lease whose owner died runs out at that time",
+  });
 }

@@ -8,7 +8,7 @@ import { inspect } from "node:util";
 import { VirtualClock } from "../../test/support/virtual-clock.ts";
 import { systemClock } from "../kernel/clock.ts";
 import { systemRandom } from "../kernel/id.ts";
-import { underLease } from "../kernel/lease.ts";
+import { takeLease } from "../kernel/lease.ts";
 import { Redacted } from "../kernel/redacted.ts";
 import { backUpDatabase, openDatabase, restoreDatabase } from "./database.ts";
 import { loadSecretKey, SecretVault } from "./secret-vault.ts";
@@ -221,12 +221,15 @@ describe("lease", () => {
     const { store } = storeAt(":memory:", clock);
     store.acquire("release-command", "one", 1_000);
     const lease = { name: "release-command", owner: "two", ttlMs: 1_000 };
-    await assert.rejects(
-      underLease(store, lease, async () => 1),
-      { code: "lease.held", message: /held by one until/ },
-    );
+    assert.throws(() => takeLease(store, lease), {
+      code: "lease.held",
+      message: /held by one until/,
+    });
     await clock.advance(1_001);
-    assert.equal(await underLease(store, lease, async () => 2), 2);
+    takeLease(store, lease);
+    takeLease(store, lease);
+    assert.equal(store.acquire("release-command", "three", 1).owner, "two");
+    store.release("release-command", "two");
     assert.equal(store.acquire("release-command", "three", 1).owner, "three");
   });
 });

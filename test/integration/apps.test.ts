@@ -91,6 +91,17 @@ describe("apps as they are", { timeout: 300_000 }, () => {
     assert.deepEqual(Object.keys(quiet?.jobs ?? {}), ["j"]);
   });
 
+  it("an app of a name that was destroyed, with its new code", async () => {
+    const page = (text: string): Record<string, string> => ({
+      Procfile: "web: node server.js\n",
+      "server.js": `require("http").createServer((q, r) => r.end("${text}")).listen(process.env.PORT)`,
+    });
+    await deploy("again", page("the first"));
+    await holdfast.ok("destroy", "again", "--confirm", "again");
+    await deploy("again", page("the second"));
+    assert.equal((await ask(holdfast, { host: "again.localhost" })).text, "the second");
+  });
+
   it("installs dependencies once for a lockfile, and not again for a change of code", async () => {
     const manifest =
       "name: cached\nservices: { web: { command: node server.js, routes: [{ host: cached.localhost }] } }";

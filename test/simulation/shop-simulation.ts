@@ -91,7 +91,6 @@ export async function simulate({ seed, sabotage }: SimulationOptions): Promise<v
     clock,
     store,
     leases: store,
-    holder: "simulation",
     compute: (technology) => (technology === "process" ? world : EMPTY_COMPUTE),
     probe: world,
     edge: world,

@@ -36,6 +36,8 @@ export interface ImageBuilder {
   /** Builds the Dockerfile in the folder; throws `BuildError` with the reason. */
   build(request: BuildRequest, sourceDir: string, logFile: string): Promise<Artifact>;
   exists(artifact: Artifact): Promise<boolean>;
+  /** Harmless where it is gone, or still in use by a container. */
+  remove(artifact: Artifact): Promise<void>;
 }
 
 export interface ArtifactBuilderOptions {
@@ -90,12 +92,12 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
   }
 
   async observe(request: BuildRequest): Promise<BuildState> {
-    const key = keyOf(request);
+    const key = this.#buildKey(request);
     return { result: this.#results.get(key), isRunning: this.#running.has(key) };
   }
 
   async start(request: BuildRequest, onEnd: () => void): Promise<void> {
-    const key = keyOf(request);
+    const key = this.#buildKey(request);
     if (this.#running.has(key)) return;
     const work = this.#queue.then(async () => {
       this.#results.set(key, await this.#build(request));
@@ -106,20 +108,41 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
     this.#running.set(key, work);
   }
 
-  async prune(app: string, keep: readonly BuildRequest[]): Promise<void> {
+  prune(app: string, kept: () => readonly BuildRequest[]): Promise<void> {
+    // Between builds, and by what is wanted then: a release that was just made must find its artifact.
+    const work = this.#queue.then(() => this.#prune(app, kept()));
+    this.#queue = work.catch(() => undefined);
+    return work;
+  }
+
+  async #prune(app: string, keep: readonly BuildRequest[]): Promise<void> {
     const inputs = new Set(keep.map((request) => this.#inputKey(request)));
     const keysDir = join(this.#options.dir, "keys");
     const prefix = `${app.replace("/", ".")}.`;
-    for (const file of readdirSync(keysDir)) {
-      if (file.startsWith(prefix) && !inputs.has(file))
-        rmSync(join(keysDir, file), { force: true });
-    }
-    const used = new Set(
-      readdirSync(keysDir).map((file) => readJson<Artifact>(join(keysDir, file))?.digest),
+    const artifactOf = (file: string): Artifact | undefined => readJson(join(keysDir, file));
+    const [dropped, kept] = partition(
+      readdirSync(keysDir),
+      (file) => file.startsWith(prefix) && !inputs.has(file),
     );
+    const used = new Set(kept.map((file) => artifactOf(file)?.digest));
+    for (const file of dropped) {
+      for (const key of this.#results.keys())
+        if (key.endsWith(` ${file}`)) this.#results.delete(key);
+      const artifact = artifactOf(file);
+      rmSync(join(keysDir, file), { force: true });
+      if (artifact?.kind === "image" && !used.has(artifact.digest))
+        await this.#options.images.remove(artifact);
+    }
     for (const digest of readdirSync(join(this.#options.dir, "artifacts"))) {
       if (!used.has(digest)) rmSync(this.artifactDir(digest), { recursive: true, force: true });
     }
+    if (keep.length > 0) return;
+    this.#cache.forget(app);
+    rmSync(this.#homeOf(app), { recursive: true, force: true });
+  }
+
+  #homeOf(app: string): string {
+    return join(this.#options.dir, "home", app.replace("/", "."));
   }
 
   async #build(request: BuildRequest): Promise<BuildOutcome> {
@@ -197,7 +220,7 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
   }
 
   #runner(request: BuildRequest, logFile: string, uid: number | undefined) {
-    const home = join(this.#options.dir, "home", request.app.replace("/", "."));
+    const home = this.#homeOf(request.app);
     mkdirSync(home, { recursive: true, mode: 0o700 });
     if (uid !== undefined) chownSync(home, uid, uid);
     const cgroup = new Cgroup(this.#options.installation, `build.${request.app.replace("/", ".")}`);
@@ -237,6 +260,11 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
     };
   }
 
+  // Numbers begin again after an app was destroyed: what goes in tells one build from another.
+  #buildKey(request: BuildRequest): string {
+    return `${keyOf(request)} ${this.#inputKey(request)}`;
+  }
+
   #inputKey(request: BuildRequest): string {
     const { build, compute } = request.manifest;
     const inputs = [
@@ -260,6 +288,13 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
     if (!existsSync(file)) writeWhole(file, "");
     return file;
   }
+}
+
+function partition<Item>(
+  items: readonly Item[],
+  isFirst: (item: Item) => boolean,
+): [Item[], Item[]] {
+  return [items.filter(isFirst), items.filter((item) => !isFirst(item))];
 }
 
 const keyOf = ({ app, number }: BuildRequest): string => `${app}.r${number}`;

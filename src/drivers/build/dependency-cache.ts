@@ -68,6 +68,16 @@ export class DependencyCache {
 
   constructor(options: DependencyCacheOptions) {
     this.#options = options;
+    mkdirSync(options.dir, { recursive: true, mode: 0o711 });
+    // Of installations that a killed control plane had begun.
+    for (const app of readdirSync(options.dir))
+      for (const left of readdirSync(join(options.dir, app)))
+        if (left.startsWith("install-"))
+          rmSync(join(options.dir, app, left), { recursive: true, force: true });
+  }
+
+  forget(app: string): void {
+    rmSync(join(this.#options.dir, app.replace("/", ".")), { recursive: true, force: true });
   }
 
   /** Puts the dependencies of the project in `dir` in place. */

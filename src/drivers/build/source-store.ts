@@ -44,6 +44,9 @@ export class SourceStore {
   constructor(dir: string) {
     this.#dir = dir;
     mkdirSync(dir, { recursive: true, mode: 0o711 });
+    // Of uploads that a killed control plane had begun.
+    for (const left of readdirSync(dir).filter((name) => name.startsWith("upload-")))
+      rmSync(join(dir, left), { recursive: true, force: true });
   }
 
   dirOf(digest: string): string {
@@ -90,8 +93,11 @@ export class SourceStore {
     return Object.fromEntries(entries);
   }
 
-  async prune(keep: ReadonlySet<string>): Promise<void> {
-    for (const entry of await readdir(this.#dir)) {
+  /** Drops all but these digests, which are asked for when it comes to it. */
+  async prune(kept: () => ReadonlySet<string>): Promise<void> {
+    const entries = await readdir(this.#dir);
+    const keep = kept();
+    for (const entry of entries) {
       if (!keep.has(entry) && !entry.startsWith("upload-"))
         rmSync(this.dirOf(entry), { recursive: true, force: true });
     }

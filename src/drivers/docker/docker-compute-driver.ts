@@ -2,6 +2,7 @@
 // published. What carries another installation's label, or none, is never touched.
 
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { createWriteStream, existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
@@ -408,12 +409,17 @@ function exitsOf(details: ContainerDetails, wasAsked: boolean): readonly Instanc
 
 async function copyLog(stream: Readable, file: string): Promise<void> {
   const out = createWriteStream(file, { flags: "a", mode: 0o600 });
+  // A full disk costs lines, nothing else.
+  let isLost = false;
+  out.on("error", () => {
+    isLost = true;
+  });
   let rest: Buffer = Buffer.alloc(0);
   try {
     for await (const chunk of stream) {
       const { text, left } = demultiplex(Buffer.concat([rest, chunk as Buffer]));
       rest = left;
-      if (text) out.write(text);
+      if (text && !isLost && !out.write(text)) await once(out, "drain").catch(() => undefined);
     }
   } finally {
     out.end();

@@ -35,6 +35,11 @@ export class DockerImageBuilder implements ImageBuilder {
     );
   }
 
+  async remove({ digest }: Artifact): Promise<void> {
+    if (!this.#engine.isPresent) return;
+    await this.#engine.call("DELETE", `/images/${digest}?force=true`, { accept: [404, 409] });
+  }
+
   async build(request: BuildRequest, sourceDir: string, logFile: string): Promise<Artifact> {
     const hint = `holdfast logs ${request.app.split("/")[1]}/build`;
     const dockerfile = request.manifest.build?.dockerfile ?? "Dockerfile";

@@ -9,6 +9,7 @@ import {
   existsSync,
   mkdirSync,
   readdirSync,
+  rmdirSync,
   rmSync,
   statSync,
   watch,
@@ -149,6 +150,11 @@ export class ProcessComputeDriver implements ComputeDriver {
     this.#cgroup(name).kill();
     this.#cgroup(name).remove();
     rmSync(dir, { recursive: true, force: true });
+    try {
+      rmdirSync(dirname(dir));
+    } catch {
+      // Others of this owner are still there.
+    }
   }
 
   async tail(owner: string, name: string, maxLines: number): Promise<readonly string[]> {

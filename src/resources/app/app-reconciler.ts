@@ -3,7 +3,7 @@
 import { Cron } from "croner";
 import type { Clock } from "../../kernel/clock.ts";
 import { stuck } from "../../kernel/error.ts";
-import { type LeaseStore, underLease } from "../../kernel/lease.ts";
+import { type LeaseStore, takeLease } from "../../kernel/lease.ts";
 import type { Reconciler } from "../../kernel/reconciler.ts";
 import type { ResourceStore } from "../../kernel/resource-store.ts";
 import {
@@ -33,8 +33,6 @@ export interface AppDeps {
   readonly clock: Clock;
   readonly store: ResourceStore;
   readonly leases: LeaseStore;
-  /** Who this control plane is, for leases. */
-  readonly holder: string;
   readonly compute: (technology: ComputeTechnology) => ComputeDriver;
   readonly probe: HealthProbe;
   readonly edge: EdgeDriver;
@@ -215,7 +213,8 @@ async function applyStep(app: App, step: AppStep, deps: Deps, signal: AbortSigna
     case "kill-instance":
       return (await driverHolding(app, step.name, deps)).kill(app.uid, step.name);
     case "remove-instance":
-      return (await driverHolding(app, step.name, deps)).remove(app.uid, step.name);
+      await (await driverHolding(app, step.name, deps)).remove(app.uid, step.name);
+      return deps.leases.release(releaseLease(app), step.name);
     case "declare-edge":
       return deps.edge.declare(app.name, step.declaration);
     case "join-pool":
@@ -250,13 +249,23 @@ async function startInstance(
 ): Promise<void> {
   const start = (): Promise<void> => startOrdered(app, order, app.uid, deps, signal);
   if (order.component !== RELEASE_TASK) return start();
-  const ttlMs = LEASE_MARGIN_MS;
-  return underLease(
-    deps.leases,
-    { name: `release-command:${app.name}`, owner: deps.holder, ttlMs },
-    start,
-  );
+  // Held by the run itself, for as long as it may take: whoever else keeps this app does not begin
+  // another. One that was seen to have ended gives it back.
+  const { manifest, release } = requireBuilt(app, order, deps);
+  const instances = await deps.compute(technologyOf(release)).list(app.uid);
+  for (const { name, state } of instances)
+    if (state === "exited") deps.leases.release(releaseLease(app), name);
+  const ttlMs = (manifest.release?.timeout ?? 0) + LEASE_MARGIN_MS;
+  takeLease(deps.leases, { name: releaseLease(app), owner: order.name, ttlMs });
+  try {
+    await start();
+  } catch (error) {
+    deps.leases.release(releaseLease(app), order.name);
+    throw error;
+  }
 }
+
+const releaseLease = (app: App): string => `release-command:${app.name}`;
 
 /** Starts one instance of a built release, owned by `owner`, with everything the app's get. */
 export async function startOrdered(

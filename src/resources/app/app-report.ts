@@ -55,7 +55,7 @@ export function reportApp(app: App, observed: AppObserved): AppStatusFields {
   status = expireWarm(status, observed);
   return {
     ...status,
-    jobs: reportJobs(app, status, observed),
+    jobs: reportJobs(status, observed),
     retiredSince: reportRetired(app, status, observed),
     instances: observed.instances
       .filter(isShown)

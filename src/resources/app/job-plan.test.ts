@@ -38,7 +38,7 @@ function world(
     instances,
     schedule: new Map([["report", { lastDueAt: DUE, nextDueAt: DUE + 3_600_000 }]]),
   } as unknown as AppObserved;
-  const reported = { ...status, jobs: reportJobs(app, status, observed) };
+  const reported = { ...status, jobs: reportJobs(status, observed) };
   return { state: reported.jobs["report"], due: dueJobs(app, reported, observed) };
 }
 

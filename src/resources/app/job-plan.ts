@@ -4,10 +4,13 @@
 import type { App, AppStatusFields, JobState, Placement } from "./app.ts";
 import { instanceName } from "./app.ts";
 import type { Instance } from "./app-driver.ts";
-import { type AppObserved, findInstance, manifestOf } from "./app-observed.ts";
+import { type AppObserved, manifestOf, RELEASE_TASK } from "./app-observed.ts";
 
 /** A run that was missed (control plane away) is made up for if it was due this recently. */
 export const JOB_CATCH_UP_MS = 10 * 60_000;
+
+/** Of a run whose release nobody knows any more; the default of holdfast.yaml. */
+const JOB_TIMEOUT_MS = 3_600_000;
 
 export interface DueJob {
   readonly job: string;
@@ -34,20 +37,24 @@ export function dueJobs(app: App, status: AppStatusFields, observed: AppObserved
   });
 }
 
-/** Of a job whose time is over: ended by SIGKILL. */
+/** Of a job whose time is over, also of one that no release has any more: ended by SIGKILL. */
 export function overdueJobRuns(
   status: AppStatusFields,
   observed: AppObserved,
 ): readonly Instance[] {
-  const manifest = status.serving && manifestOf(observed, status.serving.set.release);
+  const releases = (own: number): number[] => [own, status.serving?.set.release ?? own];
   return observed.instances.filter(({ state, labels, startedAt }) => {
-    const timeout = manifest?.jobs[labels.component]?.timeout;
-    return state === "running" && timeout !== undefined && observed.now - startedAt > timeout;
+    if (state !== "running" || labels.role !== "task" || labels.component === RELEASE_TASK)
+      return false;
+    const [job] = releases(labels.release).flatMap(
+      (release) => manifestOf(observed, release)?.jobs[labels.component] ?? [],
+    );
+    const timeout = job?.timeout ?? JOB_TIMEOUT_MS;
+    return observed.now - startedAt > timeout;
   });
 }
 
 export function reportJobs(
-  app: App,
   status: AppStatusFields,
   observed: AppObserved,
 ): Record<string, JobState> {
@@ -55,20 +62,11 @@ export function reportJobs(
   const manifest = serving && manifestOf(observed, serving.set.release);
   if (!serving || !manifest) return {};
   return Object.fromEntries(
-    Object.keys(manifest.jobs).map((job) => [
-      job,
-      reportJob(app, serving, job, status.jobs[job], observed),
-    ]),
+    Object.keys(manifest.jobs).map((job) => [job, reportJob(job, status.jobs[job], observed)]),
   );
 }
 
-function reportJob(
-  app: App,
-  serving: Placement,
-  job: string,
-  before: JobState | undefined,
-  observed: AppObserved,
-): JobState {
+function reportJob(job: string, before: JobState | undefined, observed: AppObserved): JobState {
   const { now } = observed;
   // A job that is new here does not make up for the time before it existed.
   if (!before) return { consideredUntil: now };
@@ -76,7 +74,8 @@ function reportJob(
   const state: JobState = { ...before, ...(lastRun && { lastRun }) };
   const dueAt = observed.schedule.get(job)?.lastDueAt ?? 0;
   if (dueAt <= before.consideredUntil) return state;
-  const started = findInstance(observed, jobInstanceName(app, serving, job, dueAt));
+  // Also where an earlier release began it, just before traffic moved.
+  const started = runOfJob(job, dueAt, observed);
   if (started) return { consideredUntil: dueAt, lastRun: runOf(started, dueAt) };
   if (lastRun?.outcome === "running") {
     const detail = `skipped the run of ${new Date(dueAt).toISOString()}: this one still works`;
@@ -94,12 +93,16 @@ function reportJob(
 function followRun(job: string, before: JobState, observed: AppObserved): JobState["lastRun"] {
   const { lastRun } = before;
   if (lastRun?.outcome !== "running") return lastRun;
-  const index = String(Math.floor(lastRun.at / 1000));
-  const instance = observed.instances.find(
-    ({ labels }) => labels.component === job && labels.index === index,
-  );
+  const instance = runOfJob(job, lastRun.at, observed);
   if (instance) return { ...lastRun, ...runOf(instance, lastRun.at) };
   return { ...lastRun, outcome: "failed", detail: "its end was not seen" };
+}
+
+function runOfJob(job: string, dueAt: number, observed: AppObserved): Instance | undefined {
+  const index = String(Math.floor(dueAt / 1000));
+  return observed.instances.find(
+    ({ labels }) => labels.component === job && labels.index === index && labels.role === "task",
+  );
 }
 
 function runOf(instance: Instance, at: number): NonNullable<JobState["lastRun"]> {

@@ -28,8 +28,8 @@ export interface BuildState {
 /** Every method is idempotent; a build that was begun and lost is simply begun again. */
 export interface ArtifactBuilder {
   observe(request: BuildRequest): Promise<BuildState>;
-  /** Begins the build and returns; `observe` tells how it went. Throws `disk.full` before it begins. */
+  /** Begins the build and returns; `observe` tells how it went. */
   start(request: BuildRequest, onEnd: () => void): Promise<void>;
-  /** Drops what no release of the app refers to any more. */
-  prune(app: string, keep: readonly BuildRequest[]): Promise<void>;
+  /** Drops what none of these builds of the app needs; they are asked for when it comes to it. */
+  prune(app: string, kept: () => readonly BuildRequest[]): Promise<void>;
 }

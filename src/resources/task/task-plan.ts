@@ -16,13 +16,19 @@ const AT_REST_MS = 3_600_000;
 /** A command that nobody ended after this long is killed. */
 export const TASK_TIMEOUT_MS = 24 * 3_600_000;
 
-export function reportTask(task: Task, { instance }: TaskObserved): TaskStatusFields {
+export function reportTask(task: Task, { now, instance }: TaskObserved): TaskStatusFields {
   const { pass: _, ...before } = task.status ?? {
     pass: undefined,
     phase: "starting" as const,
     instance: taskInstanceName(task),
   };
-  if (before.phase === "ended" || !instance) return before;
+  if (before.phase === "ended") return before;
+  if (!instance) {
+    // Once it was seen to run it is never started again, whatever became of it.
+    if (before.phase === "starting") return before;
+    const exit = { at: now, code: undefined, signal: undefined, detail: "its end was not seen" };
+    return { ...before, phase: "ended", exit };
+  }
   const { startedAt, exit } = instance;
   return exit
     ? { ...before, phase: "ended", startedAt, exit }
