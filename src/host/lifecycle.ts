@@ -1,6 +1,6 @@
 // Starting and stopping an installation: what the command line does when there is nobody to ask yet.
 
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Lifecycle, UpResult } from "../cli/command.ts";
 import { Client } from "../client/client.ts";
@@ -154,6 +154,3 @@ function timer(onProgress: (text: string) => void) {
     return result;
   };
 }
-
-export const environmentsOf = (home: Home): string[] =>
-  existsSync(home.environmentDir("")) ? readdirSync(home.environmentDir("")) : [];

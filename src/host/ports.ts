@@ -1,7 +1,6 @@
 // The ports of an installation, chosen once and then kept: 80 and 443 for the first one of a
 // machine that may have them, free ones for every other.
 
-import { existsSync } from "node:fs";
 import type { Config } from "../config.ts";
 import { readJson, writeJson } from "../drivers/files.ts";
 import { findFreePort, isPortFree } from "../drivers/process/free-port.ts";
@@ -72,5 +71,3 @@ async function choose(what: "http" | "https" | "api", config: Config, home: Home
   }
   return findFreePort(new Set(), home.root, RANGES[what]);
 }
-
-export const hasPorts = (home: Home): boolean => existsSync(home.portsFile);

@@ -21,7 +21,6 @@ export interface WorkQueueOptions {
 interface Entry {
   state: "idle" | "ready" | "busy" | "busy-dirty";
   failures: number;
-  dueAt: number;
   cancelTimer: (() => void) | undefined;
 }
 
@@ -63,7 +62,7 @@ export class WorkQueue {
   #entry(key: string): Entry {
     let entry = this.#entries.get(key);
     if (!entry) {
-      entry = { state: "idle", failures: 0, dueAt: 0, cancelTimer: undefined };
+      entry = { state: "idle", failures: 0, cancelTimer: undefined };
       this.#entries.set(key, entry);
     }
     return entry;

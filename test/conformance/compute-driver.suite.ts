@@ -22,6 +22,8 @@ export interface ComputeSuite {
     readonly eatMemory: string;
     readonly showEnv: string;
   };
+  /** How to see that one answers, where that is not over HTTP. */
+  readonly answers?: (instance: Instance | undefined) => Promise<boolean>;
   /** Promise → why it is not kept. */
   readonly deviations?: Readonly<Record<string, string>>;
 }
@@ -30,7 +32,7 @@ const OWNER = "owner-1";
 const STRANGER = "owner-2";
 
 export function runComputeSuite(suite: ComputeSuite): void {
-  const { driver, commands } = suite;
+  const { driver, commands, answers = answersHttp } = suite;
   let count = 0;
   const started: InstanceSpec[] = [];
 
@@ -145,7 +147,9 @@ export function runComputeSuite(suite: ComputeSuite): void {
         labels: { component: "worker", role: "worker", release: 1, restarts: 0, index: "y" },
       });
       await start(one);
-      await until("it runs", async () => (await driver.tail(OWNER, one.name, 5)).includes("deaf"));
+      await until("it has set itself up", async () =>
+        (await driver.tail(OWNER, one.name, 5)).some((line) => /deaf|last words/.test(line)),
+      );
       await driver.terminate(OWNER, one.name);
       await new Promise((resolve) => setTimeout(resolve, 300));
       assert.equal((await find(one.name))?.state, "running");
@@ -204,7 +208,7 @@ export function runComputeSuite(suite: ComputeSuite): void {
   });
 }
 
-function answers(instance: Instance | undefined): Promise<boolean> {
+function answersHttp(instance: Instance | undefined): Promise<boolean> {
   const address = instance?.address;
   if (!address) return Promise.resolve(false);
   return new Promise((resolve) => {

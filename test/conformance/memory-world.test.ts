@@ -28,14 +28,11 @@ runComputeSuite({
     showEnv: "env",
     eatMemory: "eat",
   },
+  answers: async (instance) => instance !== undefined && world.isHealthy(instance.name),
   deviations: Object.fromEntries(
     [
-      "starts an instance that answers at its address, with its labels",
-      "leaves one that runs alone when it is started again",
       "gives the last lines of output, oldest first",
       "gives variables to the instance, and a port where it listens",
-      "ends one with SIGTERM and remembers that it was asked to",
-      "kills one that ignores SIGTERM",
       "ends one that takes more memory than its limit, and says so",
     ].map((promise) => [promise, NO_PROCESS]),
   ),

@@ -102,6 +102,30 @@ describe("apps as they are", { timeout: 300_000 }, () => {
     assert.equal((await ask(holdfast, { host: "again.localhost" })).text, "the second");
   });
 
+  it("changes that queue, visibly; a third takes the place of the waiting one", async () => {
+    await deploy("queued", {
+      "holdfast.yaml":
+        "name: queued\nworkers: { w: { command: 'while true; do sleep 1; done', settle: 6s } }",
+    });
+    const set = (value: number) =>
+      holdfast.run(["config", "set", "queued", `N=${value}`, "--json"]);
+    const releases = async (): Promise<number> =>
+      (await holdfast.json<{ releases: unknown[] }>("releases", "queued")).releases.length;
+    const first = set(1);
+    await until("the first is under way", async () => (await releases()) === 2);
+    const second = holdfast.run(["config", "set", "queued", "N=2"]);
+    await until("the second waits", async () => (await releases()) === 3);
+    const third = set(3);
+    const outcomeOf = async (run: typeof first): Promise<unknown> =>
+      (JSON.parse((await run).stdout) as { outcome: string }).outcome;
+    assert.equal(await outcomeOf(first), "succeeded");
+    const { code, stdout, stderr } = await second;
+    assert.equal(code, 75);
+    assert.match(stderr, /waits: release 2 is being rolled out/);
+    assert.match(stdout, /superseded/);
+    assert.equal(await outcomeOf(third), "succeeded");
+  });
+
   it("installs dependencies once for a lockfile, and not again for a change of code", async () => {
     const manifest =
       "name: cached\nservices: { web: { command: node server.js, routes: [{ host: cached.localhost }] } }";

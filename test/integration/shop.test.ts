@@ -213,24 +213,6 @@ describe("the shop", { timeout: 600_000 }, () => {
     await holdfast.ok("rollback", "storefront");
   });
 
-  it("queues a second change, and lets a third take the place of the second", async () => {
-    const [first, second, third] = await Promise.all([
-      holdfast.run(["config", "set", "storefront", "N=1", "--json"]),
-      new Promise((resolve) => setTimeout(resolve, 450)).then(() =>
-        holdfast.run(["config", "set", "storefront", "N=2", "--json"]),
-      ),
-      new Promise((resolve) => setTimeout(resolve, 900)).then(() =>
-        holdfast.run(["config", "set", "storefront", "N=3", "--json"]),
-      ),
-    ]);
-    const outcomes = [first, second, third].map(
-      (one) => (JSON.parse(one?.stdout ?? "{}") as Ended).outcome,
-    );
-    assert.equal(outcomes[2], "succeeded");
-    assert.ok(outcomes[0] === "succeeded");
-    assert.ok(outcomes[1] === "superseded" || outcomes[1] === "succeeded", String(outcomes[1]));
-  });
-
   it("scales up and down without touching the others", async () => {
     const before = (await shop()).instances
       .filter(({ component, state }) => component === "web" && state === "ready")

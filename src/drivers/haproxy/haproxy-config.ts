@@ -149,6 +149,7 @@ function renderPublic(layout: EdgeLayout): string {
     ...httpBinds.map((bind) => `bind ${bind}`),
     ...httpsBinds.map((bind) => `bind ${bind} ssl crt-list ${dir}/crt-list.txt alpn h2,http/1.1`),
     "tcp-request connection track-sc1 src table connections",
+    "http-request deny deny_status 400 if { req.hdr(host) -m sub / @ }",
     ...identifyRequest(),
     // Before routing: what is not TLS is only told where to go.
     `http-request redirect location https://%[req.hdr(host),field(1,:),lower]${port}%[capture.req.uri] code 308 if !{ ssl_fc }`,

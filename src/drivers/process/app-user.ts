@@ -3,14 +3,23 @@
 // dependencies or its variables could have a say in.
 
 import { createHash } from "node:crypto";
-import { join } from "node:path";
 import type { Argv } from "../exec.ts";
 import { readJson, writeJson } from "../files.ts";
 
 export const FIRST_APP_UID = 100_000_000;
 export const APP_UIDS = 1_000_000_000;
 
-const BECOME = join(import.meta.dirname, "become.sh");
+/**
+ * The last step of a start, with the rights of the app already: its variables get their names. Not a
+ * file: an app's user need not be able to read this checkout.
+ */
+const BECOME = `
+for _holdfast in $HOLDFAST_CARRIED; do
+  eval "export $_holdfast=\\"\\$HOLDFAST_CARRIED_$_holdfast\\""
+  unset "HOLDFAST_CARRIED_$_holdfast"
+done
+unset HOLDFAST_CARRIED _holdfast
+exec "$@"`;
 export const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /** For what runs with our own rights. */
 export const CLEAN_ENV: NodeJS.ProcessEnv = {
@@ -69,7 +78,7 @@ export function appCommand(
 ): AppCommand {
   const carried = Object.entries(env).filter(([, value]) => value !== undefined);
   return {
-    argv: [...prefix, "/bin/sh", BECOME, ...command] as unknown as Argv,
+    argv: [...prefix, "/bin/sh", "-c", BECOME, "become", ...command] as unknown as Argv,
     env: {
       ...CLEAN_ENV,
       HOLDFAST_CARRIED: carried.map(([key]) => key).join(" "),

@@ -251,9 +251,6 @@ export const manifestSchema = z
 
 export type ManifestInput = z.input<typeof manifestSchema>;
 export type Manifest = z.output<typeof manifestSchema>;
-export type ServiceManifest = z.output<typeof service>;
-export type WorkerManifest = z.output<typeof worker>;
-export type JobManifest = z.output<typeof job>;
 export type Health = z.output<typeof health>;
 export type Limits = z.output<typeof limits>;
 export type Resources = z.output<typeof resources>;
