@@ -91,6 +91,22 @@ describe("apps as they are", { timeout: 300_000 }, () => {
     assert.deepEqual(Object.keys(quiet?.jobs ?? {}), ["j"]);
   });
 
+  it("a job, when it comes due, once", { timeout: 120_000 }, async () => {
+    await deploy("clock", {
+      "holdfast.yaml":
+        "name: clock\njobs: { tick: { command: 'echo ticked for $HOLDFAST_APP', schedule: '* * * * *' } }",
+    });
+    const ticks = async (): Promise<number> =>
+      (await holdfast.ok("logs", "clock/tick")).split("ticked for clock").length - 1;
+    await until("it has ticked", async () => (await ticks()) > 0, 90_000);
+    const { apps } = await holdfast.json<{
+      apps: { name: string; jobs: Record<string, { lastRun?: { outcome: string } }> }[];
+    }>("status");
+    const job = apps.find(({ name }) => name === "clock")?.jobs["tick"];
+    assert.equal(job?.lastRun?.outcome, "succeeded");
+    assert.equal(await ticks(), 1);
+  });
+
   it("an app of a name that was destroyed, with its new code", async () => {
     const page = (text: string): Record<string, string> => ({
       Procfile: "web: node server.js\n",

@@ -166,6 +166,7 @@ export class MemoryWorld implements ComputeDriver, EdgeDriver, HealthProbe {
     const app = this.edge.get(appName);
     return {
       declaration: app?.declaration,
+      isLoaded: true,
       traffic: app?.traffic,
       servers: (app?.servers ?? []).map((server) =>
         server.state === "draining"

@@ -3,7 +3,7 @@
 import { createClient } from "@redis/client";
 import { log } from "./log.ts";
 
-const CART_SECONDS = 7 * 24 * 3600;
+const CART_MS = 7 * 24 * 3_600_000;
 const prefix = process.env["REDIS_KEY_PREFIX"] ?? "storefront:";
 const CONNECT_TIMEOUT_MS = 2_000;
 const RECONNECT_MAX_MS = 1_000;
@@ -19,6 +19,8 @@ export const cache = createClient({
 cache.on("error", (error: Error) => log("warn", "Redis is away", { error: error.message }));
 
 const cartKey = (session: string): string => `${prefix}cart:${session}`;
+/** Sessions by when their cart was last changed. */
+const lastUsedKey = `${prefix}carts-last-used`;
 
 export type Cart = Readonly<Record<string, number>>;
 
@@ -33,20 +35,17 @@ export async function addToCart(session: string, sku: string, quantity: number):
   const key = cartKey(session);
   const now = await cache.hIncrBy(key, sku, quantity);
   if (now <= 0) await cache.hDel(key, sku);
-  await cache.expire(key, CART_SECONDS);
+  await cache.zAdd(lastUsedKey, { value: session, score: Date.now() });
 }
 
 export async function clearCart(session: string): Promise<void> {
   await cache.del(cartKey(session));
+  await cache.zRem(lastUsedKey, session);
 }
 
-/** Removes carts that lost their time to live; returns how many. */
-export async function forgetEndlessCarts(): Promise<number> {
-  let forgotten = 0;
-  for await (const keys of cache.scanIterator({ MATCH: `${prefix}cart:*`, COUNT: 200 })) {
-    for (const key of keys) {
-      if ((await cache.ttl(key)) === -1) forgotten += await cache.del(key);
-    }
-  }
-  return forgotten;
+/** Removes carts that nobody has touched for a week; returns how many. */
+export async function forgetOldCarts(): Promise<number> {
+  const sessions = await cache.zRangeByScore(lastUsedKey, 0, Date.now() - CART_MS);
+  for (const session of sessions) await clearCart(session);
+  return sessions.length;
 }

@@ -1,8 +1,8 @@
-// The nightly job: carts whose time to live got lost would stay for ever.
+// The nightly job: carts that were left behind.
 
-import { cache, forgetEndlessCarts } from "./cache.ts";
+import { cache, forgetOldCarts } from "./cache.ts";
 import { log } from "./log.ts";
 
 await cache.connect();
-log("info", "forgot carts without an end", { carts: await forgetEndlessCarts() });
+log("info", "forgot old carts", { carts: await forgetOldCarts() });
 await cache.close();

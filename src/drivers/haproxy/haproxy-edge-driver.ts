@@ -40,6 +40,7 @@ import {
   routeEntries,
   serverLine,
 } from "./haproxy-config.ts";
+import { type LiveServer, parseServers } from "./haproxy-stats.ts";
 import { RuntimeApi } from "./runtime-api.ts";
 
 export interface HaproxyOptions {
@@ -92,9 +93,16 @@ export class HaproxyEdgeDriver implements EdgeDriver {
       );
       return seen ? [{ ...server, state: seen.state, requests: seen.requests }] : [];
     });
-    // One that HAProxy has not loaded is none: it is declared again, until a reload went through.
-    const declaration = this.#isReloadOwed() ? undefined : app?.declaration;
-    return { declaration, traffic: app?.traffic, servers };
+    const problem = app?.declaration.hosts
+      .map((host) => this.#options.ca.problemWith(host))
+      .find((one) => one !== undefined);
+    return {
+      declaration: app?.declaration,
+      isLoaded: !this.#isReloadOwed(),
+      traffic: app?.traffic,
+      servers,
+      ...(problem !== undefined && { problem }),
+    };
   }
 
   declare(appName: string, declaration: EdgeDeclaration): Promise<void> {
@@ -102,7 +110,7 @@ export class HaproxyEdgeDriver implements EdgeDriver {
       const before = this.#state.apps[appName];
       const internalPorts = await this.#internalPortsFor(appName, declaration);
       // Certificates first: the reload below must find them.
-      await this.#options.ca.ensureHosts(this.#hostsWith(appName, declaration), declaration.hosts);
+      await this.#options.ca.ensureHosts(this.#hostsWith(appName, declaration));
       const servers = (before?.servers ?? []).filter(
         ({ service }) => declaration.services[service],
       );
@@ -419,43 +427,6 @@ export class HaproxyEdgeDriver implements EdgeDriver {
   async #freshServers(): Promise<readonly LiveServer[]> {
     return parseServers(await this.#api.ask("show stat -1 4 -1"));
   }
-}
-
-interface LiveServer {
-  readonly pool: string;
-  readonly name: string;
-  readonly state: EdgeServer["state"];
-  readonly requests: number;
-}
-
-/** HAProxy's statistics as CSV: its header names the columns. */
-export function parseServers(csv: string): LiveServer[] {
-  const [head = "", ...rows] = csv.split("\n").filter(Boolean);
-  const columns = head.replace(/^# /, "").split(",");
-  const at = (name: string): number => columns.indexOf(name);
-  const [pool, server, queued, current, status] = [
-    "pxname",
-    "svname",
-    "qcur",
-    "scur",
-    "status",
-  ].map(at);
-  return rows.map((row) => {
-    const cells = row.split(",");
-    const cell = (index: number | undefined): string => cells[index ?? -1] ?? "";
-    return {
-      pool: cell(pool),
-      name: cell(server),
-      state: stateOf(cell(status)),
-      requests: Number(cell(queued)) + Number(cell(current)),
-    };
-  });
-}
-
-function stateOf(status: string): EdgeServer["state"] {
-  if (status.startsWith("DRAIN") || status.startsWith("MAINT") || status.startsWith("NOLB"))
-    return "draining";
-  return status.startsWith("DOWN") ? "down" : "up";
 }
 
 function withApp(state: EdgeState, appName: string, app: EdgeApp): EdgeState {

@@ -6,7 +6,7 @@ import { X509Certificate } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { createSecureContext } from "node:tls";
-import { stuck } from "../../kernel/error.ts";
+import { messageOf } from "../../kernel/error.ts";
 import { runOrThrow } from "../exec.ts";
 import { readText, writeWhole } from "../files.ts";
 
@@ -38,15 +38,12 @@ export class LocalCa {
     return join(this.#options.dir, "ca.crt");
   }
 
-  /**
-   * Makes sure that every host has a certificate. A given one that can't be used is an error for
-   * the hosts in `strict`, and elsewhere no reason to serve nobody: the local one takes its place.
-   */
-  async ensureHosts(hosts: readonly string[], strict: readonly string[] = []): Promise<void> {
+  /** Makes sure that every host has a certificate; in the place of a bad given one, a local one. */
+  async ensureHosts(hosts: readonly string[]): Promise<void> {
     await this.#ensureRoot();
     const lines: string[] = [];
     for (const host of hosts) {
-      const given = this.#findGiven(host, strict.includes(host));
+      const given = this.#findGiven(host);
       if (!given) await this.#ensureLeaf(host);
       lines.push(`${given ?? this.#leafFile(host)} ${host}`);
     }
@@ -161,16 +158,16 @@ export class LocalCa {
     );
   }
 
-  #findGiven(host: string, isStrict: boolean): string | undefined {
+  #findGiven(host: string): string | undefined {
     const file = this.#candidates(host).find((path) => existsSync(path));
-    if (file === undefined) return undefined;
-    try {
-      assertUsable(file, host);
-      return file;
-    } catch (error) {
-      if (isStrict) throw error;
-      return undefined;
-    }
+    return file !== undefined && mistakeIn(file, host) === undefined ? file : undefined;
+  }
+
+  /** What is wrong with the certificate that was given for a host. */
+  problemWith(host: string): string | undefined {
+    const file = this.#candidates(host).find((path) => existsSync(path));
+    const mistake = file && mistakeIn(file, host);
+    return mistake && `the certificate ${file} can't be used for ${host}: ${mistake}`;
   }
 
   #leafFile(host: string): string {
@@ -208,17 +205,28 @@ function expiryOf(file: string): number | undefined {
   return expiresAt;
 }
 
-function assertUsable(file: string, host: string): void {
-  const pem = readText(file) ?? "";
+const mistakes = new Map<
+  string,
+  { readonly stamp: string; readonly mistake: string | undefined }
+>();
+
+/** Why a file is no certificate for a host; looked into once per version of the file. */
+function mistakeIn(file: string, host: string): string | undefined {
+  const stamp = stampOf(file);
+  const known = mistakes.get(`${file} ${host}`);
+  if (known?.stamp === stamp) return known.mistake;
+  const mistake = findMistake(readText(file) ?? "", host);
+  mistakes.set(`${file} ${host}`, { stamp, mistake });
+  return mistake;
+}
+
+function findMistake(pem: string, host: string): string | undefined {
   try {
     createSecureContext({ cert: pem, key: pem });
     const certificate = new X509Certificate(pem);
-    const probe = host.replace(/^\*/, "any");
-    if (certificate.checkHost(probe) === undefined) throw new Error(`it is not for ${host}`);
-  } catch (cause) {
-    throw stuck("certificate.unusable", `${file} can't be used for ${host}`, {
-      hint: "it must hold the certificate, its chain and its key, all in PEM",
-      cause,
-    });
+    const isFor = certificate.checkHost(host.replace(/^\*/, "any")) !== undefined;
+    return isFor ? undefined : "it is for other names";
+  } catch (error) {
+    return messageOf(error);
   }
 }

@@ -126,6 +126,10 @@ export interface EdgeServer {
 
 export interface EdgeView {
   readonly declaration: EdgeDeclaration | undefined;
+  /** False where a declaration, or a certificate, still has to be loaded: declaring again does it. */
+  readonly isLoaded: boolean;
+  /** Something a person should know about, such as a certificate that can't be used. */
+  readonly problem?: string;
   readonly traffic: EdgeTraffic | undefined;
   readonly servers: readonly EdgeServer[];
 }

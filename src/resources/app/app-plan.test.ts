@@ -167,6 +167,7 @@ function play(drawn: Story): { steps: readonly AppStep[]; observed: AppObserved;
     ),
     tails: new Map(),
     edge: {
+      isLoaded: true,
       declaration: { services: { web: { a: {} as never, b: {} as never } }, hosts: [] },
       traffic: drawn.traffic ? { slots: { web: drawn.traffic }, routes: [] } : undefined,
       servers,
@@ -223,7 +224,7 @@ describe("plan of an app", () => {
         const { set, counts } = rollout.placement;
         for (let index = 1; index <= (counts["web"] ?? 0); index += 1) {
           const server = serverOf(observed, instanceName(NAME, "web", set, index));
-          assert.ok(server && server.slot === to && server.state !== "draining");
+          assert.ok(server && server.slot === to && server.state === "up");
         }
         const label = instanceName(NAME, "web", set, "").slice(0, -1);
         const strangers =

@@ -54,6 +54,8 @@ export interface InstanceOrder {
   readonly command: string;
 }
 
+const CERTIFICATE_HINT =
+  "it must hold the certificate, its chain and its key, all in PEM; until then the local CA's serves";
 const FAST_RECHECK_MS = 50;
 const BUILDING_RECHECK_MS = 1_000;
 const RETIRING_RECHECK_MS = 100;
@@ -114,6 +116,8 @@ function verdictAtRest(
       UNHEALTHY_RECHECK_MS,
     );
   }
+  if (observed.edge.problem !== undefined)
+    return blocked(observed.edge.problem, CERTIFICATE_HINT, recheckAfterMs);
   if (last?.outcome === "failed" && last.generation === status.settledGeneration && last.failure) {
     const kept = status.serving ? `; release ${status.serving.set.release} serves on` : "";
     const reason = `${last.reason} of release ${last.placement.set.release} failed: ${last.failure.reason}${kept}`;
@@ -129,7 +133,8 @@ function planDeclaration(status: AppStatusFields, observed: AppObserved): AppSte
   if (!observed.edge || known.length === 0) return [];
   // The rollout's policy wins over that of a warm set in the same slot.
   const declaration = declarationFor([...known].reverse(), observed);
-  if (canonicalJson(observed.edge.declaration) === canonicalJson(declaration)) return [];
+  const isKnown = canonicalJson(observed.edge.declaration) === canonicalJson(declaration);
+  if (isKnown && observed.edge.isLoaded) return [];
   return [
     { do: "declare-edge", declaration, why: "the edge must know these services, hosts and limits" },
   ];
