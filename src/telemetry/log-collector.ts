@@ -25,6 +25,8 @@ export interface LogCollectorOptions {
 }
 
 const POLL_MS = 250;
+/** Less than it takes to fill the segments that are looked into after a loss. */
+const SAVE_OFFSETS_MS = 2_000;
 const READ_BYTES = 1024 ** 2;
 /** A line is cut here, so that one without an end can't hold everything up. */
 const LINE_MAX_BYTES = 32 * 1024;
@@ -38,6 +40,8 @@ export class LogCollector {
   readonly #punched = new Map<string, number>();
   readonly #sources = new Map<string, LogSource>();
   #isCollecting = false;
+  #hasRead = false;
+  #savedAt = 0;
 
   constructor(options: LogCollectorOptions) {
     this.#options = options;
@@ -55,9 +59,18 @@ export class LogCollector {
       for (const file of readdirSync(this.#options.dir)) {
         if (file.endsWith(".log")) await this.#collectOne(file);
       }
+      this.#saveOffsets();
     } finally {
       this.#isCollecting = false;
     }
+  }
+
+  #saveOffsets(): void {
+    const now = this.#options.now();
+    if (!this.#hasRead || now - this.#savedAt < SAVE_OFFSETS_MS) return;
+    this.#options.store.saveOffsets(this.#offsets);
+    this.#savedAt = now;
+    this.#hasRead = false;
   }
 
   async #collectOne(file: string): Promise<void> {
@@ -73,6 +86,7 @@ export class LogCollector {
         this.#store(source, file, lines);
         offset = end;
         this.#offsets.set(file, offset);
+        this.#hasRead = true;
       }
       await this.#free(file, path, offset);
     } else if (this.#options.now() - mtimeMs > ENDED_KEEP_MS) {

@@ -8,8 +8,10 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
+  writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
 import type { LogLine } from "../kernel/signal.ts";
@@ -82,9 +84,26 @@ export class LogStore {
     return () => this.#followers.delete(follower);
   }
 
+  /** Remembers how far sources were read: a quiet one's last line may be in no recent segment. */
+  saveOffsets(offsets: ReadonlyMap<string, number>): void {
+    const beside = `${this.#offsetsFile}.new`;
+    try {
+      writeFileSync(beside, JSON.stringify([...offsets]), { mode: 0o600 });
+      renameSync(beside, this.#offsetsFile);
+    } catch {
+      // Full disk: the lines themselves say it, as far back as they are read.
+    }
+  }
+
+  get #offsetsFile(): string {
+    return `${this.#dir}.offsets.json`;
+  }
+
   /** Source → up to where its lines are in the store. */
   recoverOffsets(): Map<string, number> {
-    const offsets = new Map<string, number>();
+    const offsets = new Map<string, number>(
+      existsSync(this.#offsetsFile) ? JSON.parse(readFileSync(this.#offsetsFile, "utf8")) : [],
+    );
     for (const app of this.#apps()) {
       for (const segment of this.#segments(app).slice(-2)) {
         for (const line of readLines(join(this.#dir, app, segment))) {

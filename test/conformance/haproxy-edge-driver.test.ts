@@ -1,13 +1,16 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import { request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before } from "node:test";
+import { after, before, describe, it } from "node:test";
 import { HaproxyEdgeDriver } from "../../src/drivers/haproxy/haproxy-edge-driver.ts";
+import { RuntimeApi } from "../../src/drivers/haproxy/runtime-api.ts";
 import { LocalCa } from "../../src/drivers/local-ca/local-ca.ts";
 import { findFreePort } from "../../src/drivers/process/free-port.ts";
 import { systemClock } from "../../src/kernel/clock.ts";
+import { defaultHealth, defaultLimits } from "../../src/resources/app/manifest.ts";
 import { until } from "../support/wait.ts";
 import { runEdgeSuite } from "./edge-driver.suite.ts";
 
@@ -96,4 +99,30 @@ runEdgeSuite({
       });
       asked.on("error", reject).end();
     }),
+});
+
+describe("edge driver: haproxy, after a kill between writing and loading", () => {
+  const APP = "production/lost";
+  const policy = { health: defaultHealth, limits: defaultLimits };
+  const declaration = { services: { web: { a: policy, b: policy } }, hosts: ["lost.localhost"] };
+  const worker = async (): Promise<string | undefined> =>
+    /^Pid: (\d+)$/m.exec(await new RuntimeApi(join(root, "admin.sock")).ask("show info"))?.[1];
+
+  it("still owes the reload, and does it when it is declared again", async () => {
+    await edge.declare(APP, declaration);
+    assert.equal((await edge.observe(APP))?.isLoaded, true);
+    // What was written is there, what says that it was loaded is not.
+    writeFileSync(join(root, "loaded"), "an earlier one");
+    const returned = open();
+    assert.deepEqual((await returned.observe(APP))?.declaration, declaration);
+    assert.equal((await returned.observe(APP))?.isLoaded, false);
+    const before = await worker();
+    await returned.declare(APP, declaration);
+    assert.equal((await returned.observe(APP))?.isLoaded, true);
+    assert.notEqual(await worker(), before, "HAProxy runs another worker");
+    const now = await worker();
+    await returned.declare(APP, declaration);
+    assert.equal(await worker(), now, "and is left alone where nothing is owed");
+    await returned.withdraw(APP);
+  });
 });

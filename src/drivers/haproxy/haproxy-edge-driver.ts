@@ -54,6 +54,7 @@ export interface HaproxyOptions {
 const INTERNAL_PORTS = { first: 30_000, last: 31_999 };
 /** How soon a certificate that somebody renewed is seen. */
 const CERTIFICATES_LOOK_MS = 10_000;
+const RELOAD_AGAIN_MS = 2_500;
 const RELOAD_TIMEOUT_MS = 10_000;
 const LEAVE_ATTEMPTS = 40;
 const LEAVE_RETRY_MS = 50;
@@ -350,13 +351,19 @@ export class HaproxyEdgeDriver implements EdgeDriver {
   }
 
   async #reload(): Promise<void> {
+    const { clock } = this.#options;
     const pidBefore = await this.#workerPid();
-    await this.#master.ask("reload").catch(() => undefined);
-    const deadline = this.#options.clock.now() + RELOAD_TIMEOUT_MS;
-    while (this.#options.clock.now() < deadline) {
+    const deadline = clock.now() + RELOAD_TIMEOUT_MS;
+    let askedAt = Number.NEGATIVE_INFINITY;
+    while (clock.now() < deadline) {
+      // The master starts itself again for each reload; one that is asked for meanwhile can be lost.
+      if (clock.now() - askedAt > RELOAD_AGAIN_MS) {
+        await this.#master.ask("reload").catch(() => undefined);
+        askedAt = clock.now();
+      }
       const pid = await this.#workerPid();
       if (pid !== undefined && pid !== pidBefore) return;
-      await sleep(this.#options.clock, LEAVE_RETRY_MS);
+      await sleep(clock, LEAVE_RETRY_MS);
     }
     throw transient(
       "edge.reload_failed",
