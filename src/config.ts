@@ -48,5 +48,7 @@ function port(name: string, text: string | undefined): Record<string, number> {
   if (!text) return {};
   const value = Number(text);
   if (Number.isInteger(value) && value > 0 && value < 65_536) return { [name]: value };
-  throw invalid("config.bad_port", `HOLDFAST_${name.toUpperCase()}_PORT=${text} is not a port`);
+  throw invalid("config.bad_port", `HOLDFAST_${name.toUpperCase()}_PORT=${text} is not a port`, {
+    hint: "a whole number from 1 to 65535",
+  });
 }

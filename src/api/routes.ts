@@ -422,7 +422,10 @@ function taskRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
         const task = deps.store.find<TaskSpec, TaskStatus>({ kind: TASK, name }) as
           | Task
           | undefined;
-        if (!task) throw invalid("task.not_found", `there is no task ${params.task}`);
+        if (!task)
+          throw invalid("task.not_found", `there is no task ${params.task}`, {
+            hint: "how old ones ended is forgotten; their output is in holdfast logs <app>/run",
+          });
         return followTask(deps, name, signal);
       },
     }),

@@ -91,14 +91,18 @@ function parse(schema: z.ZodType | undefined, value: unknown, where: string): un
   const details = result.error.issues.map(
     ({ path, message }) => `${path.join(".") || where}: ${message}`,
   );
-  throw invalid("request.invalid", `the ${where} is not valid: ${details.join("; ")}`);
+  throw invalid("request.invalid", `the ${where} is not valid: ${details.join("; ")}`, {
+    hint: "GET /openapi.json says what it takes",
+  });
 }
 
 function asApiError(error: unknown): HoldfastError {
   const { statusCode, message } = error as { statusCode?: number; message?: string };
   const known = asHoldfastError(error);
   if (known.actsNext === "developer" && statusCode !== undefined && statusCode < 500) {
-    return invalid("request.invalid", message ?? "the request is not valid");
+    return invalid("request.invalid", message ?? "the request is not valid", {
+      hint: "GET /openapi.json says what it takes",
+    });
   }
   return known;
 }

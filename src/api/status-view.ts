@@ -21,6 +21,8 @@ export const TRAFFIC_WINDOW_MS = 5 * 60_000;
 
 export interface Blocked {
   readonly what: string;
+  /** `failed`: it is tried again by itself, and may be a matter of seconds. */
+  readonly verdict: "blocked" | "failed";
   readonly reason: string;
   readonly hint: string;
 }
@@ -58,7 +60,8 @@ export async function statusView(deps: ApiDeps, environment: string) {
 
 function blockedOf(what: string, pass: PassReport | undefined): Blocked[] {
   if (pass?.verdict !== "blocked" && pass?.verdict !== "failed") return [];
-  return [{ what, reason: pass.reason ?? "", hint: pass.hint ?? "it is tried again and again" }];
+  const { verdict, reason = "", hint = "it is tried again and again" } = pass;
+  return [{ what, verdict, reason, hint }];
 }
 
 function appView(deps: ApiDeps, app: App, traffic: readonly TrafficSummary[]) {

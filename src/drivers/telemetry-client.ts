@@ -64,7 +64,9 @@ export class TelemetryClient {
         if (answer.statusCode === 200) resolve(answer);
         else
           reject(
-            transient("telemetry.failed", `the telemetry process answered ${answer.statusCode}`),
+            transient("telemetry.failed", `the telemetry process answered ${answer.statusCode}`, {
+              hint: "holdfast logs --engine telemetry",
+            }),
           );
       });
       asked.on("error", (cause) =>

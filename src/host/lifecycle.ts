@@ -6,7 +6,7 @@ import type { Lifecycle, UpResult } from "../cli/command.ts";
 import { Client } from "../client/client.ts";
 import type { Config } from "../config.ts";
 import { sleep, systemClock } from "../kernel/clock.ts";
-import { transient } from "../kernel/error.ts";
+import { stuck, transient } from "../kernel/error.ts";
 import { restoreDatabase } from "../store/database.ts";
 import { examine } from "./doctor.ts";
 import { ensureHome, type Home, homeAt } from "./home.ts";
@@ -110,15 +110,16 @@ async function untilEnginesReady(client: Client, home: Home): Promise<void> {
   while (true) {
     const { engines, blocked } = await client.get<{
       engines: EngineSeen[];
-      blocked: { what: string; reason: string; hint: string }[];
+      blocked: { what: string; verdict: string; reason: string; hint: string }[];
     }>("/v1/status", { environment: ENVIRONMENT });
     const waiting = engines.filter(({ state }) => state !== "ready");
     if (waiting.length === 0) return;
-    const stuckEngine = blocked.find(({ what }) =>
-      waiting.some(({ kind, name }) => what === `${kind} ${name}`),
+    const stuckEngine = blocked.find(
+      ({ what, verdict }) =>
+        verdict === "blocked" && waiting.some(({ kind, name }) => what === `${kind} ${name}`),
     );
     if (stuckEngine)
-      throw transient("engine.blocked", `${stuckEngine.what}: ${stuckEngine.reason}`, {
+      throw stuck("engine.blocked", `${stuckEngine.what}: ${stuckEngine.reason}`, {
         hint: stuckEngine.hint,
       });
     if (systemClock.now() > deadline) {

@@ -15,6 +15,8 @@ export interface DockerAnswer {
   readonly body: unknown;
 }
 
+const HINT = "it is tried again; what the engine itself says: docker info, journalctl -u docker";
+
 export class DockerEngine {
   #agent: Agent | undefined;
 
@@ -54,7 +56,13 @@ export class DockerEngine {
     if (statusCode < 300 || options.accept?.includes(statusCode))
       return { status: statusCode, body: parsed };
     const message = (parsed as { message?: string } | undefined)?.message ?? text.slice(0, 300);
-    throw transient("docker.refused", `Docker refused ${method} ${path.split("?")[0]}: ${message}`);
+    throw transient(
+      "docker.refused",
+      `Docker refused ${method} ${path.split("?")[0]}: ${message}`,
+      {
+        hint: HINT,
+      },
+    );
   }
 
   /** The body as it comes: logs, events, the output of a build. */
@@ -73,6 +81,7 @@ export class DockerEngine {
     throw transient(
       "docker.refused",
       `Docker refused ${method} ${path.split("?")[0]}: ${message ?? statusCode}`,
+      { hint: HINT },
     );
   }
 

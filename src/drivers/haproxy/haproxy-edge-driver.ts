@@ -54,6 +54,7 @@ export interface HaproxyOptions {
 const INTERNAL_PORTS = { first: 30_000, last: 31_999 };
 /** How soon a certificate that somebody renewed is seen. */
 const CERTIFICATES_LOOK_MS = 10_000;
+const AGAIN = "it is tried again; holdfast logs --engine edge";
 const RELOAD_AGAIN_MS = 2_500;
 const RELOAD_TIMEOUT_MS = 10_000;
 const LEAVE_ATTEMPTS = 40;
@@ -275,7 +276,10 @@ export class HaproxyEdgeDriver implements EdgeDriver {
 
   #requireApp(appName: string): EdgeApp {
     const app = this.#state.apps[appName];
-    if (!app) throw transient("edge.not_declared", `the edge does not know ${appName} yet`);
+    if (!app)
+      throw transient("edge.not_declared", `the edge does not know ${appName} yet`, {
+        hint: AGAIN,
+      });
     return app;
   }
 
@@ -420,7 +424,7 @@ export class HaproxyEdgeDriver implements EdgeDriver {
       if (/Server deleted|No such (server|backend)/i.test(result)) return;
       await sleep(this.#options.clock, LEAVE_RETRY_MS);
     }
-    throw transient("edge.server_busy", `${id} still has connections`);
+    throw transient("edge.server_busy", `${id} still has connections`, { hint: AGAIN });
   }
 
   #liveServers(): Promise<readonly LiveServer[] | undefined> {

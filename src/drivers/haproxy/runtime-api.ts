@@ -37,7 +37,9 @@ export class RuntimeApi {
   async expect(pattern: RegExp, ...commands: readonly string[]): Promise<string> {
     const answer = await this.ask(...commands);
     if (pattern.test(answer)) return answer;
-    throw transient("edge.refused", `the edge refused "${commands[0]}": ${answer.trim()}`);
+    throw transient("edge.refused", `the edge refused "${commands[0]}": ${answer.trim()}`, {
+      hint: "it is tried again; holdfast logs --engine edge",
+    });
   }
 
   async isUp(): Promise<boolean> {

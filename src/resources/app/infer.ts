@@ -190,7 +190,10 @@ function parsePackageJson(text: string | undefined): PackageJson | undefined {
   try {
     return JSON.parse(text) as PackageJson;
   } catch (cause) {
-    throw invalid("package_json.invalid", "package.json is not valid JSON", { cause });
+    throw invalid("package_json.invalid", "package.json is not valid JSON", {
+      hint: "npm pkg get name says where",
+      cause,
+    });
   }
 }
 

@@ -54,12 +54,12 @@ const health = z
       .regex(PROBE_HOST, "must be a host name such as shop.example.com")
       .optional()
       .describe("Host header of the probe. Default: the first route's host."),
-    interval: duration("Time between two probes once it serves.", "100ms").default(1_000),
-    timeout: duration("Time one probe may take.", "100ms").default(5_000),
+    interval: duration("Time between two probes once it serves.", "100ms").prefault("1s"),
+    timeout: duration("Time one probe may take.", "100ms").prefault("5s"),
     grace: duration(
       "Time a new instance has to become healthy before the deploy fails.",
       "1s",
-    ).default(60_000),
+    ).prefault("1m"),
   })
   .describe("How an instance shows that it is ready for traffic; probed from outside.");
 
@@ -92,7 +92,7 @@ const route = z.strictObject({
 
 const limits = z
   .strictObject({
-    body: size("Largest request body.").default(32 * 1024 ** 2),
+    body: size("Largest request body.").prefault("32MB"),
     requestsPerSecond: z
       .number()
       .positive()
@@ -113,8 +113,8 @@ const limits = z
       .max(100_000)
       .default(256)
       .describe("Requests one instance works on at once; more wait in a bounded queue."),
-    timeout: duration("Time the app may take to begin its answer; then 504.", "100ms").default(
-      60_000,
+    timeout: duration("Time the app may take to begin its answer; then 504.", "100ms").prefault(
+      "1m",
     ),
     retryIdempotencyKey: z
       .boolean()
@@ -126,7 +126,7 @@ const limits = z
   .describe("What the edge lets through to this service.");
 
 const scale = z.number().int().min(0).max(MAX_INSTANCES);
-const stopGrace = duration("Time between SIGTERM and SIGKILL.").default(10_000);
+const stopGrace = duration("Time between SIGTERM and SIGKILL.").prefault("10s");
 
 const service = z
   .strictObject({
@@ -144,7 +144,7 @@ const service = z
     routes: z.array(route).max(64).default([]).describe("Hosts and paths that lead to it."),
     limits: limits.optional(),
     env: variables.describe("Variables for this service only."),
-    drain: duration("Time requests under way get to finish before SIGTERM.").default(30_000),
+    drain: duration("Time requests under way get to finish before SIGTERM.").prefault("30s"),
     stopGrace,
   })
   .describe("A process that answers requests.");
@@ -155,7 +155,7 @@ const worker = z
     instances: scale.default(1).describe("Instances that run at once."),
     resources: resources.optional(),
     env: variables.describe("Variables for this worker only."),
-    settle: duration("Time a new instance must stay up to count as started.").default(1_000),
+    settle: duration("Time a new instance must stay up to count as started.").prefault("1s"),
     stopGrace,
   })
   .describe("A process without a port, such as a queue consumer.");
@@ -167,7 +167,7 @@ const job = z
       .string()
       .describe("Five-field cron expression, or @hourly, @daily, @weekly, @monthly."),
     timezone: z.string().default("UTC").describe("IANA time zone of the schedule."),
-    timeout: duration("Time a run may take.", "1s").default(3_600_000),
+    timeout: duration("Time a run may take.", "1s").prefault("1h"),
     resources: resources.optional(),
     env: variables.describe("Variables for this job only."),
   })
@@ -178,7 +178,7 @@ const job = z
 const release = z
   .strictObject({
     command,
-    timeout: duration("Time it may take.", "1s").default(600_000),
+    timeout: duration("Time it may take.", "1s").prefault("10m"),
   })
   .describe(
     "Runs once in the new release before it gets traffic, for example migrations. Its failure stops the deploy.",
@@ -192,7 +192,7 @@ const build = z
       .regex(INNER_PATH, "must be a path inside the app's folder")
       .optional()
       .describe("Path of the Dockerfile. Default: Dockerfile."),
-    timeout: duration("Time the build may take.", "1s").default(1_800_000),
+    timeout: duration("Time the build may take.", "1s").prefault("30m"),
   })
   .describe("How the artifact is made.");
 
@@ -243,9 +243,7 @@ export const manifestSchema = z
       .describe(
         "Where instances run. Default: docker for a Dockerfile, otherwise the environment's.",
       ),
-    keepWarm: duration("Time the last release stays warm for an instant rollback.").default(
-      600_000,
-    ),
+    keepWarm: duration("Time the last release stays warm for an instant rollback.").prefault("10m"),
   })
   .describe("holdfast.yaml: what an app is and what it needs.");
 
