@@ -2,6 +2,7 @@
 
 import { existsSync, statfsSync } from "node:fs";
 import type { Finding } from "../cli/command.ts";
+import { Client } from "../client/client.ts";
 import type { Config } from "../config.ts";
 import { DockerEngine } from "../drivers/docker/docker-engine.ts";
 import { readJson } from "../drivers/files.ts";
@@ -15,7 +16,7 @@ import type { InstallationPorts } from "./ports.ts";
 const DISK_LOW_BYTES = 1024 ** 3;
 
 export async function examine(config: Config, home: Home): Promise<readonly Finding[]> {
-  return [
+  const findings = [
     packages(),
     disk(home),
     isolation(home),
@@ -24,7 +25,27 @@ export async function examine(config: Config, home: Home): Promise<readonly Find
     ...processes(home),
     ports(home),
     user(config),
+    ...(await whatIsBlocked(home)),
   ];
+  return findings.map(({ hint, ...finding }) =>
+    finding.ok || hint === undefined ? finding : { ...finding, hint },
+  );
+}
+
+/** What the control plane itself can't go on with. */
+async function whatIsBlocked(home: Home): Promise<Finding[]> {
+  const client = new Client({ socket: home.apiSocket });
+  try {
+    const { blocked } = await client.get<{
+      blocked: readonly { what: string; reason: string; hint: string }[];
+    }>("/v1/status");
+    return blocked.map(({ what, reason, hint }) => ({ what, ok: false, detail: reason, hint }));
+  } catch {
+    // Without a control plane, or before the first environment, there is nothing to ask.
+    return [];
+  } finally {
+    await client.close();
+  }
 }
 
 function packages(): Finding {
