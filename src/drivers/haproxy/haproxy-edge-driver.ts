@@ -245,6 +245,7 @@ export class HaproxyEdgeDriver implements EdgeDriver {
         ...Object.values(this.#state.apps).flatMap(({ declaration }) => declaration.hosts),
       ]);
       this.#writeFiles(this.#state);
+      const loading = this.#fingerprint();
       await this.#checkConfig();
       for (const socket of [adminSocket, this.#options.masterSocket])
         rmSync(socket, { force: true });
@@ -256,7 +257,7 @@ export class HaproxyEdgeDriver implements EdgeDriver {
         "-f",
         this.#configFile,
       ]);
-      this.#markLoaded();
+      this.#markLoaded(loading);
     });
   }
 
@@ -307,6 +308,8 @@ export class HaproxyEdgeDriver implements EdgeDriver {
     const previous = this.#state;
     this.#save(state);
     if (!this.#isReloadOwed()) return;
+    // As of now: what changes while HAProxy loads is owed again.
+    const loading = this.#fingerprint();
     try {
       await this.#checkConfig();
     } catch (error) {
@@ -315,7 +318,7 @@ export class HaproxyEdgeDriver implements EdgeDriver {
       throw error;
     }
     await this.#reload();
-    this.#markLoaded();
+    this.#markLoaded(loading);
   }
 
   // --- what HAProxy has loaded, kept on disk: a reload that was lost on the way is still owed
@@ -328,10 +331,10 @@ export class HaproxyEdgeDriver implements EdgeDriver {
     return this.#wanted.fingerprint !== this.#loaded;
   }
 
-  #markLoaded(): void {
-    this.#loaded = this.#fingerprint();
+  #markLoaded(fingerprint: string): void {
+    this.#loaded = fingerprint;
     this.#wanted = undefined;
-    writeWhole(this.#loadedFile, this.#loaded);
+    writeWhole(this.#loadedFile, fingerprint);
   }
 
   #fingerprint(): string {
