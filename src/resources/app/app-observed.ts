@@ -24,7 +24,7 @@ import {
 
 export interface AppObserved {
   readonly now: number;
-  /** Those releases that the spec or the status speak of. */
+  /** Those releases that the spec or the status speak of, its instances included. */
   readonly releases: ReadonlyMap<number, Release>;
   readonly instances: readonly Instance[];
   /** Of running service instances that are in no pool yet. */

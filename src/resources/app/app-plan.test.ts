@@ -84,13 +84,22 @@ const story = fc.record({
   target: fc.integer({ min: 1, max: 4 }),
   traffic: fc.option(slot),
   deleting: fc.boolean(),
+  /** Of a release that is only being drained nothing may be known any more. */
+  forgotten: fc.subarray([1, 2, 3, 4]),
 });
 
 type Story = typeof story extends fc.Arbitrary<infer S> ? S : never;
 
 function play(drawn: Story): { steps: readonly AppStep[]; observed: AppObserved; app: App } {
+  const spokenOf = [
+    drawn.target,
+    ...[drawn.serving, drawn.warm, drawn.rollout?.placement].map((one) => one?.set.release),
+  ];
+  const known = [1, 2, 3, 4].filter(
+    (number) => spokenOf.includes(number) || !drawn.forgotten.includes(number),
+  );
   const releases = new Map(
-    [1, 2, 3, 4].map((number): [number, Release] => [
+    known.map((number): [number, Release] => [
       number,
       { spec: { number, manifest: MANIFEST }, status: { phase: "ready" } } as unknown as Release,
     ]),

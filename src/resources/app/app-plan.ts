@@ -65,6 +65,8 @@ const EDGE_DOWN_RECHECK_MS = 500;
 const MIN_RECHECK_MS = 20;
 /** A task that has ended is remembered so long: longer than any request for it can be under way. */
 const TASK_KEPT_MS = 5 * 60_000;
+/** For an instance whose release nobody knows any more; the defaults of holdfast.yaml. */
+const DRAIN_MS = 30_000;
 const KILL_AFTER_GRACE_MS = 10_000;
 
 export function planApp(app: App, observed: AppObserved): Plan<AppStep> {
@@ -306,7 +308,7 @@ function planLeave(
   }
   const retiredMs = observed.now - (status.retiredSince[server.name] ?? observed.now);
   const component = componentOf(instance, observed);
-  const drainMs = component?.drainMs ?? 0;
+  const drainMs = component?.drainMs ?? DRAIN_MS;
   if (server.requests > 0 && retiredMs < drainMs) return [];
   const why =
     server.requests > 0

@@ -104,9 +104,11 @@ async function observeApp(app: App, deps: Deps, signal: AbortSignal): Promise<Ap
 
 function loadReleases(app: App, store: ResourceStore): ReadonlyMap<number, Release> {
   const status = app.status ?? EMPTY_STATUS;
+  // Also of what is only being drained: its manifest says how long it may take.
   const numbers = new Set([
     app.spec.release,
     ...keptPlacements(status).map(({ set }) => set.release),
+    ...status.instances.map(({ release }) => release),
   ]);
   const entries = [...numbers].flatMap((number): [number, Release][] => {
     const release = store.find<ReleaseSpec, ReleaseStatus>({
