@@ -32,12 +32,17 @@ export function readJson<Value>(path: string): Value | undefined {
   return text === undefined || text === "" ? undefined : (JSON.parse(text) as Value);
 }
 
-/** Whole or not at all, also after a loss of power: written beside, then renamed. */
+/** Whole or not at all: written beside, then renamed. */
 export function writeJson(path: string, value: unknown, mode = 0o600): void {
   writeWhole(path, JSON.stringify(value), mode);
 }
 
-export function writeWhole(path: string, text: string, mode = 0o600): void {
+/** The same, also after a loss of power: for what nobody could find out again. */
+export function keepJson(path: string, value: unknown): void {
+  writeWhole(path, JSON.stringify(value), 0o600, true);
+}
+
+export function writeWhole(path: string, text: string, mode = 0o600, isSynced = false): void {
   mkdirSync(dirname(path), { recursive: true });
   const beside = `${path}.new`;
   // "wx" follows no link that somebody may have put there.
@@ -45,7 +50,7 @@ export function writeWhole(path: string, text: string, mode = 0o600): void {
   const file = openSync(beside, "wx", mode);
   try {
     writeFileSync(file, text);
-    fsyncSync(file);
+    if (isSynced) fsyncSync(file);
   } finally {
     closeSync(file);
   }

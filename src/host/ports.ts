@@ -2,7 +2,7 @@
 // machine that may have them, free ones for every other.
 
 import type { Config } from "../config.ts";
-import { readJson, writeJson } from "../drivers/files.ts";
+import { keepJson, readJson } from "../drivers/files.ts";
 import { findFreePort, isPortFree } from "../drivers/process/free-port.ts";
 import { invalid } from "../kernel/error.ts";
 import type { Home } from "./home.ts";
@@ -32,13 +32,13 @@ export async function ensurePorts(config: Config, home: Home): Promise<Installat
     api: await choose("api", config, home),
     engines: {},
   };
-  writeJson(home.portsFile, ports);
+  keepJson(home.portsFile, ports);
   return ports;
 }
 
 function withGiven(known: InstallationPorts, config: Config, home: Home): InstallationPorts {
   const ports = { ...known, ...config.ports };
-  if (JSON.stringify(ports) !== JSON.stringify(known)) writeJson(home.portsFile, ports);
+  if (JSON.stringify(ports) !== JSON.stringify(known)) keepJson(home.portsFile, ports);
   return ports;
 }
 
@@ -51,7 +51,7 @@ export async function enginePort(home: Home, engine: string, environment: string
   const taken = new Set(Object.values(ports?.engines ?? {}));
   const port = await findFreePort(taken, home.root + key, RANGES.engine);
   const now = readJson<InstallationPorts>(home.portsFile) ?? ports;
-  if (now) writeJson(home.portsFile, { ...now, engines: { ...now.engines, [key]: port } });
+  if (now) keepJson(home.portsFile, { ...now, engines: { ...now.engines, [key]: port } });
   return port;
 }
 

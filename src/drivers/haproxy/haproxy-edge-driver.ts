@@ -17,7 +17,7 @@ import type {
 } from "../../resources/app/app-driver.ts";
 import type { EngineDriver, EngineView } from "../../resources/engine/engine-driver.ts";
 import { run } from "../exec.ts";
-import { readJson, readText, writeJson, writeWhole } from "../files.ts";
+import { keepJson, readJson, readText, writeWhole } from "../files.ts";
 import type { LocalCa } from "../local-ca/local-ca.ts";
 import { findFreePort } from "../process/free-port.ts";
 import { SupervisedEngine } from "../process/supervised-engine.ts";
@@ -301,7 +301,7 @@ export class HaproxyEdgeDriver implements EdgeDriver {
     writeWhole(join(layout.dir, "routes.map"), routes, 0o644);
     writeWhole(join(layout.dir, "internal.map"), renderMap(internalEntries(state)), 0o644);
     writeWhole(this.#configFile, renderConfig(state, layout), 0o644);
-    writeJson(join(layout.dir, "state.json"), state);
+    keepJson(join(layout.dir, "state.json"), state);
   }
 
   async #write(state: EdgeState): Promise<void> {

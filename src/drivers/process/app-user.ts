@@ -4,7 +4,7 @@
 
 import { createHash } from "node:crypto";
 import type { Argv } from "../exec.ts";
-import { readJson, writeJson } from "../files.ts";
+import { keepJson, readJson } from "../files.ts";
 
 export const FIRST_APP_UID = 100_000_000;
 export const APP_UIDS = 1_000_000_000;
@@ -49,7 +49,7 @@ export class AppUsers {
     const digest = createHash("sha256").update(`${this.#file}\0${appName}`).digest();
     let offset = digest.readUInt32BE(0) % APP_UIDS;
     while (taken.has(FIRST_APP_UID + offset)) offset = (offset + 1) % APP_UIDS;
-    writeJson(this.#file, { ...users, [appName]: FIRST_APP_UID + offset });
+    keepJson(this.#file, { ...users, [appName]: FIRST_APP_UID + offset });
     return FIRST_APP_UID + offset;
   }
 }

@@ -173,8 +173,12 @@ function planKeep(app: App, status: AppStatusFields, observed: AppObserved): App
     ...(startsNow ? wantedIn(app, rollout.placement, observed) : []),
   ];
   const unique = [...new Map(wanted.map((one) => [one.name, one])).values()];
-  return unique.flatMap((one) => [...planStart(one, observed), ...planJoin(one, observed)]);
+  // Workers have to stay up for a time that services spend on becoming healthy: they go first.
+  const order = unique.toSorted((one, other) => Number(isService(one)) - Number(isService(other)));
+  return order.flatMap((one) => [...planStart(one, observed), ...planJoin(one, observed)]);
 }
+
+const isService = ({ component }: WantedInstance): boolean => component.role === "service";
 
 function planStart(wanted: WantedInstance, observed: AppObserved): AppStep[] {
   const { name, component, placement, index } = wanted;
