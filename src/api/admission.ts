@@ -45,7 +45,7 @@ export class Admission {
     });
   }
 
-  /** A setting must not be set where something else would win, or where it would replace a store. */
+  /** A setting must not be set where a secret of that name would win. */
   assertSettable(
     app: string,
     key: string,
@@ -57,13 +57,23 @@ export class Admission {
         hint: `holdfast secret set ${app} ${key}`,
       });
     }
+    this.assertNoStore(app, key, manifest, "setting");
+  }
+
+  /** Neither settings nor secrets may lead an app away from a store that it asked for. */
+  assertNoStore(
+    app: string,
+    key: string,
+    manifest: Manifest | undefined,
+    what: "setting" | "secret",
+  ): void {
     const store =
       manifest &&
       STORE_VARIABLES.find(
         ([name, pattern]) => manifest.stores[name] !== undefined && pattern.test(key),
       )?.[0];
     if (store === undefined) return;
-    throw invalid("setting.is_store", `${key} leads ${app} to the ${store} of its environment`, {
+    throw invalid(`${what}.is_store`, `${key} leads ${app} to the ${store} of its environment`, {
       hint: `take stores.${store} out of holdfast.yaml to use another one`,
     });
   }

@@ -201,10 +201,10 @@ export class AppOperations {
     this.#admission.requireEnvironment(environment);
     const appName = appResourceName(environment, app);
     const manifest = this.#manifestOf(environment, app);
+    const secrets = this.secretsOf(appName);
     for (const [key, value] of Object.entries(changes)) {
       assertVariable(key, "setting");
-      if (value !== null)
-        this.#admission.assertSettable(app, key, manifest, this.secretsOf(appName));
+      if (value !== null) this.#admission.assertSettable(app, key, manifest, secrets);
     }
     const values = { ...this.settingsOf(appName) };
     for (const [key, value] of Object.entries(changes)) {
@@ -247,6 +247,7 @@ export class AppOperations {
       throw invalid("secret.is_setting", `${name} is a setting of ${app} already`, {
         hint: `holdfast config unset ${app} ${name}, then set the secret`,
       });
+    this.#admission.assertNoStore(app, name, this.#manifestOf(environment, app), "secret");
     assertSecretValue(app, name, value);
     const appName = appResourceName(environment, app);
     return this.#deps.store.transaction(() => {

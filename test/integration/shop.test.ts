@@ -170,6 +170,37 @@ describe("the shop", { timeout: 600_000 }, () => {
     assert.deepEqual(values, {});
   });
 
+  it("lets neither a setting nor a secret lead the app to another store", async () => {
+    const before = await shop();
+    for (const [args, code] of [
+      [["config", "set", "storefront", "PGHOST=elsewhere"], /setting.is_store/],
+      [["secret", "set", "storefront", "DATABASE_URL"], /secret.is_store/],
+    ] as const) {
+      const refused = await holdfast.run([...args, "--json"], "postgres://elsewhere/x");
+      assert.equal(refused.code, 2);
+      assert.match(refused.stderr + refused.stdout, code);
+    }
+    assert.equal((await shop()).release, before.release);
+  });
+
+  it("is bad in the way that STOREFRONT_FAULT asks for, and good again after a rollback", async () => {
+    const statusesOfProducts = async (): Promise<number[]> =>
+      (
+        await Promise.all(
+          Array.from({ length: 60 }, () => ask(holdfast, { host: HOST, path: "/api/products" })),
+        )
+      ).map(({ status }) => status);
+    await holdfast.ok("config", "set", "storefront", "STOREFRONT_FAULT=errors:50%");
+    const statuses = await statusesOfProducts();
+    assert.ok(statuses.includes(500) && statuses.includes(200), String(statuses));
+    await holdfast.ok("config", "set", "storefront", "STOREFRONT_FAULT=slow:700ms");
+    const began = performance.now();
+    assert.equal((await ask(holdfast, { host: HOST, path: "/api/products" })).status, 200);
+    assert.ok(performance.now() - began >= 700);
+    await holdfast.ok("config", "unset", "storefront", "STOREFRONT_FAULT");
+    assert.ok((await statusesOfProducts()).every((status) => status === 200));
+  });
+
   for (const [fault, reason] of [
     ["crash-at-start", /ended with exit status 1 before it was ready/],
     ["broken-migration", /the release command ended with exit status 1/],

@@ -1,6 +1,7 @@
 // A network namespace with one cable to this machine: somebody outside, for tests.
 
-import { connect } from "node:net";
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { type Argv, run } from "../../src/drivers/exec.ts";
 
 export class TestNamespace {
@@ -32,7 +33,14 @@ export class TestNamespace {
       await made.close();
       return undefined;
     }
-    return made;
+    // Who reaches nothing proves nothing: what is open to everybody must be open to this one.
+    const open = createServer().listen(0, "0.0.0.0");
+    await once(open, "listening");
+    const isConnected = await made.reaches((open.address() as AddressInfo).port);
+    open.close();
+    if (isConnected) return made;
+    await made.close();
+    throw new Error("the test's network namespace does not reach this machine at all");
   }
 
   /** Whether somebody there can connect to a port of this machine. */
@@ -46,6 +54,10 @@ export class TestNamespace {
     await succeeds(["ip", "netns", "del", this.#name]);
   }
 }
+
+/** Whether this machine lets us filter packets, asked without a word of the product's rules. */
+export const mayFilter = (): Promise<boolean> =>
+  succeeds(["nft", "--check", "add table inet holdfast_probe"]);
 
 const succeeds = (argv: readonly string[]): Promise<boolean> =>
   run(argv as Argv).then(

@@ -34,6 +34,7 @@ export const installationId = (root: string): string =>
 /** Each app of each installation has a user id of its own, for as long as the installation lives. */
 export class AppUsers {
   readonly #file: string;
+  #users: Readonly<Record<string, number>> | undefined;
 
   constructor(file: string) {
     this.#file = file;
@@ -42,14 +43,16 @@ export class AppUsers {
   /** Undefined where we are not root and everything runs as ourselves. */
   uidOf(appName: string): number | undefined {
     if (process.getuid?.() !== 0) return undefined;
-    const users = readJson<Record<string, number>>(this.#file) ?? {};
-    const known = users[appName];
+    this.#users ??= readJson<Record<string, number>>(this.#file) ?? {};
+    const known = this.#users[appName];
     if (known !== undefined) return known;
-    const taken = new Set(Object.values(users));
+    const taken = new Set(Object.values(this.#users));
     const digest = createHash("sha256").update(`${this.#file}\0${appName}`).digest();
     let offset = digest.readUInt32BE(0) % APP_UIDS;
     while (taken.has(FIRST_APP_UID + offset)) offset = (offset + 1) % APP_UIDS;
-    keepJson(this.#file, { ...users, [appName]: FIRST_APP_UID + offset });
+    const users = { ...this.#users, [appName]: FIRST_APP_UID + offset };
+    keepJson(this.#file, users);
+    this.#users = users;
     return FIRST_APP_UID + offset;
   }
 }
