@@ -57,6 +57,12 @@ export const scale: Command = {
         wholeNumber(count, component),
       ]),
     );
+    for (const [component, count] of Object.entries(counts)) {
+      if (count === 0)
+        context.output.progress(
+          `${component} will have no instance: its routes answer 503, its work waits`,
+        );
+    }
     return followRollout(
       context,
       await context.client.post<Accepted>(pathOf(context, String(app), "scale"), { counts }),

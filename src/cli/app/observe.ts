@@ -215,14 +215,22 @@ export const audit: Command = {
   },
 };
 
-const CHANGE_MAX_CHARS = 100;
+const CHANGES_SHOWN = 3;
+const VALUE_MAX_CHARS = 40;
 
+/** The first few fields; all of them, whole, are in --json. */
 function changesText({ change }: AuditEvent): string {
-  const text = change
-    .map(
-      ({ field, from, to }) =>
-        `${field}: ${JSON.stringify(from) ?? "–"} → ${JSON.stringify(to) ?? "–"}`,
-    )
-    .join(", ");
-  return text.length > CHANGE_MAX_CHARS ? `${text.slice(0, CHANGE_MAX_CHARS)}…` : text;
+  const shown = change
+    .slice(0, CHANGES_SHOWN)
+    .map(({ field, from, to }) => `${field}: ${valueText(from)} → ${valueText(to)}`);
+  const more = change.length - shown.length;
+  return [...shown, ...(more > 0 ? [`${more} more`] : [])].join(", ");
+}
+
+function valueText(value: unknown): string {
+  if (value === undefined) return "–";
+  if (Array.isArray(value)) return `[${value.length}]`;
+  if (typeof value === "object" && value !== null) return `{${Object.keys(value).join(", ")}}`;
+  const text = String(value);
+  return text.length > VALUE_MAX_CHARS ? `${text.slice(0, VALUE_MAX_CHARS)}…` : text;
 }
