@@ -35,13 +35,22 @@ const DEFAULT_TIMEOUT_MS = 60_000;
 /** After the end of a process, time for the rest of its output. */
 const DRAIN_MS = 2_000;
 
+const SYSTEM_FOLDERS = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/** Ours, with the folders of engines that an ordinary user does not have in PATH. */
+export function ownEnvironment(): NodeJS.ProcessEnv {
+  const folders = (process.env["PATH"] ?? "/usr/local/bin:/usr/bin:/bin").split(":");
+  const missing = SYSTEM_FOLDERS.filter((folder) => !folders.includes(folder));
+  return { ...process.env, PATH: [...folders, ...missing].join(":") };
+}
+
 /** Runs to the end and gives exit status and output; throws only where it could not be started. */
 export function run(argv: Argv, options: RunOptions = {}): Promise<RunResult> {
   const [command, ...args] = argv;
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
       cwd: options.cwd,
-      env: options.env ?? process.env,
+      env: options.env ?? ownEnvironment(),
       ...(options.uid !== undefined && { uid: options.uid }),
       ...(options.gid !== undefined && { gid: options.gid }),
       signal: options.signal,
