@@ -18,7 +18,8 @@ import {
 } from "../src/drivers/haproxy/haproxy-config.ts";
 import { LocalCa } from "../src/drivers/local-ca/local-ca.ts";
 import { defaultHealth, defaultLimits } from "../src/resources/app/manifest.ts";
-import { RequestLog } from "../src/telemetry/request-log.ts";
+import { RequestReceiver } from "../src/telemetry/request-receiver.ts";
+import { TelemetryStore } from "../src/telemetry/store/telemetry-store.ts";
 
 const UPSTREAM = 19_100;
 const PORTS = {
@@ -47,7 +48,8 @@ interface Measured {
 export async function measureEdge(log: (text: string) => void) {
   const dir = mkdtempSync(join(tmpdir(), "holdfast-bench-"));
   const children: ChildProcess[] = [];
-  let telemetry: RequestLog | undefined;
+  let telemetry: RequestReceiver | undefined;
+  let store: TelemetryStore | undefined;
   const start = (cpu: string, argv: readonly string[]): ChildProcess => {
     const child = spawn("taskset", ["-c", cpu, ...argv], { stdio: "ignore" });
     children.push(child);
@@ -56,12 +58,19 @@ export async function measureEdge(log: (text: string) => void) {
   pinSelf(OTHER_CPU);
   try {
     const tls = await prepare(dir);
-    telemetry = new RequestLog({
-      dir: join(dir, "requests"),
+    const ignore = (): undefined => undefined;
+    store = await TelemetryStore.open({
+      dir: join(dir, "telemetry"),
+      now: Date.now,
+      isSource: () => true,
+      onProblem: ignore,
+    });
+    telemetry = new RequestReceiver({
       socket: join(dir, "requests.sock"),
       edgeUid: undefined,
-      now: Date.now,
-      onMessage: () => undefined,
+      append: async (lines) => store?.signals.requests.journal.append(lines),
+      onMessage: ignore,
+      onProblem: ignore,
     });
     await telemetry.listen();
     start(OTHER_CPU, ["haproxy", "-f", join(dir, "upstream.cfg")]);
@@ -125,7 +134,8 @@ export async function measureEdge(log: (text: string) => void) {
       overNode: ratio("holdfast", "node"),
     };
   } finally {
-    telemetry?.close();
+    await telemetry?.close();
+    await store?.close();
     for (const child of children) child.kill("SIGTERM");
     rmSync(dir, { recursive: true, force: true });
     pinSelf(`${PROXY_CPU},${OTHER_CPU}`);

@@ -8,6 +8,7 @@ import { renderOpenApi } from "../src/api/openapi.ts";
 import { createRoutes } from "../src/api/routes.ts";
 import { COMMANDS } from "../src/cli/main.ts";
 import { manifestJsonSchema } from "../src/resources/app/manifest-file.ts";
+import { TABLES } from "../src/telemetry/store/tables.ts";
 
 const folder = join(import.meta.dirname, "..", "docs", "reference");
 const EXAMPLE = join(import.meta.dirname, "..", "examples", "storefront", "holdfast.yaml");
@@ -126,11 +127,30 @@ function commandsPage(): string {
   return [NOTE, "", "# Commands", "", ...exits, ...sections].join("\n");
 }
 
+function tablesPage(): string {
+  const sections = Object.values(TABLES).map(({ signal, says, columns }) =>
+    [
+      `## ${signal}`,
+      "",
+      says,
+      "",
+      "| column | type | meaning |",
+      "| --- | --- | --- |",
+      ...columns.map((column) => `| \`${column.name}\` | ${column.type} | ${column.says} |`),
+      "",
+    ].join("\n"),
+  );
+  const intro =
+    "What `holdfast query` asks: SQL as DuckDB has it, that only looks. Times are UTC; `now()` is too.";
+  return [NOTE, "", "# Tables", "", intro, "", ...sections].join("\n");
+}
+
 const schema = manifestJsonSchema();
 const pages: Readonly<Record<string, string>> = {
   "holdfast.schema.json": `${JSON.stringify(schema, null, 2)}\n`,
   "manifest.md": manifestPage(schema as Node),
   "commands.md": commandsPage(),
+  "tables.md": tablesPage(),
   "openapi.json": `${JSON.stringify(renderOpenApi(createRoutes({ store: undefined } as unknown as ApiDeps)), null, 2)}\n`,
 };
 

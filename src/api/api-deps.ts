@@ -5,6 +5,7 @@ import type { Clock } from "../kernel/clock.ts";
 import type { Redacted } from "../kernel/redacted.ts";
 import type { Ref } from "../kernel/resource.ts";
 import type { JournalEntry, ResourceStore } from "../kernel/resource-store.ts";
+import type { LogFilter, TrafficSummary } from "../kernel/signal.ts";
 
 export interface SourceUploads {
   /** Unpacks a (gzipped) tar of the source. */
@@ -19,34 +20,14 @@ export interface SecretValues {
   removeAll(appName: string): void;
 }
 
-/** What the edge saw of one service and release in a stretch of time. */
-export interface TrafficSummary {
-  readonly app: string;
-  readonly service: string;
-  readonly release: number;
-  readonly requests: number;
-  readonly errors: number;
-  readonly requestsPerSecond: number;
-  /** Milliseconds. */
-  readonly p50Ms: number;
-  readonly p95Ms: number;
-  readonly p99Ms: number;
-}
-
-export interface LogQuery {
-  readonly app?: string | undefined;
-  readonly service?: string | undefined;
-  readonly instance?: string | undefined;
-  readonly sinceMs: number;
-  readonly limit: number;
-  readonly follow: boolean;
-}
-
-/** The telemetry process, as the API sees it. It may be away: then there is nothing to show. */
+/** The telemetry process, as the API sees it. */
 export interface TelemetryReader {
+  /** Undefined where it is away: then there is nothing to show. */
   traffic(sinceMs: number): Promise<readonly TrafficSummary[] | undefined>;
   /** NDJSON: one LogLine per line. */
-  logs(query: LogQuery, signal: AbortSignal): Promise<Readable>;
+  logs(question: LogFilter & { readonly follow: boolean }, signal: AbortSignal): Promise<Readable>;
+  /** @throws telemetry.away, or what it refused with */
+  ask<Answer>(path: string, question: unknown, signal?: AbortSignal): Promise<Answer>;
 }
 
 export interface AuditReader {

@@ -22,12 +22,12 @@ import { AppOperations } from "./app-operations.ts";
 import { followRollout, followTask } from "./follow.ts";
 import { type Route, route } from "./route.ts";
 import { statusView } from "./status-view.ts";
+import { telemetryRoutes } from "./telemetry-routes.ts";
 
 const environment = appName.describe("Name of the environment, such as production.");
 const inEnvironment = z.object({ environment });
 const ofApp = z.object({ environment, app: appName });
 const ofSecret = ofApp.extend({ secret: z.string() });
-const LOG_LIMIT_MAX = 100_000;
 const SETTING_MAX_CHARS = 64 * 1024;
 
 export function createRoutes(deps: ApiDeps): readonly Route[] {
@@ -38,7 +38,8 @@ export function createRoutes(deps: ApiDeps): readonly Route[] {
     ...deployRoutes(deps, operations),
     ...appRoutes(operations),
     ...settingRoutes(operations),
-    ...observeRoutes(deps, operations),
+    ...telemetryRoutes(deps, operations),
+    ...journalRoutes(deps),
     ...taskRoutes(deps, operations),
   ];
 }
@@ -333,34 +334,8 @@ function settingRoutes(operations: AppOperations): Route[] {
   ];
 }
 
-function observeRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
+function journalRoutes(deps: ApiDeps): Route[] {
   return [
-    route({
-      method: "GET",
-      path: "/v1/logs",
-      summary: "Log lines, oldest first: NDJSON, followed on request.",
-      query: z.object({
-        environment: environment.default("production"),
-        app: appName.optional(),
-        service: z.string().max(100).optional(),
-        instance: z.string().max(200).optional(),
-        engine: z.string().max(100).optional(),
-        sinceMs: z.coerce.number().int().min(0).default(0),
-        limit: z.coerce.number().int().min(1).max(LOG_LIMIT_MAX).default(200),
-        follow: z.stringbool().default(false),
-      }),
-      answers: "stream",
-      handle: ({ query, signal }) => {
-        const { environment: env, app, engine, ...rest } = query;
-        if (app) operations.getApp(env, app);
-        const appOrEngine = app
-          ? appResourceName(env, app)
-          : engine
-            ? `engine/${engine}`
-            : undefined;
-        return deps.telemetry.logs({ ...rest, app: appOrEngine }, signal);
-      },
-    }),
     route({
       method: "GET",
       path: "/v1/apps/{environment}/{app}/journal",

@@ -1,6 +1,7 @@
 // The one screen: what runs, how it is, what users get, and what a person has to do.
 
 import type { PassReport } from "../kernel/controller.ts";
+import type { TrafficSummary } from "../kernel/signal.ts";
 import { APP, type App, type AppSpec, type AppStatus } from "../resources/app/app.ts";
 import {
   CACHE,
@@ -15,7 +16,7 @@ import {
   type ReleaseStatus,
   releaseName,
 } from "../resources/release/release.ts";
-import type { ApiDeps, TrafficSummary } from "./api-deps.ts";
+import type { ApiDeps } from "./api-deps.ts";
 
 export const TRAFFIC_WINDOW_MS = 5 * 60_000;
 

@@ -1,15 +1,14 @@
 // The telemetry process.
 
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { readConfig } from "../config.ts";
 import { run } from "../drivers/exec.ts";
 import { findSystemUser } from "../drivers/process/system-user.ts";
 import { ensureHome, homeAt } from "../host/home.ts";
 import { writeProcessLog } from "../host/process-log.ts";
-import { LogCollector } from "../telemetry/log-collector.ts";
-import { LogStore } from "../telemetry/log-store.ts";
-import { RequestLog } from "../telemetry/request-log.ts";
-import { startTelemetryServer } from "../telemetry/telemetry-server.ts";
-import { TrafficQuery } from "../telemetry/traffic-query.ts";
+import { messageOf } from "../kernel/error.ts";
+import { startTelemetry } from "../telemetry/telemetry.ts";
 
 /** Not when another process imports it only to have it compiled. */
 if (import.meta.main) await main();
@@ -19,58 +18,21 @@ async function main(): Promise<void> {
   delete process.env["HOLDFAST_SECRET_KEY"];
   const home = homeAt(config.home);
   ensureHome(home);
-  const now = (): number => Date.now();
-  const logs = new LogStore(home.logStoreDir, now);
-  const requests = new RequestLog({
-    dir: home.requestsDir,
-    socket: home.requestSocket,
+  const telemetry = await startTelemetry({
+    dir: home.telemetryDir,
+    logSourcesDir: home.logSourcesDir,
+    socket: home.telemetrySocket,
+    requestSocket: home.requestSocket,
     edgeUid: config.isRoot ? findSystemUser("haproxy")?.uid : undefined,
-    now,
-    onMessage: (text) =>
-      logs.append([
-        {
-          time: now(),
-          app: "engine/edge",
-          service: "edge",
-          release: 0,
-          instance: "edge",
-          text,
-          source: "ring",
-          offset: 0,
-        },
-      ]),
-  });
-  const collector = new LogCollector({
-    dir: home.logSourcesDir,
-    store: logs,
-    now,
+    now: () => Date.now(),
+    isSource: (file) => existsSync(join(home.logSourcesDir, file)),
+    onProblem: (what, error) => writeProcessLog("error", what, { error: messageOf(error) }),
     punchHole: async (path, bytes) => {
-      await run([
-        "fallocate",
-        "--punch-hole",
-        "--keep-size",
-        "--offset",
-        "0",
-        "--length",
-        String(bytes),
-        path,
-      ]);
+      const range = ["--offset", "0", "--length", String(bytes)];
+      await run(["fallocate", "--punch-hole", "--keep-size", ...range, path]);
     },
   });
-  await requests.listen();
-  collector.start();
-  await startTelemetryServer({
-    socket: home.telemetrySocket,
-    requests,
-    logs,
-    traffic: new TrafficQuery(),
-    now,
-  });
   writeProcessLog("info", "telemetry is ready", { pid: process.pid });
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    process.once(signal, () => {
-      requests.close();
-      process.exit(0);
-    });
-  }
+  for (const signal of ["SIGTERM", "SIGINT"] as const)
+    process.once(signal, () => void telemetry.close().finally(() => process.exit(0)));
 }

@@ -15,13 +15,16 @@ import {
 import { deploy } from "./app/deploy.ts";
 import { destroy } from "./app/destroy.ts";
 import { init } from "./app/init.ts";
-import { audit, logs, open, releases } from "./app/observe.ts";
+import { audit, open, releases } from "./app/observe.ts";
 import { runCommand } from "./app/run.ts";
 import { secretList, secretRemove, secretSet } from "./app/secret.ts";
 import { status } from "./app/status.ts";
 import type { Command, CommandContext, Lifecycle, Options } from "./command.ts";
 import { Output } from "./output.ts";
 import { doctor, down, start, up } from "./platform/installation.ts";
+import { logs } from "./telemetry/logs.ts";
+import { query } from "./telemetry/query.ts";
+import { trace, traces } from "./telemetry/traces.ts";
 
 /** Every command there is, in the order in which help shows them. */
 export const COMMANDS: readonly Command[] = [
@@ -37,6 +40,9 @@ export const COMMANDS: readonly Command[] = [
   scale,
   restart,
   logs,
+  traces,
+  trace,
+  query,
   runCommand,
   configSet,
   configUnset,

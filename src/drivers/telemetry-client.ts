@@ -1,23 +1,12 @@
-// The telemetry process, asked over its socket. Where it is away the answer is "nothing to show",
-// never a failure of what was asked.
+// The telemetry process, asked over its socket.
 
 import { request } from "node:http";
 import type { Readable } from "node:stream";
-import { transient } from "../kernel/error.ts";
+import { errorOfProblem, type Problem, transient } from "../kernel/error.ts";
+import type { LogFilter, TrafficSummary } from "../kernel/signal.ts";
 
-export interface TrafficRow {
-  readonly app: string;
-  readonly service: string;
-  readonly release: number;
-  readonly requests: number;
-  readonly errors: number;
-  readonly requestsPerSecond: number;
-  readonly p50Ms: number;
-  readonly p95Ms: number;
-  readonly p99Ms: number;
-}
-
-const TIMEOUT_MS = 10_000;
+const TIMEOUT_MS = 60_000;
+const TRAFFIC_TIMEOUT_MS = 10_000;
 
 export class TelemetryClient {
   readonly #socket: string;
@@ -26,48 +15,35 @@ export class TelemetryClient {
     this.#socket = socket;
   }
 
-  async traffic(sinceMs: number): Promise<readonly TrafficRow[] | undefined> {
-    try {
-      const chunks: Buffer[] = [];
-      for await (const chunk of await this.#get(
-        `/traffic?sinceMs=${sinceMs}`,
-        AbortSignal.timeout(TIMEOUT_MS),
-      )) {
-        chunks.push(chunk as Buffer);
-      }
-      return JSON.parse(Buffer.concat(chunks).toString("utf8")) as TrafficRow[];
-    } catch {
-      return undefined;
-    }
+  /** Undefined where telemetry is away: never a failure of the status that asked. */
+  async traffic(sinceMs: number): Promise<readonly TrafficSummary[] | undefined> {
+    const signal = AbortSignal.timeout(TRAFFIC_TIMEOUT_MS);
+    return this.ask<readonly TrafficSummary[]>("/traffic", { sinceMs }, signal).catch(
+      () => undefined,
+    );
   }
 
-  async logs(
-    query: {
-      app?: string | undefined;
-      service?: string | undefined;
-      instance?: string | undefined;
-      sinceMs: number;
-      limit: number;
-      follow: boolean;
-    },
-    signal: AbortSignal,
-  ): Promise<Readable> {
-    const search = new URLSearchParams();
-    for (const [key, value] of Object.entries(query))
-      if (value !== undefined) search.set(key, String(value));
-    return this.#get(`/logs?${search}`, signal);
+  logs(question: LogFilter & { readonly follow: boolean }, signal: AbortSignal): Promise<Readable> {
+    return this.#send("/logs", question, signal);
   }
 
-  #get(path: string, signal: AbortSignal): Promise<Readable> {
+  /** @throws what the telemetry process refused with; telemetry.away where it does not answer */
+  async ask<Answer>(
+    path: string,
+    question: unknown,
+    signal: AbortSignal = AbortSignal.timeout(TIMEOUT_MS),
+  ): Promise<Answer> {
+    return JSON.parse(await textOf(await this.#send(path, question, signal))) as Answer;
+  }
+
+  #send(path: string, question: unknown, signal: AbortSignal): Promise<Readable> {
     return new Promise((resolve, reject) => {
-      const asked = request({ socketPath: this.#socket, path, signal }, (answer) => {
-        if (answer.statusCode === 200) resolve(answer);
-        else
-          reject(
-            transient("telemetry.failed", `the telemetry process answered ${answer.statusCode}`, {
-              hint: "holdfast logs --engine telemetry",
-            }),
-          );
+      const options = { socketPath: this.#socket, path, method: "POST", signal };
+      const asked = request(options, (answer) => {
+        if (answer.statusCode === 200) return resolve(answer);
+        textOf(answer)
+          .then((text) => reject(errorOfProblem(JSON.parse(text) as Problem)))
+          .catch(reject);
       });
       asked.on("error", (cause) =>
         reject(
@@ -77,7 +53,13 @@ export class TelemetryClient {
           }),
         ),
       );
-      asked.end();
+      asked.end(JSON.stringify(question));
     });
   }
+}
+
+async function textOf(stream: Readable): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString("utf8");
 }

@@ -23,8 +23,7 @@ export interface Home {
   readonly buildDir: string;
   readonly sourcesDir: string;
   readonly logSourcesDir: string;
-  readonly logStoreDir: string;
-  readonly requestsDir: string;
+  readonly telemetryDir: string;
   readonly runtimeDir: string;
   readonly environmentDir: (environment: string) => string;
   /** File to which a program of ours writes its output. */
@@ -54,8 +53,7 @@ export function homeAt(root: string): Home {
     buildDir: at("build"),
     sourcesDir: at("sources"),
     logSourcesDir: at("logs", "sources"),
-    logStoreDir: at("logs", "store"),
-    requestsDir: at("requests"),
+    telemetryDir: at("telemetry"),
     runtimeDir: at("runtime"),
     environmentDir: (environment) => at("environments", environment),
     logFile: (name) => at("logs", "sources", `${name}.log`),
@@ -90,8 +88,7 @@ export function ensureHome(home: Home): void {
     home.runDir,
     home.certificatesDir,
     home.logSourcesDir,
-    home.logStoreDir,
-    home.requestsDir,
+    home.telemetryDir,
   ]) {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
   }

@@ -21,8 +21,8 @@ export const REQUEST_COLUMNS = [
   "bytesOut",
   "ending", // HAProxy's termination state
   "retries",
-  "requestId", // 32 hex digits; the trace's id too, where none was continued
-  "continuedTrace", // id of the trace that the client began, or -
+  "requestId", // 32 hex digits; the trace's id too, where none was continued; its end is the edge's span
+  "continuedTrace", // <trace>-<span> of the caller, where it sent a valid traceparent, or -
   "userAgent",
 ] as const;
 
@@ -41,11 +41,97 @@ export interface LogSource {
 }
 
 export interface LogLine {
-  /** ms since the epoch, when the line was collected */
+  /** ms since the epoch, with a fraction, when the line was collected */
   readonly time: number;
+  readonly environment: string;
+  /** Empty for engines. */
   readonly app: string;
   readonly service: string;
   readonly release: number;
   readonly instance: string;
+  /** Empty where the line says none. */
+  readonly level: string;
+  readonly traceId: string;
+  readonly spanId: string;
   readonly text: string;
+}
+
+/** What the edge saw of one service and release in a stretch of time. */
+export interface TrafficSummary {
+  readonly app: string;
+  readonly service: string;
+  readonly release: number;
+  readonly requests: number;
+  readonly errors: number;
+  readonly requestsPerSecond: number;
+  /** Milliseconds, of all requests. */
+  readonly p50Ms: number;
+  readonly p95Ms: number;
+  readonly p99Ms: number;
+}
+
+/** Of an environment, or of what belongs to none. */
+export const PLATFORM = "platform";
+
+/** Least to most severe. */
+export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal"] as const;
+
+export interface LogFilter {
+  /** ms since the epoch; `to` undefined: up to now. */
+  readonly from: number;
+  readonly to?: number | undefined;
+  readonly environment?: string | undefined;
+  /** Empty: engines. */
+  readonly app?: string | undefined;
+  readonly service?: string | undefined;
+  readonly release?: number | undefined;
+  readonly instance?: string | undefined;
+  /** This one and more severe ones. */
+  readonly level?: string | undefined;
+  /** Somewhere in the line, upper or lower case. */
+  readonly text?: string | undefined;
+  /** Of lines of JSON: key → value. */
+  readonly fields?: Readonly<Record<string, string>> | undefined;
+  readonly traceId?: string | undefined;
+  readonly limit: number;
+}
+
+/** A request that the edge let in: the beginning of a trace. */
+export interface TraceSummary {
+  readonly traceId: string;
+  /** ms since the epoch */
+  readonly time: number;
+  readonly app: string;
+  readonly service: string;
+  readonly release: number;
+  /** Method and path. */
+  readonly name: string;
+  readonly status: number;
+  readonly durationMs: number;
+}
+
+export interface TraceSpan {
+  /** ms since the epoch, with a fraction */
+  readonly time: number;
+  readonly durationMs: number;
+  readonly environment: string;
+  readonly app: string;
+  readonly service: string;
+  readonly release: number;
+  readonly instance: string;
+  readonly spanId: string;
+  readonly parentSpanId: string;
+  readonly name: string;
+  readonly kind: string;
+  readonly status: string;
+  /** The instrumentation that made it; `edge` for the edge's own. */
+  readonly scope: string;
+  readonly attributes: Readonly<Record<string, unknown>>;
+  readonly events: readonly unknown[];
+}
+
+/** Answer of a question in SQL. */
+export interface ResultTable {
+  readonly columns: readonly string[];
+  readonly rows: readonly (readonly unknown[])[];
 }

@@ -1,30 +1,65 @@
 import assert from "node:assert/strict";
-import { appendFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
 import { LogCollector } from "./log-collector.ts";
-import { LogStore } from "./log-store.ts";
+import { MonotonicClock } from "./log-journal.ts";
+import { LogQuery } from "./log-query.ts";
+import { TelemetryStore } from "./store/telemetry-store.ts";
 
 describe("collecting logs", () => {
   const folder = mkdtempSync(join(tmpdir(), "holdfast-logs-"));
-  after(() => rmSync(folder, { recursive: true, force: true }));
-  let now = 1_000_000;
+  const opened: TelemetryStore[] = [];
+  const closeAll = async (): Promise<void> => {
+    for (const store of opened.splice(0)) await store.close();
+  };
+  after(async () => {
+    await closeAll();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  let now = Date.now();
   const dir = join(folder, "sources");
   mkdirSync(dir);
   const punched: number[] = [];
+  const skipped: number[] = [];
   /** Telemetry as it starts, also after a kill: nothing in memory is carried over. */
-  const open = () => {
-    const store = new LogStore(join(folder, "store"), () => now);
+  const open = async (storeDir = join(folder, "store")) => {
+    await closeAll();
+    const store = await TelemetryStore.open({
+      dir: storeDir,
+      now: () => now,
+      isSource: (file) => existsSync(join(dir, file)),
+      onProblem: (_what, error) => assert.fail(String(error)),
+    });
+    opened.push(store);
     const collector = new LogCollector({
       dir,
-      store,
+      offsets: store.signals.logs.offsets(),
+      append: (lines, mark) => store.signals.logs.journal.append(lines, mark),
+      clock: new MonotonicClock(() => now),
       now: () => now,
       punchHole: async (_path, bytes) => void punched.push(bytes),
+      onSkipped: (_app, bytes) => void skipped.push(bytes),
     });
-    const texts = (service: string): string[] =>
-      store.read({ app: "production/shop", service, since: 0 }, 1_000_000).map(({ text }) => text);
-    return { store, collector, texts };
+    const query = new LogQuery(
+      store,
+      () => now,
+      async () => undefined,
+    );
+    const find = (service: string, filter: object = {}) =>
+      query.find({ app: "shop", service, from: 0, limit: 1_000_000, ...filter });
+    const texts = async (service: string, filter: object = {}): Promise<string[]> =>
+      (await find(service, filter)).map(({ text }) => text);
+    return { store, collector, find, texts };
   };
   const source = (service: string): string => {
     const file = join(dir, `${service}.log`);
@@ -34,39 +69,87 @@ describe("collecting logs", () => {
   };
 
   it("keeps whole lines in order, and the rest of one for the next time", async () => {
-    const { collector, texts } = open();
+    const { collector, texts } = await open();
     const file = source("whole");
-    appendFileSync(file, "one\ntwo\nthr");
+    appendFileSync(file, "one\ntwo\r\nthr");
     await collector.collect();
-    assert.deepEqual(texts("whole"), ["one", "two"]);
+    assert.deepEqual(await texts("whole"), ["one", "two"]);
     appendFileSync(file, "ee\n");
     await collector.collect();
-    assert.deepEqual(texts("whole"), ["one", "two", "three"]);
+    assert.deepEqual(await texts("whole"), ["one", "two", "three"]);
   });
 
-  it("reads no line twice after a restart, also of a source that has long been quiet", async () => {
-    const quiet = source("quiet");
-    appendFileSync(quiet, "the only line\n");
-    const chatty = source("chatty");
-    const first = open();
-    await first.collector.collect();
-    // Enough to fill more segments than are looked into.
-    for (let i = 0; i < 30; i += 1) {
-      appendFileSync(chatty, `${"x".repeat(900)}\n`.repeat(1_000));
-      now += 3_000;
-      await first.collector.collect();
+  it("finds levels, fields and traces in lines of JSON and in plain ones", async () => {
+    const { collector, texts, find } = await open();
+    const trace = "0af7651916cd43dd8448eb211c80319c";
+    const lines = [
+      '{"level":"error","msg":"no stock","path":"/cart","trace_id":"0af7651916cd43dd8448eb211c80319c"}',
+      '{"level":30,"msg":"pino says info"}',
+      "2026-01-01 WARN disk is slow",
+      "nothing said",
+      '{"broken": ',
+      `tab\there, quote " and ${"\u001f"}separator${"\u001e"} too, and a nul\0.`,
+    ];
+    appendFileSync(source("fields"), `${lines.join("\n")}\n`);
+    await collector.collect();
+    const found = await find("fields");
+    assert.deepEqual(
+      found.map(({ level }) => level),
+      ["error", "info", "warn", "", "", ""],
+    );
+    assert.equal(found[0]?.traceId, trace);
+    assert.equal(found[5]?.text, 'tab\there, quote " and  separator  too, and a nul.');
+    assert.deepEqual(await texts("fields", { level: "warn" }), [lines[0], lines[2]]);
+    assert.deepEqual(await texts("fields", { fields: { path: "/cart" } }), [lines[0]]);
+    assert.deepEqual(await texts("fields", { text: "STOCK" }), [lines[0]]);
+    assert.deepEqual(await texts("fields", { traceId: trace }), [lines[0]]);
+  });
+
+  it("reads no line twice and none not at all after a crash, wherever its rows were", async () => {
+    const file = source("crash");
+    const written: string[] = [];
+    const say = (count: number): void => {
+      const lines = Array.from({ length: count }, (_, i) => `line ${written.length + i}`);
+      written.push(...lines);
+      appendFileSync(file, `${lines.join("\n")}\n`);
+    };
+    let at = join(folder, "crash-0");
+    for (let round = 1; round <= 6; round += 1) {
+      const { store, collector } = await open(at);
+      say(50);
+      await collector.collect();
+      if (round % 2 === 0) await store.signals.logs.settle();
+      say(30);
+      await collector.collect();
+      if (round % 3 === 0) await store.load();
+      // As it would be found after a kill at this moment: nothing was closed.
+      const next = join(folder, `crash-${round}`);
+      cpSync(at, next, { recursive: true });
+      const torn = join(next, "journal", "logs", "999999999999.journal");
+      if (round === 5) writeFileSync(torn, "1\u001fproduction\u001fshop\u001fcra");
+      at = next;
+      now += 1_000;
     }
+    const { texts } = await open(at);
+    assert.deepEqual(await texts("crash"), written);
+  });
+
+  it("passes over what it is too far behind with, counts it and says so", async () => {
+    const { collector, texts } = await open();
+    const file = source("flood");
+    const line = `${"x".repeat(8_191)}\n`;
+    for (let i = 0; i < 300; i += 1) appendFileSync(file, line.repeat(128));
+    appendFileSync(file, "the last line\n");
+    for (let i = 0; i < 40; i += 1) await collector.collect();
+    assert.equal(skipped.length, 1);
+    const [said] = await texts("flood", { level: "warn" });
+    assert.match(said ?? "", /^holdfast: \d+ bytes of output were passed over/);
+    assert.deepEqual(await texts("flood", { limit: 1 }), ["the last line"]);
     assert.ok(punched.length > 0, "the space of what was read is given back");
-    const second = open();
-    await second.collector.collect();
-    assert.deepEqual(second.texts("quiet"), ["the only line"]);
-    appendFileSync(quiet, "another\n");
-    await second.collector.collect();
-    assert.deepEqual(second.texts("quiet"), ["the only line", "another"]);
   });
 
   it("forgets a source that ended, and keeps its lines", async () => {
-    const { collector, texts } = open();
+    const { store, collector, texts } = await open();
     const file = source("ended");
     appendFileSync(file, "last words\n");
     await collector.collect();
@@ -75,6 +158,8 @@ describe("collecting logs", () => {
     now = Date.now() + 11 * 60_000;
     await collector.collect();
     assert.ok(!existsSync(file));
-    assert.deepEqual(texts("ended"), ["last words"]);
+    assert.deepEqual(await texts("ended"), ["last words"]);
+    await store.signals.logs.settle();
+    assert.equal(store.archive.offsets["ended.log"], undefined);
   });
 });

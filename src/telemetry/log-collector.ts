@@ -1,5 +1,9 @@
 // Collects what instances write to their own files: stamps it with time, release and instance, and
 // gives the disk space of what was read back to the system, without the writer noticing.
+//
+// How far a file was read is kept with its lines, in one append: after a crash the collector goes on
+// exactly where the store stopped. What an app writes faster than its share is read later; what it
+// is too far behind with is passed over, counted, and said in its own log.
 
 import {
   closeSync,
@@ -12,25 +16,32 @@ import {
   statSync,
 } from "node:fs";
 import { join } from "node:path";
-import type { LogSource } from "../kernel/signal.ts";
-import type { LogStore, StoredLine } from "./log-store.ts";
+import { type LogSource, PLATFORM } from "../kernel/signal.ts";
+import { type LogRecord, logLine, type MonotonicClock } from "./log-journal.ts";
 
 export interface LogCollectorOptions {
   /** `<name>.log` is written by an instance, `<name>.log.json` says whose it is. */
   readonly dir: string;
-  readonly store: LogStore;
+  /** Log file → up to which byte the store has its lines. */
+  readonly offsets: Readonly<Record<string, number>>;
+  /** Resolves once the lines and how far their file was read are on disk. */
+  readonly append: (lines: string, mark: string) => Promise<void>;
+  readonly clock: MonotonicClock;
   readonly now: () => number;
   /** Frees the first `bytes` of a file; its length and the writer stay as they are. */
   readonly punchHole: (path: string, bytes: number) => Promise<void>;
+  readonly onSkipped: (app: string, bytes: number) => void;
 }
 
 const POLL_MS = 250;
-/** Less than it takes to fill the segments that are looked into after a loss. */
-const SAVE_OFFSETS_MS = 2_000;
 const READ_BYTES = 1024 ** 2;
+/** What one app may have collected between two looks; the others' turn comes before more of it. */
+const SHARE_BYTES = 8 * READ_BYTES;
+/** Further behind than this, the oldest lines are passed over. */
+const BEHIND_MAX_BYTES = 256 * READ_BYTES;
 /** A line is cut here, so that one without an end can't hold everything up. */
 const LINE_MAX_BYTES = 32 * 1024;
-const PUNCH_EVERY_BYTES = 4 * 1024 ** 2;
+const PUNCH_EVERY_BYTES = 4 * READ_BYTES;
 /** A source that ended stays this long for the last look of a failed deploy. */
 const ENDED_KEEP_MS = 10 * 60_000;
 
@@ -39,77 +50,103 @@ export class LogCollector {
   readonly #offsets: Map<string, number>;
   readonly #punched = new Map<string, number>();
   readonly #sources = new Map<string, LogSource>();
-  #isCollecting = false;
-  #hasRead = false;
-  #savedAt = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #collecting: Promise<void> | undefined;
+  #next: Promise<void> | undefined;
 
   constructor(options: LogCollectorOptions) {
     this.#options = options;
-    this.#offsets = options.store.recoverOffsets();
+    this.#offsets = new Map(Object.entries(options.offsets));
   }
 
-  start(): void {
-    setInterval(() => void this.collect(), POLL_MS);
+  start(onProblem: (error: unknown) => void): void {
+    this.#timer = setInterval(() => void this.collect().catch(onProblem), POLL_MS);
   }
 
-  async collect(): Promise<void> {
-    if (this.#isCollecting || !existsSync(this.#options.dir)) return;
-    this.#isCollecting = true;
-    try {
-      for (const file of readdirSync(this.#options.dir)) {
-        if (file.endsWith(".log")) await this.#collectOne(file);
-      }
-      this.#saveOffsets();
-    } finally {
-      this.#isCollecting = false;
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#collecting?.catch(() => undefined);
+  }
+
+  /** Resolves once everything that was written before this call is kept. */
+  collect(): Promise<void> {
+    if (this.#collecting === undefined) {
+      this.#collecting = this.#collectAll().finally(() => {
+        this.#collecting = undefined;
+      });
+      return this.#collecting;
     }
+    // The look that is under way may have passed the file already.
+    this.#next ??= this.#collecting
+      .catch(() => undefined)
+      .then(() => {
+        this.#next = undefined;
+        return this.collect();
+      });
+    return this.#next;
   }
 
-  #saveOffsets(): void {
-    const now = this.#options.now();
-    if (!this.#hasRead || now - this.#savedAt < SAVE_OFFSETS_MS) return;
-    this.#options.store.saveOffsets(this.#offsets);
-    this.#savedAt = now;
-    this.#hasRead = false;
+  async #collectAll(): Promise<void> {
+    if (!existsSync(this.#options.dir)) return;
+    const files = readdirSync(this.#options.dir).filter((file) => file.endsWith(".log"));
+    const byApp = Map.groupBy(files, (file) => this.#sourceOf(file)?.app ?? "");
+    const failures: unknown[] = [];
+    // Apps beside each other: their appends share a sync, and none waits for another's.
+    const each = async (app: string, ofApp: readonly string[]): Promise<void> => {
+      let share = SHARE_BYTES;
+      for (const file of app === "" ? [] : ofApp) share -= await this.#collectOne(file, share);
+    };
+    await Promise.all(
+      [...byApp].map(([app, ofApp]) => each(app, ofApp).catch((error) => failures.push(error))),
+    );
+    if (failures.length > 0) throw failures[0];
   }
 
-  async #collectOne(file: string): Promise<void> {
+  /** Gives the bytes that it collected. */
+  async #collectOne(file: string, share: number): Promise<number> {
     const path = join(this.#options.dir, file);
     const { size, mtimeMs } = statSync(path);
-    let offset = this.#offsets.get(file) ?? 0;
-    if (size > offset) {
-      const source = this.#sourceOf(file);
-      if (!source) return;
-      while (offset < size) {
-        const { lines, end } = readChunk(path, offset, size);
-        if (end === offset) break;
-        this.#store(source, file, lines);
-        offset = end;
-        this.#offsets.set(file, offset);
-        this.#hasRead = true;
-      }
-      await this.#free(file, path, offset);
-    } else if (this.#options.now() - mtimeMs > ENDED_KEEP_MS) {
-      this.#dropEnded(file, path);
+    const begin = this.#offsets.get(file) ?? 0;
+    const source = this.#sourceOf(file);
+    if (!source) return 0;
+    if (size <= begin) {
+      if (this.#options.now() - mtimeMs > ENDED_KEEP_MS) this.#dropEnded(file, path);
+      return 0;
     }
+    let offset = await this.#passOver(file, source, begin, size);
+    while (offset < size && offset - begin < share) {
+      const { texts, end } = readChunk(path, offset, size);
+      if (end === offset) break;
+      await this.#append(file, source, texts, end);
+      offset = end;
+    }
+    await this.#free(file, path, offset);
+    return offset - begin;
   }
 
-  #store(source: LogSource, file: string, lines: readonly { text: string; end: number }[]): void {
-    const { app, service, release, instance } = source;
-    const time = this.#options.now();
-    const stored = lines.map(
-      ({ text, end }): StoredLine => ({
-        time,
-        app,
-        service,
-        release,
-        instance,
-        text,
-        source: file,
-        offset: end,
-      }),
-    );
-    this.#options.store.append(stored);
+  async #passOver(file: string, source: LogSource, begin: number, size: number): Promise<number> {
+    const behind = size - begin;
+    if (behind <= BEHIND_MAX_BYTES) return begin;
+    const end = size - BEHIND_MAX_BYTES / 2;
+    this.#options.onSkipped(source.app, end - begin);
+    const text = `holdfast: ${end - begin} bytes of output were passed over: written faster than they could be kept`;
+    await this.#append(file, source, [text], end, "warn");
+    return end;
+  }
+
+  async #append(
+    file: string,
+    source: LogSource,
+    texts: readonly string[],
+    end: number,
+    level = "",
+  ): Promise<void> {
+    const { append, clock } = this.#options;
+    const record = recordOf(source, level);
+    const first = clock.take(texts.length);
+    const lines = texts.map((text, index) => logLine(record, first + index, text)).join("");
+    await append(lines, JSON.stringify({ [file]: end }));
+    this.#offsets.set(file, end);
   }
 
   #sourceOf(file: string): LogSource | undefined {
@@ -138,34 +175,37 @@ export class LogCollector {
   }
 }
 
+/** `engine/postgres.production` is the engine postgres of the environment production. */
+function recordOf({ app, service, release, instance }: LogSource, level: string): LogRecord {
+  const [first = "", second = ""] = app.split("/");
+  if (first !== "engine")
+    return { environment: first, app: second, service, release, instance, level };
+  const [engine = "", environment = PLATFORM] = second.split(".");
+  return { environment, app: "", service: engine, release: 0, instance: engine, level };
+}
+
 /** Whole lines from `offset` on; a line without an end yet is left for the next time. */
-function readChunk(
-  path: string,
-  offset: number,
-  size: number,
-): { lines: { text: string; end: number }[]; end: number } {
-  const buffer = Buffer.alloc(Math.min(READ_BYTES, size - offset));
-  const file = openSync(path, "r");
-  try {
-    readSync(file, buffer, 0, buffer.length, offset);
-  } finally {
-    closeSync(file);
-  }
-  const lines: { text: string; end: number }[] = [];
+function readChunk(path: string, offset: number, size: number): { texts: string[]; end: number } {
+  const buffer = readAt(path, offset, Math.min(READ_BYTES, size - offset));
+  const texts: string[] = [];
   let start = 0;
   while (start < buffer.length) {
     const newline = buffer.indexOf(10, start);
-    const length = newline < 0 ? buffer.length - start : newline - start;
-    if (newline < 0 && length < LINE_MAX_BYTES) break;
-    const cut = Math.min(length, LINE_MAX_BYTES);
-    const next = cut < length ? start + cut : newline < 0 ? start + cut : newline + 1;
-    // Bytes that were given back to the system before a crash read as zeros.
-    const text = buffer
-      .toString("utf8", start, start + cut)
-      .replaceAll("\0", "")
-      .replace(/\r$/, "");
-    lines.push({ text, end: offset + next });
-    start = next;
+    const bytes = newline < 0 ? buffer.length - start : newline - start;
+    if (newline < 0 && bytes < LINE_MAX_BYTES) break;
+    const cut = Math.min(bytes, LINE_MAX_BYTES);
+    texts.push(buffer.toString("utf8", start, start + cut));
+    start += cut < bytes || newline < 0 ? cut : cut + 1;
   }
-  return { lines, end: offset + start };
+  return { texts, end: offset + start };
+}
+
+function readAt(path: string, offset: number, bytes: number): Buffer {
+  const buffer = Buffer.allocUnsafe(bytes);
+  const file = openSync(path, "r");
+  try {
+    return buffer.subarray(0, readSync(file, buffer, 0, bytes, offset));
+  } finally {
+    closeSync(file);
+  }
 }

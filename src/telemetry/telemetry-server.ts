@@ -1,26 +1,28 @@
-// The telemetry process: collects on one side, answers questions on the other (HTTP on a Unix
-// socket), so that no question slows the control plane or the edge.
+// The telemetry process's side that answers (HTTP on a Unix socket): the control plane asks here, so
+// that no question slows it or the edge. Questions are POST with a JSON body.
 
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import { messageOf } from "../kernel/error.ts";
-import type { LogStore } from "./log-store.ts";
-import type { RequestLog } from "./request-log.ts";
-import type { TrafficQuery } from "./traffic-query.ts";
+import { asHoldfastError, problemOf } from "../kernel/error.ts";
+import type { LogFilter } from "../kernel/signal.ts";
+import type { LogQuery } from "./log-query.ts";
 
 export interface TelemetryServerOptions {
   readonly socket: string;
-  readonly requests: RequestLog;
-  readonly logs: LogStore;
-  readonly traffic: TrafficQuery;
-  readonly now: () => number;
+  readonly logs: LogQuery;
+  /** Path → answer, for all that is not a stream. */
+  readonly answers: Readonly<Record<string, (question: never) => Promise<unknown>>>;
 }
+
+const BODY_MAX_CHARS = 1024 * 1024;
 
 export async function startTelemetryServer(options: TelemetryServerOptions): Promise<void> {
   const server = createServer((request, response) => {
     answer(options, request, response).catch((error: unknown) => {
-      if (!response.headersSent) response.writeHead(500, { "content-type": "application/json" });
-      response.end(JSON.stringify({ detail: messageOf(error) }));
+      const known = asHoldfastError(error);
+      if (!response.headersSent)
+        response.writeHead(problemOf(known).status, { "content-type": "application/problem+json" });
+      response.end(JSON.stringify(problemOf(known)));
     });
   });
   rmSync(options.socket, { force: true });
@@ -35,47 +37,51 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const url = new URL(request.url ?? "/", "http://telemetry");
-  if (url.pathname === "/traffic") return answerTraffic(options, url, response);
-  if (url.pathname === "/logs") return answerLogs(options, url, request, response);
-  const { requests, logs } = options;
+  const path = request.url ?? "/";
+  const question = await bodyOf(request);
+  if (path === "/logs") {
+    const { follow, ...filter } = question as LogFilter & { follow: boolean };
+    return answerLogs(options.logs, filter, follow, request, response);
+  }
+  const find = options.answers[path];
+  if (!find) return void response.writeHead(404).end();
+  const found = await find(question as never);
   response.writeHead(200, { "content-type": "application/json" });
-  response.end(
-    JSON.stringify({ ok: true, lostRequests: requests.lost, droppedLines: logs.dropped }),
-  );
+  response.end(JSON.stringify(found));
 }
 
-async function answerTraffic(
-  { requests, traffic, now }: TelemetryServerOptions,
-  url: URL,
-  response: ServerResponse,
-): Promise<void> {
-  const since = now() - Number(url.searchParams.get("sinceMs") ?? 0);
-  const rows = await traffic.summarize(requests.filesSince(since), since, now());
-  response.writeHead(200, { "content-type": "application/json" });
-  response.end(JSON.stringify(rows));
+async function bodyOf(request: IncomingMessage): Promise<unknown> {
+  let text = "";
+  for await (const chunk of request.setEncoding("utf8")) {
+    text += chunk;
+    if (text.length > BODY_MAX_CHARS) throw new Error("the question is too long");
+  }
+  return text === "" ? {} : JSON.parse(text);
 }
 
-function answerLogs(
-  { logs, now }: TelemetryServerOptions,
-  url: URL,
+async function answerLogs(
+  logs: LogQuery,
+  filter: LogFilter,
+  follow: boolean,
   request: IncomingMessage,
   response: ServerResponse,
-): void {
-  const text = (key: string): string | undefined => url.searchParams.get(key) ?? undefined;
-  const sinceMs = Number(text("sinceMs") ?? 0);
-  const filter = {
-    app: text("app"),
-    service: text("service"),
-    instance: text("instance"),
-    since: sinceMs > 0 ? now() - sinceMs : 0,
-  };
-  response.writeHead(200, { "content-type": "application/x-ndjson" });
+): Promise<void> {
   const write = (lines: readonly unknown[]): void => {
     for (const line of lines) response.write(`${JSON.stringify(line)}\n`);
   };
-  write(logs.read(filter, Number(text("limit") ?? 200)));
-  if (text("follow") !== "true") return void response.end();
-  const unfollow = logs.follow({ ...filter, since: 0 }, write);
+  // What is loaded between the look back and the first that comes is in neither, so following
+  // begins first, and is held back until the look back was written.
+  let held: unknown[] | undefined = [];
+  const unfollow = follow
+    ? logs.follow(filter, (lines) => (held ? held.push(...lines) : write(lines)))
+    : () => undefined;
   request.on("close", unfollow);
+  response.on("close", unfollow);
+  const past = await logs.find(filter);
+  response.writeHead(200, { "content-type": "application/x-ndjson" }).flushHeaders();
+  write(past);
+  if (!follow) return void response.end();
+  const last = past.at(-1)?.time ?? 0;
+  write((held as { time: number }[]).filter(({ time }) => time > last));
+  held = undefined;
 }

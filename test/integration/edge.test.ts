@@ -6,6 +6,7 @@ import { connect as connectHttp2 } from "node:http2";
 import { connect } from "node:net";
 import { after, before, describe, it } from "node:test";
 import { connect as connectTls } from "node:tls";
+import type { ResultTable } from "../../src/kernel/signal.ts";
 import { AppFolder, ECHO_SERVER } from "../support/app-folder.ts";
 import { ask } from "../support/ask.ts";
 import { Installation } from "../support/installation.ts";
@@ -228,21 +229,32 @@ describe("the edge", { timeout: 300_000 }, () => {
       path: "/recorded?q=1",
       headers: { "user-agent": "tab\tin it" },
     });
-    const { readdirSync } = await import("node:fs");
-    const { join } = await import("node:path");
-    const records = (): string[][] =>
-      readdirSync(join(holdfast.home, "requests"))
-        .flatMap((file) => readFileSync(join(holdfast.home, "requests", file), "utf8").split("\n"))
-        .map((line) => line.split("\t"))
-        .filter((cells) => cells.includes(String(headers["x-request-id"])));
-    await until("the record is there", () => records().length > 0);
-    const [cells = [], ...more] = records();
+    const id = String(headers["x-request-id"]);
+    const records = async (): Promise<Record<string, unknown>[]> => {
+      const sql = `SELECT * FROM requests WHERE trace_id = '${id}'`;
+      const { columns, rows } = await holdfast.json<ResultTable>("query", sql);
+      return rows.map((row) => Object.fromEntries(columns.map((name, i) => [name, row[i]])));
+    };
+    await until("the record is there", async () => (await records()).length > 0);
+    const [record, ...more] = await records();
     assert.deepEqual(more, []);
-    assert.equal(cells.length, 22, cells.join(" | "));
-    assert.equal(cells[1], "production.echo.web.a");
-    assert.equal(cells[2], "production.echo.web.r1.1");
-    assert.equal(cells[3], "echo.localhost/");
-    assert.deepEqual(cells.slice(5, 9), ["GET", "echo.localhost", "/recorded", "?q=1"]);
+    const { environment, app, service, release, instance, route, path, query, status } =
+      record ?? {};
+    assert.deepEqual(
+      { environment, app, service, release, instance, route, path, query, status },
+      {
+        environment: "production",
+        app: "echo",
+        service: "web",
+        release: 1,
+        instance: "production.echo.web.r1.1",
+        route: "echo.localhost/",
+        path: "/recorded",
+        query: "?q=1",
+        status: 200,
+      },
+    );
+    assert.equal(record?.["span_id"], id.slice(16));
   });
 
   it("retries a safe request on another instance, and never an unsafe one", async () => {

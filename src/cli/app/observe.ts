@@ -1,7 +1,6 @@
 // Commands that look.
 
 import { invalid } from "../../kernel/error.ts";
-import type { LogLine } from "../../kernel/signal.ts";
 import type { Command } from "../command.ts";
 import { durationText } from "../output.ts";
 import { chooseApp, wholeNumber } from "./change.ts";
@@ -48,94 +47,6 @@ export const releases: Command = {
     return 0;
   },
 };
-
-const UNITS_MS: Readonly<Record<string, number>> = {
-  s: 1_000,
-  m: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
-};
-
-export const logs: Command = {
-  usage: "logs [target]",
-  summary:
-    "Show log lines of an app, one of its services, or an engine; across releases and restarts.",
-  details:
-    "target is app or app/service; services include build and release. Without one: every app and engine.",
-  examples: [
-    "holdfast logs storefront",
-    "holdfast logs storefront/web -f --since 5m",
-    "holdfast logs storefront/build",
-    "holdfast logs --engine edge",
-  ],
-  options: [
-    { flags: "-f, --follow", description: "go on with new lines as they come" },
-    { flags: "--since <duration>", description: "only the last 30s, 5m, 2h, 1d" },
-    {
-      flags: "-n, --lines <count>",
-      description: "at most this many lines from the past",
-      default: "200",
-    },
-    {
-      flags: "--engine <name>",
-      description: "edge, postgres.<environment>, redis.<environment>, control-plane, telemetry",
-    },
-  ],
-  run: async ({ client, output, environment, signal }, [target], options) => {
-    const [app, service] = String(target ?? "").split("/");
-    const engine = engineName(options["engine"], environment);
-    if (app && engine)
-      throw invalid("cli.conflict", "an app and --engine exclude each other", {
-        hint: `holdfast logs ${app}, or: holdfast logs --engine ${engine}`,
-      });
-    const query = {
-      environment,
-      app: app || undefined,
-      service: service || undefined,
-      engine,
-      sinceMs: parseSince(options["since"]),
-      limit: wholeNumber(String(options["lines"] ?? "200"), "-n", 1),
-      follow: options["follow"] === true,
-    };
-    let count = 0;
-    for await (const line of client.events<LogLine>("/v1/logs", query, signal)) {
-      count += 1;
-      const where = line.release > 0 ? `${shortName(line)} r${line.release}` : line.service;
-      output.line(
-        line,
-        `${output.paint("dim", new Date(line.time).toISOString())} ${output.paint("cyan", where)} ${line.text}`,
-      );
-    }
-    if (count === 0) output.progress("no log line matches");
-    return 0;
-  },
-};
-
-/** `postgres` is that of the environment. */
-function engineName(given: unknown, environment: string): string | undefined {
-  if (given === undefined) return undefined;
-  const known = ["edge", "postgres", "redis", "control-plane", "telemetry"];
-  const name = String(given);
-  if (!known.includes(name.split(".")[0] ?? ""))
-    throw invalid("cli.unknown_engine", `there is no engine ${name}`, {
-      hint: `engines are: ${known.join(", ")}`,
-    });
-  return name === "postgres" || name === "redis" ? `${name}.${environment}` : name;
-}
-
-const shortName = ({ instance, service }: LogLine): string => {
-  const index = instance.split(".").at(-1);
-  return index && /^\d{1,3}$/.test(index) ? `${service}.${index}` : service;
-};
-
-function parseSince(text: unknown): number {
-  if (text === undefined) return 0;
-  const match = /^(\d+)([smhd])$/.exec(String(text));
-  if (match) return Number(match[1]) * (UNITS_MS[match[2] ?? ""] ?? 0);
-  throw invalid("cli.bad_duration", `--since: "${String(text)}" is not a duration`, {
-    hint: "for example: 30s, 5m, 2h, 1d",
-  });
-}
 
 export const open: Command = {
   usage: "open [app]",

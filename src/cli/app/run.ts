@@ -6,8 +6,7 @@ import type { Command, CommandContext } from "../command.ts";
 import { appName, listOf } from "./change.ts";
 
 const EXIT_INTERRUPTED = 130;
-/** Output is collected a moment after it was written. */
-const LAST_LINES_MS = 700;
+const LINES_MAX = 100_000;
 
 export const runCommand: Command = {
   usage: "run <app> <command...>",
@@ -24,26 +23,29 @@ export const runCommand: Command = {
       command,
     });
     output.progress(`runs in release ${task.release}`);
-    const stopLogs = new AbortController();
-    const shown = showOutput(
+    const shown = new Set<number>();
+    const logs = { environment, app: String(app), service: "run", instance: task.instance };
+    const stopFollowing = new AbortController();
+    const following = showOutput(
       context,
-      String(app),
-      task.instance,
-      AbortSignal.any([stopLogs.signal, signal]),
+      { ...logs, follow: true },
+      shown,
+      AbortSignal.any([stopFollowing.signal, signal]),
     );
     let code = EXIT_INTERRUPTED;
     try {
       for await (const event of client.events<TaskEvent>(`${base}/${task.task}`, {}, signal)) {
         if (event.event === "ended") code = event.code ?? exitBySignal(event.signal);
       }
-      await new Promise((resolve) => setTimeout(resolve, LAST_LINES_MS));
     } catch (error) {
       if (!signal.aborted) throw error;
       await client.delete(`${base}/${task.task}`);
     } finally {
-      stopLogs.abort();
-      await shown;
+      stopFollowing.abort();
+      await following;
     }
+    // What it said last: a question finds everything that was written before it.
+    await showOutput(context, { ...logs, limit: LINES_MAX }, shown, signal);
     if (output.isJson) output.line({ ...task, code }, "");
     return code;
   },
@@ -53,19 +55,17 @@ export const runCommand: Command = {
 const exitBySignal = (signal: string | undefined): number =>
   128 + (constants.signals[signal as NodeJS.Signals] ?? 0);
 
+/** Shows each line once: lines of one source have times of their own. */
 async function showOutput(
-  { client, output, environment }: CommandContext,
-  app: string,
-  instance: string,
+  { client, output }: CommandContext,
+  query: Readonly<Record<string, string | number | boolean>>,
+  shown: Set<number>,
   signal: AbortSignal,
 ): Promise<void> {
   try {
-    for await (const line of client.events<LogLine>(
-      "/v1/logs",
-      { environment, app, service: "run", instance, follow: true },
-      signal,
-    )) {
-      output.line(line, line.text);
+    for await (const line of client.events<LogLine>("/v1/logs", query, signal)) {
+      if (!shown.has(line.time)) output.line(line, line.text);
+      shown.add(line.time);
     }
   } catch (error) {
     // The command itself goes on: its end is what counts.

@@ -203,8 +203,10 @@ function renderBridge(address: string, port: number): string {
 }
 
 // A request id of microseconds and chance, which is the id of the trace too: a W3C traceparent is
-// begun with it, or continued where the client sent a valid one.
+// begun with it, or continued where the client sent a valid one. Its second half names the edge's
+// own span: so a request record is a span, and needs no further column.
 function identifyRequest(): string[] {
+  const span = "%[unique-id,bytes(16,16)]";
   const random = "%[rand,hex,lower]";
   const time = "%[date(0,us),hex,lower]";
   const valid =
@@ -214,11 +216,11 @@ function identifyRequest(): string[] {
     "capture request header user-agent len 200",
     `unique-id-format ${time}${random}`,
     "unique-id-header x-request-id",
-    `http-request set-var(txn.trace) req.hdr(traceparent),field(2,-) if ${valid}`,
+    `http-request set-var(txn.trace) req.hdr(traceparent),bytes(3,49) if ${valid}`,
     "http-request del-header x-request-id",
     "http-request del-header traceparent",
-    `http-request add-header traceparent 00-%[var(txn.trace)]-${random}-01 if { var(txn.trace) -m found }`,
-    `http-request add-header traceparent 00-%[unique-id]-${random}-01 if !{ var(txn.trace) -m found }`,
+    `http-request add-header traceparent 00-%[var(txn.trace),bytes(0,32)]-${span}-01 if { var(txn.trace) -m found }`,
+    `http-request add-header traceparent 00-%[unique-id]-${span}-01 if !{ var(txn.trace) -m found }`,
     "http-response set-header x-request-id %[unique-id]",
   ];
 }

@@ -1,0 +1,153 @@
+// What production said: logs, traces, and questions in SQL. Answered by the telemetry process.
+
+import { z } from "zod";
+import { invalid } from "../kernel/error.ts";
+import {
+  LOG_LEVELS,
+  type ResultTable,
+  type TraceSpan,
+  type TraceSummary,
+} from "../kernel/signal.ts";
+import { name as appName } from "../resources/app/manifest.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import type { AppOperations } from "./app-operations.ts";
+import { type Route, route } from "./route.ts";
+
+const LOG_LIMIT_MAX = 100_000;
+const ROW_LIMIT_MAX = 100_000;
+const TRACE_LIMIT_MAX = 1_000;
+const DAY_MS = 24 * 3_600_000;
+const SQL_MAX_CHARS = 100_000;
+const QUERY_TIMEOUT_MS = 30_000;
+
+const sinceMs = z.coerce
+  .number()
+  .min(0)
+  .describe("Only what is younger than this, in milliseconds; 0 is everything.");
+const release = z.coerce.number().int().min(0).optional();
+const environment = appName.default("production");
+
+export function telemetryRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
+  const from = (sinceMs: number): number => (sinceMs > 0 ? deps.clock.now() - sinceMs : 0);
+  return [
+    logsRoute(deps, operations, from),
+    route({
+      method: "GET",
+      path: "/v1/traces",
+      summary: "Requests from outside, each the beginning of a trace; newest or slowest first.",
+      query: z.object({
+        environment,
+        app: appName.optional(),
+        service: z.string().max(100).optional(),
+        release,
+        sinceMs: sinceMs.default(3_600_000),
+        errors: z.stringbool().default(false),
+        slow: z.stringbool().default(false),
+        limit: z.coerce.number().int().min(1).max(TRACE_LIMIT_MAX).default(20),
+      }),
+      handle: async ({ query: { sinceMs, ...rest } }) => {
+        if (rest.app !== undefined) operations.getApp(rest.environment, rest.app);
+        const filter = { ...rest, from: from(sinceMs), to: deps.clock.now() };
+        return { traces: await deps.telemetry.ask<readonly TraceSummary[]>("/traces", filter) };
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/v1/traces/{trace}",
+      summary: "All spans of a trace, across edge, services and stores, by their beginning.",
+      params: z.object({ trace: z.string() }),
+      handle: async ({ params: { trace } }) => {
+        const traceId = trace.toLowerCase();
+        if (!/^[0-9a-f]{32}$/.test(traceId))
+          throw invalid("trace.bad_id", `${trace} is not the id of a trace: 32 hex digits`, {
+            hint: "holdfast traces",
+          });
+        const spans = await deps.telemetry.ask<readonly TraceSpan[]>("/trace", { traceId });
+        if (spans.length === 0)
+          throw invalid("trace.not_found", `there is no trace ${traceId}`, {
+            hint: "holdfast traces lists those of the last hour",
+          });
+        return { traceId, spans };
+      },
+    }),
+    route({
+      method: "POST",
+      path: "/v1/query",
+      summary: "Read-only SQL over the tables logs, requests and spans.",
+      body: z.object({
+        sql: z.string().min(1).max(SQL_MAX_CHARS),
+        environment: appName.optional(),
+        sinceMs: sinceMs.default(DAY_MS),
+        limit: z.number().int().min(1).max(ROW_LIMIT_MAX).default(1_000),
+      }),
+      handle: ({ body: { sinceMs, ...rest } }) =>
+        deps.telemetry.ask<ResultTable>("/query", {
+          ...rest,
+          from: from(sinceMs),
+          to: deps.clock.now(),
+          timeoutMs: QUERY_TIMEOUT_MS,
+        }),
+    }),
+  ];
+}
+
+function logsRoute(
+  deps: ApiDeps,
+  operations: AppOperations,
+  from: (sinceMs: number) => number,
+): Route {
+  return route({
+    method: "GET",
+    path: "/v1/logs",
+    summary: "Log lines, oldest first: NDJSON, followed on request.",
+    query: z.object({
+      environment,
+      app: appName.optional(),
+      service: z.string().max(100).optional(),
+      instance: z.string().max(200).optional(),
+      engine: z.string().max(100).optional(),
+      release,
+      level: z.enum(LOG_LEVELS).optional().describe("This one and more severe ones."),
+      text: z.string().max(1_000).optional().describe("Somewhere in the line, any case."),
+      fields: z
+        .string()
+        .max(10_000)
+        .transform((text) => fieldsOf(text))
+        .optional()
+        .describe('Of lines of JSON: {"path":"/cart"}.'),
+      trace: z
+        .string()
+        .regex(/^[0-9a-f]{32}$/, "must be 32 hex digits")
+        .optional(),
+      sinceMs: sinceMs.default(0),
+      limit: z.coerce.number().int().min(1).max(LOG_LIMIT_MAX).default(200),
+      follow: z.stringbool().default(false),
+    }),
+    answers: "stream",
+    handle: ({ query, signal }) => {
+      const { app, engine, service, sinceMs, trace, ...rest } = query;
+      if (app) operations.getApp(query.environment, app);
+      const whose = engine === undefined ? { app, service } : { app: "", service: engine };
+      return deps.telemetry.logs(
+        { ...rest, ...whose, traceId: trace, from: from(sinceMs) },
+        signal,
+      );
+    },
+  });
+}
+
+function fieldsOf(text: string): Record<string, string> {
+  const parsed = z.record(z.string(), z.string()).safeParse(safeJson(text));
+  if (parsed.success) return parsed.data;
+  throw invalid("logs.bad_fields", `fields must be a JSON object of texts, not ${text}`, {
+    hint: '{"path":"/cart"}',
+  });
+}
+
+function safeJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,137 @@
+import { invalid } from "../../kernel/error.ts";
+import type { LogLine } from "../../kernel/signal.ts";
+import { wholeNumber } from "../app/change.ts";
+import type { Command, CommandContext, Options } from "../command.ts";
+import type { Output, Style } from "../output.ts";
+import { sinceMsOf } from "./since.ts";
+
+export const logs: Command = {
+  usage: "logs [target]",
+  summary:
+    "Show log lines of an app, one of its services, or an engine; across releases and restarts.",
+  details:
+    "target is app or app/service; services include build and release. Without one: every app and engine. Lines of JSON can be searched by their fields; a trace id leads to its trace (holdfast trace).",
+  examples: [
+    "holdfast logs storefront",
+    "holdfast logs storefront/web -f --since 5m",
+    "holdfast logs storefront --level warn --text timeout",
+    "holdfast logs storefront --field path=/cart --release 12",
+    "holdfast logs storefront/build",
+    "holdfast logs --engine edge",
+  ],
+  options: [
+    { flags: "-f, --follow", description: "go on with new lines as they come" },
+    { flags: "--since <duration>", description: "only the last 30s, 5m, 2h, 1d" },
+    {
+      flags: "-n, --lines <count>",
+      description: "at most this many lines from the past",
+      default: "200",
+    },
+    { flags: "--text <text>", description: "lines that contain this, upper or lower case" },
+    { flags: "--field <key=value>", description: "lines of JSON where this field has this value" },
+    {
+      flags: "--level <level>",
+      description: "this or more: trace, debug, info, warn, error, fatal",
+    },
+    { flags: "--release <number>", description: "only of this release" },
+    { flags: "--instance <name>", description: "only of this instance" },
+    { flags: "--trace <id>", description: "only lines that name this trace" },
+    {
+      flags: "--engine <name>",
+      description: "edge, postgres, redis, control-plane, telemetry",
+    },
+  ],
+  run: async ({ client, output, environment, signal }, [target], options) => {
+    const query = { environment, ...whoseLogs(target, options), ...filterOf(options) };
+    let count = 0;
+    for await (const line of client.events<LogLine>("/v1/logs", query, signal)) {
+      count += 1;
+      output.line(line, lineText(line, output));
+    }
+    if (count === 0) output.progress("no log line matches");
+    return 0;
+  },
+};
+
+function whoseLogs(target: unknown, options: Options): Record<string, string | undefined> {
+  const [app, service] = String(target ?? "").split("/");
+  const engine = engineName(options["engine"]);
+  if (app && engine)
+    throw invalid("cli.conflict", "an app and --engine exclude each other", {
+      hint: `holdfast logs ${app}, or: holdfast logs --engine ${engine}`,
+    });
+  return { app: app || undefined, service: service || undefined, engine };
+}
+
+function filterOf(options: Options): Record<string, string | number | boolean | undefined> {
+  const text = (key: string): string | undefined =>
+    options[key] === undefined ? undefined : String(options[key]);
+  const release = text("release");
+  return {
+    sinceMs: sinceMsOf(options["since"]),
+    limit: wholeNumber(String(options["lines"] ?? "200"), "-n", 1),
+    follow: options["follow"] === true,
+    text: text("text"),
+    fields: fieldsOf(options["field"]),
+    level: text("level"),
+    release: release === undefined ? undefined : wholeNumber(release, "--release"),
+    instance: text("instance"),
+    trace: text("trace"),
+  };
+}
+
+function fieldsOf(given: unknown): string | undefined {
+  if (given === undefined) return undefined;
+  const at = String(given).indexOf("=");
+  if (at > 0) return JSON.stringify({ [String(given).slice(0, at)]: String(given).slice(at + 1) });
+  throw invalid("cli.bad_field", `--field: "${String(given)}" is not key=value`, {
+    hint: "for example: --field path=/cart",
+  });
+}
+
+function engineName(given: unknown): string | undefined {
+  if (given === undefined) return undefined;
+  const known = ["edge", "postgres", "redis", "control-plane", "telemetry"];
+  const name = String(given);
+  if (known.includes(name)) return name;
+  throw invalid("cli.unknown_engine", `there is no engine ${name}`, {
+    hint: `engines are: ${known.join(", ")}`,
+  });
+}
+
+const LEVEL_STYLE: Readonly<Record<string, Style>> = {
+  debug: "dim",
+  trace: "dim",
+  warn: "yellow",
+  error: "red",
+  fatal: "red",
+};
+
+export function lineText(line: LogLine, output: Output): string {
+  const where = line.release > 0 ? `${shortName(line)} r${line.release}` : line.service;
+  const style = LEVEL_STYLE[line.level];
+  const time = output.paint("dim", new Date(line.time).toISOString());
+  const text = style === undefined ? line.text : output.paint(style, line.text);
+  return `${time} ${output.paint("cyan", where)} ${text}`;
+}
+
+const shortName = ({ instance, service }: LogLine): string => {
+  const index = instance.split(".").at(-1);
+  return index && /^\d{1,3}$/.test(index) ? `${service}.${index}` : service;
+};
+
+/** Lines that name a trace, below its waterfall. */
+export async function logsOfTrace(
+  { client, environment, signal }: CommandContext,
+  trace: string,
+  limit: number,
+): Promise<readonly LogLine[]> {
+  const lines: LogLine[] = [];
+  for await (const line of client.events<LogLine>(
+    "/v1/logs",
+    { environment, trace, limit },
+    signal,
+  ))
+    lines.push(line);
+  return lines;
+}

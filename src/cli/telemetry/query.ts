@@ -1,0 +1,39 @@
+import type { ResultTable } from "../../kernel/signal.ts";
+import { wholeNumber } from "../app/change.ts";
+import type { Command } from "../command.ts";
+import { sinceMsOf } from "./since.ts";
+
+const CELL_MAX_CHARS = 120;
+
+export const query: Command = {
+  usage: "query <sql>",
+  summary: "Ask the store of logs, spans and requests in SQL; it only looks.",
+  details: "Tables and columns: docs/reference/tables.md. The SQL is DuckDB's.",
+  examples: [
+    "holdfast query 'SELECT path, count(*) AS n FROM requests WHERE status >= 500 GROUP BY path ORDER BY n DESC'",
+    "holdfast query --since 1h \"SELECT level, count(*) FROM logs WHERE app = 'storefront' GROUP BY level\"",
+  ],
+  options: [
+    { flags: "--since <duration>", description: "look at the last 30s, 5m, 2h, 7d", default: "1d" },
+    { flags: "-n, --lines <count>", description: "at most this many rows", default: "1000" },
+  ],
+  run: async ({ client, output }, [sql], options) => {
+    const limit = wholeNumber(String(options["lines"] ?? "1000"), "-n", 1);
+    const body = { sql: String(sql), sinceMs: sinceMsOf(options["since"]), limit };
+    const table = await client.post<ResultTable>("/v1/query", body);
+    output.result(table, () =>
+      output.table(
+        table.rows.map((row) => row.map(cell)),
+        table.columns,
+      ),
+    );
+    if (table.rows.length >= limit) output.progress(`the first ${limit} rows; more with -n`);
+    return 0;
+  },
+};
+
+function cell(value: unknown): string {
+  const text =
+    value === null ? "" : typeof value === "object" ? JSON.stringify(value) : String(value);
+  return text.length > CELL_MAX_CHARS ? `${text.slice(0, CELL_MAX_CHARS)}…` : text;
+}

@@ -1,0 +1,118 @@
+// Traces: a list, and one drawn as a waterfall.
+
+import type { TraceSpan, TraceSummary } from "../../kernel/signal.ts";
+import { wholeNumber } from "../app/change.ts";
+import type { Command } from "../command.ts";
+import { durationText, type Output } from "../output.ts";
+import { lineText, logsOfTrace } from "./logs.ts";
+import { sinceMsOf } from "./since.ts";
+
+export const traces: Command = {
+  usage: "traces [target]",
+  summary: "List requests from outside, each the beginning of a trace.",
+  examples: ["holdfast traces storefront --errors", "holdfast traces --slow --since 1h"],
+  options: [
+    { flags: "--slow", description: "slowest first, instead of newest" },
+    { flags: "--errors", description: "only those that failed" },
+    { flags: "--release <number>", description: "only of this release" },
+    { flags: "--since <duration>", description: "only the last 30s, 5m, 2h, 1d", default: "1h" },
+    { flags: "-n, --lines <count>", description: "at most this many", default: "20" },
+  ],
+  run: async ({ client, output, environment }, [target], options) => {
+    const [app, service] = String(target ?? "").split("/");
+    const release = options["release"];
+    const facts = await client.get<{ traces: readonly TraceSummary[] }>("/v1/traces", {
+      environment,
+      app: app || undefined,
+      service: service || undefined,
+      release: release === undefined ? undefined : wholeNumber(String(release), "--release"),
+      slow: options["slow"] === true,
+      errors: options["errors"] === true,
+      sinceMs: sinceMsOf(options["since"]),
+      limit: wholeNumber(String(options["lines"] ?? "20"), "-n", 1),
+    });
+    output.result(facts, () =>
+      facts.traces.length === 0
+        ? "no trace matches"
+        : output.table(
+            facts.traces.map((one) => [
+              new Date(one.time).toISOString(),
+              one.traceId,
+              `${one.app}/${one.service} r${one.release}`,
+              one.status >= 500 || one.status < 100
+                ? output.paint("red", String(one.status))
+                : String(one.status),
+              durationText(one.durationMs),
+              one.name,
+            ]),
+            ["when", "trace", "service", "status", "took", "request"],
+          ),
+    );
+    return 0;
+  },
+};
+
+const LOG_LINES = 50;
+
+export const trace: Command = {
+  usage: "trace <id>",
+  summary:
+    "Draw a trace: every step across edge, services and stores, and the log lines that name it.",
+  examples: ["holdfast trace 000653e2f1a2b3c400000000a1b2c3d4"],
+  run: async (context, [id]) => {
+    const { client, output } = context;
+    const found = await client.get<{ traceId: string; spans: readonly TraceSpan[] }>(
+      `/v1/traces/${encodeURIComponent(String(id))}`,
+    );
+    const lines = await logsOfTrace(context, found.traceId, LOG_LINES);
+    output.result({ ...found, logs: lines }, () =>
+      [
+        waterfall(found.spans, output),
+        ...(lines.length > 0 ? ["", ...lines.map((line) => lineText(line, output))] : []),
+      ].join("\n"),
+    );
+    return 0;
+  },
+};
+
+const BAR_CHARS = 40;
+
+export function waterfall(spans: readonly TraceSpan[], output: Output): string {
+  const first = Math.min(...spans.map(({ time }) => time));
+  const last = Math.max(...spans.map(({ time, durationMs }) => time + durationMs));
+  const total = Math.max(last - first, 0.001);
+  const rows = inOrder(spans).map(({ span, depth }) => {
+    const begin = Math.min(BAR_CHARS - 1, Math.floor(((span.time - first) / total) * BAR_CHARS));
+    const length = Math.max(1, Math.round((span.durationMs / total) * BAR_CHARS));
+    const bar = "█".repeat(Math.min(length, BAR_CHARS - begin));
+    const isError = span.status === "error";
+    return [
+      `${"  ".repeat(depth)}${span.scope === "edge" ? "edge" : span.service}`,
+      `${" ".repeat(begin)}${isError ? output.paint("red", bar) : output.paint("cyan", bar)}${" ".repeat(Math.max(0, BAR_CHARS - begin - length))}`,
+      durationText(span.durationMs),
+      `${span.name}${statusText(span)}${isError ? output.paint("red", " error") : ""}`,
+    ];
+  });
+  return output.table(rows);
+}
+
+function statusText({ attributes }: TraceSpan): string {
+  const status = attributes["http.response.status_code"];
+  return status === undefined ? "" : ` → ${String(status)}`;
+}
+
+/** Children below their parent, by their beginning; what has lost its parent is at the top. */
+function inOrder(spans: readonly TraceSpan[]): { span: TraceSpan; depth: number }[] {
+  const known = new Set(spans.map(({ spanId }) => spanId));
+  const children = Map.groupBy(spans, ({ parentSpanId, spanId }) =>
+    known.has(parentSpanId) && parentSpanId !== spanId ? parentSpanId : "",
+  );
+  const placed = new Set<string>();
+  const walk = (parent: string, depth: number): { span: TraceSpan; depth: number }[] =>
+    (children.get(parent) ?? []).flatMap((span) => {
+      if (placed.has(span.spanId)) return [];
+      placed.add(span.spanId);
+      return [{ span, depth }, ...walk(span.spanId, depth + 1)];
+    });
+  return walk("", 0);
+}

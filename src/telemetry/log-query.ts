@@ -1,0 +1,101 @@
+// Log lines that match, and those that come.
+
+import { LOG_LEVELS, type LogFilter, type LogLine, PLATFORM } from "../kernel/signal.ts";
+import { all, equals, msOf, quoted } from "./sql.ts";
+import type { TelemetryStore } from "./store/telemetry-store.ts";
+
+const HOUR_MS = 3_600_000;
+/** How far back is looked, step by step, until there are enough lines. */
+const LOOK_BACK_MS = [HOUR_MS, 6 * HOUR_MS, 24 * HOUR_MS, 7 * 24 * HOUR_MS];
+const SECOND_MS = 1_000;
+const FOLLOW_MS = 200;
+
+export class LogQuery {
+  readonly #store: TelemetryStore;
+  readonly #now: () => number;
+  readonly #collect: () => Promise<void>;
+
+  /** `collect`: takes what was written up to now. */
+  constructor(store: TelemetryStore, now: () => number, collect: () => Promise<void>) {
+    this.#store = store;
+    this.#now = now;
+    this.#collect = collect;
+  }
+
+  /** The last lines that match, oldest first. */
+  async find(filter: LogFilter): Promise<readonly LogLine[]> {
+    await this.#refresh();
+    const now = this.#now();
+    const to = filter.to ?? now + SECOND_MS;
+    const begins = [
+      ...LOOK_BACK_MS.map((ms) => to - ms).filter((from) => from > filter.from),
+      filter.from,
+    ];
+    let lines: readonly LogLine[] = [];
+    for (const from of begins) {
+      const rows = this.#store.rows("logs", { from, to, environment: undefined });
+      lines = await this.#lines(
+        rows,
+        filter,
+        `ORDER BY time DESC LIMIT ${Math.trunc(filter.limit)}`,
+      );
+      if (lines.length >= filter.limit) break;
+    }
+    return lines.toReversed();
+  }
+
+  /** Calls with lines that match, as they come, until the returned function is called. */
+  follow(filter: LogFilter, onLines: (lines: readonly LogLine[]) => void): () => void {
+    const unsubscribe = this.#store.signals.logs.onLoaded(async ({ rows }) => {
+      const lines = await this.#lines(rows, filter, "ORDER BY time");
+      if (lines.length > 0) onLines(lines);
+    });
+    const timer = setInterval(() => void this.#refresh().catch(() => undefined), FOLLOW_MS);
+    return () => {
+      clearInterval(timer);
+      unsubscribe();
+    };
+  }
+
+  // A question finds everything that was written before it.
+  async #refresh(): Promise<void> {
+    await this.#collect();
+    await this.#store.load(["logs"]);
+  }
+
+  async #lines(rows: string, filter: LogFilter, tail: string): Promise<readonly LogLine[]> {
+    const found = await this.#store.database.read(
+      `SELECT ${msOf("time")} AS time, environment, app, service, release, instance, level,
+              trace_id AS "traceId", span_id AS "spanId", text
+       FROM (${rows}) WHERE ${conditions(filter)} ${tail}`,
+    );
+    return found.map((row) => ({ ...row, time: Number(row["time"]) }) as unknown as LogLine);
+  }
+}
+
+function conditions(filter: LogFilter): string {
+  const { environment, app, service, release, instance, level, text, fields, traceId } = filter;
+  const least = level === undefined ? -1 : LOG_LEVELS.indexOf(level as never);
+  return all(
+    // What belongs to no environment is shown beside all of them, unless one app is asked for.
+    environment === undefined
+      ? undefined
+      : app
+        ? equals("environment", environment)
+        : `environment IN (${quoted(environment)}, ${quoted(PLATFORM)})`,
+    equals("app", app),
+    equals("service", service),
+    equals("release", release),
+    equals("instance", instance),
+    equals("trace_id", traceId),
+    least < 0 ? undefined : `level IN (${LOG_LEVELS.slice(least).map(quoted).join(", ")})`,
+    text === undefined ? undefined : `contains(lower(text), ${quoted(text.toLowerCase())})`,
+    ...Object.entries(fields ?? {}).map(
+      ([key, value]) =>
+        `json_extract_string(CASE WHEN starts_with(text, '{') AND json_valid(text) THEN text ELSE '{}' END, ${quoted(jsonPath(key))}) = ${quoted(value)}`,
+    ),
+  );
+}
+
+/** `http.status` may be one key or two. */
+const jsonPath = (key: string): string => (key.includes(".") ? `$.${key}` : `$."${key}"`);

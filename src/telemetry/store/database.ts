@@ -1,0 +1,149 @@
+// DuckDB, in this process's memory: it reads journals and Parquet files and answers questions. What
+// it holds can always be read again; what is durable is in the files.
+
+import { availableParallelism } from "node:os";
+import { type DuckDBConnection, DuckDBInstance, StatementType } from "@duckdb/node-api";
+import { HoldfastError, invalid, messageOf } from "../../kernel/error.ts";
+import type { ResultTable } from "../../kernel/signal.ts";
+
+export type Row = Readonly<Record<string, unknown>>;
+
+const MEMORY_LIMIT = "384MB";
+const MAX_THREADS = 4;
+
+export class Database {
+  readonly #instance: DuckDBInstance;
+  readonly #writer: DuckDBConnection;
+  #writing: Promise<unknown> = Promise.resolve();
+
+  private constructor(instance: DuckDBInstance, writer: DuckDBConnection) {
+    this.#instance = instance;
+    this.#writer = writer;
+  }
+
+  /**
+   * @param dir nothing outside of it can be read or written, whatever a query says
+   * @param spillDir in it; where a sort that does not fit in memory goes on
+   */
+  static async open(dir: string, spillDir: string): Promise<Database> {
+    const instance = await DuckDBInstance.create(":memory:", {
+      threads: String(Math.min(MAX_THREADS, availableParallelism())),
+      memory_limit: MEMORY_LIMIT,
+      temp_directory: spillDir,
+      max_temp_directory_size: "4GB",
+      autoinstall_known_extensions: "false",
+      autoload_known_extensions: "false",
+    });
+    const writer = await instance.connect();
+    await writer.run(`
+      SET GLOBAL TimeZone = 'UTC';
+      SET GLOBAL allowed_directories = ['${dir.replaceAll("'", "''")}'];
+      SET GLOBAL enable_external_access = false;
+      SET GLOBAL lock_configuration = true`);
+    return new Database(instance, writer);
+  }
+
+  /** One change after the other. */
+  write(sql: string): Promise<void> {
+    const done = this.#writing.then(async () => {
+      await this.#writer.run(sql);
+    });
+    this.#writing = done.catch(() => undefined);
+    return done;
+  }
+
+  /** Questions run beside changes and each other; each has a connection of its own. */
+  async read(sql: string): Promise<readonly Row[]> {
+    return this.#withConnection(async (connection) => {
+      const reader = await connection.runAndReadAll(sql).catch((error: unknown) => {
+        throw isTooLarge(error) ? TOO_LARGE : error;
+      });
+      return reader.getRowObjectsJson() as Row[];
+    });
+  }
+
+  /**
+   * A question of a person: only looks, only at the given views, and is ended after a time.
+   *
+   * @throws query.not_a_select, query.bad_sql (with its position), query.too_large, query.too_slow
+   */
+  async ask(
+    views: Readonly<Record<string, string>>,
+    sql: string,
+    options: { readonly limit: number; readonly timeoutMs: number },
+  ): Promise<ResultTable> {
+    return this.#withConnection(async (connection) => {
+      for (const [name, select] of Object.entries(views))
+        await connection.run(`CREATE OR REPLACE TEMP VIEW ${name} AS ${select}`);
+      const statement = await prepare(connection, sql);
+      const timer = setTimeout(() => connection.interrupt(), options.timeoutMs);
+      try {
+        const reader = await statement.streamAndReadUntil(options.limit);
+        return {
+          columns: reader.columnNames(),
+          rows: reader.getRowsJson().slice(0, options.limit) as unknown[][],
+        };
+      } catch (error) {
+        throw problemOf(error, options.timeoutMs);
+      } finally {
+        clearTimeout(timer);
+      }
+    });
+  }
+
+  close(): void {
+    this.#writer.closeSync();
+    this.#instance.closeSync();
+  }
+
+  async #withConnection<Result>(
+    work: (connection: DuckDBConnection) => Promise<Result>,
+  ): Promise<Result> {
+    const connection = await this.#instance.connect();
+    try {
+      return await work(connection);
+    } finally {
+      connection.closeSync();
+    }
+  }
+}
+
+async function prepare(connection: DuckDBConnection, sql: string) {
+  const extracted = await connection.extractStatements(sql).catch((error: unknown) => {
+    throw problemOf(error, 0);
+  });
+  if (extracted.count !== 1)
+    throw invalid("query.one_statement", `a query is one statement, this is ${extracted.count}`, {
+      hint: "leave out what is behind the semicolon",
+    });
+  const statement = await extracted.prepare(0).catch((error: unknown) => {
+    throw problemOf(error, 0);
+  });
+  if (![StatementType.SELECT, StatementType.EXPLAIN].includes(statement.statementType))
+    throw invalid("query.not_a_select", "a query only looks: SELECT, or EXPLAIN SELECT", {
+      hint: "holdfast query 'SELECT * FROM logs LIMIT 10'",
+    });
+  return statement;
+}
+
+const TOO_LARGE = invalid("query.too_large", "the answer would take more memory than it may", {
+  hint: "ask for less time (--since 1h), fewer lines or columns, or group earlier",
+});
+const isTooLarge = (error: unknown): boolean => /out of memory/i.test(messageOf(error));
+
+function problemOf(error: unknown, timeoutMs: number): HoldfastError {
+  if (error instanceof HoldfastError) return error;
+  const text = messageOf(error);
+  if (isTooLarge(error)) return TOO_LARGE;
+  if (/interrupt/i.test(text))
+    return invalid(
+      "query.too_slow",
+      `the query took more than ${timeoutMs / 1000} s and was ended`,
+      {
+        hint: "ask for less time: --since 1h",
+      },
+    );
+  return invalid("query.bad_sql", text.trim(), {
+    hint: "tables and columns: docs/reference/tables.md",
+  });
+}

@@ -1,0 +1,247 @@
+// One signal's way through the store: journal (durable) → live rows (in memory, can be asked) →
+// Parquet (small, for long). A row is in exactly one of the last two, as the archive says.
+
+import { mkdirSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { quoted, timestamp } from "../sql.ts";
+import type { Archive, ArchiveFile } from "./archive.ts";
+import type { Database } from "./database.ts";
+import { Journal } from "./journal.ts";
+import { type Signal, TABLES, type Table } from "./tables.ts";
+
+export interface SignalStoreOptions {
+  readonly signal: Signal;
+  readonly dir: string;
+  readonly archive: Archive;
+  readonly database: Database;
+  readonly now: () => number;
+  /** Where marks say how far log files were read: whether a file is still there. */
+  readonly isSource?: (file: string) => boolean;
+}
+
+/** Rows between two points in time; without an environment, of all of them. */
+export interface Extent {
+  readonly from: number;
+  readonly to: number;
+  readonly environment?: string | undefined;
+}
+
+export interface Loaded {
+  readonly batches: readonly number[];
+  /** A query for the rows of these batches. */
+  readonly rows: string;
+}
+
+const SETTLE_AFTER_MS = 60_000;
+const SETTLE_BYTES = 32 * 1024 ** 2;
+const HOUR_MS = 3_600_000;
+/** More small files than this in one hour are made one. */
+const COMPACT_FILES = 12;
+const SMALL_BYTES = 16 * 1024 ** 2;
+
+export class SignalStore {
+  readonly signal: Signal;
+  readonly journal: Journal;
+  readonly #options: SignalStoreOptions;
+  readonly #table: Table;
+  readonly #listeners = new Set<(loaded: Loaded) => Promise<void>>();
+  #working: Promise<unknown> = Promise.resolve();
+  /** Batches that are in the live table. */
+  #live: number[] = [];
+  #liveBytes = 0;
+  #settledAt: number;
+
+  private constructor(options: SignalStoreOptions) {
+    this.signal = options.signal;
+    this.#options = options;
+    this.#table = TABLES[options.signal];
+    const through = options.archive.through(options.signal);
+    mkdirSync(options.dir, { recursive: true, mode: 0o700 });
+    this.journal = new Journal(options.dir, through);
+    this.journal.drop(through);
+    this.#settledAt = options.now();
+  }
+
+  static async open(options: SignalStoreOptions): Promise<SignalStore> {
+    const store = new SignalStore(options);
+    const columns = store.#table.columns.map(({ name, type }) => `${name} ${type}`).join(", ");
+    await options.database.write(`CREATE TABLE ${store.#liveTable} (batch BIGINT, ${columns})`);
+    await store.load();
+    return store;
+  }
+
+  /** Called with what was loaded, once each, while it is certainly in the live table. */
+  onLoaded(listener: (loaded: Loaded) => Promise<void>): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** What was appended before this call can be asked for once it resolves. */
+  load(): Promise<void> {
+    return this.#inTurn(() => this.#load());
+  }
+
+  /** Moves live rows to Parquet where they are old or many enough. */
+  settleWhenDue(): Promise<void> {
+    return this.#inTurn(async () => {
+      const isDue =
+        this.#liveBytes > SETTLE_BYTES || this.#options.now() - this.#settledAt > SETTLE_AFTER_MS;
+      if (isDue) await this.#settle();
+    });
+  }
+
+  settle(): Promise<void> {
+    return this.#inTurn(async () => {
+      await this.#load();
+      await this.#settle();
+    });
+  }
+
+  /** Makes one file of many small ones, an hour at a time. */
+  compact(): Promise<void> {
+    return this.#inTurn(() => this.#compact());
+  }
+
+  /** Log file → up to which byte its lines are in the store, as far as files are still there. */
+  offsets(): Record<string, number> {
+    const offsets = { ...this.#options.archive.offsets };
+    for (const batch of this.journal.batches())
+      for (const mark of this.journal.marksOf(batch))
+        if (mark !== "") Object.assign(offsets, JSON.parse(mark));
+    const isSource = this.#options.isSource;
+    if (isSource)
+      for (const file of Object.keys(offsets)) if (!isSource(file)) delete offsets[file];
+    return offsets;
+  }
+
+  /** A query for all rows of an extent, whole rows of the table's columns. */
+  rows({ from, to, environment }: Extent): string {
+    const { archive } = this.#options;
+    const columns = this.#table.columns.map(({ name }) => name).join(", ");
+    const files = archive
+      .files(this.signal)
+      .filter((file) => file.to >= from && file.from <= to)
+      .filter((file) => environment === undefined || file.environment === environment);
+    const limits = [
+      `time >= ${timestamp(from)}`,
+      `time <= ${timestamp(to)}`,
+      ...(environment === undefined ? [] : [`environment = ${quoted(environment)}`]),
+    ].join(" AND ");
+    const through = archive.through(this.signal);
+    const live = `SELECT ${columns} FROM ${this.#liveTable} WHERE batch > ${through} AND ${limits}`;
+    if (files.length === 0) return live;
+    const list = files.map((file) => quoted(archive.pathOf(file))).join(", ");
+    return `${live} UNION ALL SELECT ${columns} FROM read_parquet([${list}]) WHERE ${limits}`;
+  }
+
+  get #liveTable(): string {
+    return `live_${this.signal}`;
+  }
+
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const done = this.#working.then(work);
+    this.#working = done.catch(() => undefined);
+    return done;
+  }
+
+  async #load(): Promise<void> {
+    await this.journal.seal();
+    const batches = this.journal.sealed().filter((batch) => batch > (this.#live.at(-1) ?? 0));
+    const [first, last] = [batches[0], batches.at(-1)];
+    if (first === undefined || last === undefined) return;
+    const files = batches.map((batch) => this.journal.fileOf(batch));
+    const bytes = files.reduce((sum, file) => sum + statSync(file).size, 0);
+    if (bytes > 0) {
+      await this.#options.database.write(
+        `INSERT INTO ${this.#liveTable} SELECT ${last}, * FROM (${this.#table.parse(files)})`,
+      );
+    }
+    this.#live.push(...batches);
+    this.#liveBytes += bytes;
+    const loaded = { batches, rows: `SELECT * FROM ${this.#liveTable} WHERE batch = ${last}` };
+    for (const listener of this.#listeners) await listener(loaded);
+  }
+
+  async #settle(): Promise<void> {
+    const { archive, database, now } = this.#options;
+    const through = this.#live.at(-1);
+    this.#settledAt = now();
+    if (through === undefined) return;
+    const groups = await database.read(
+      `SELECT environment, strftime(time, '%Y-%m-%dT%H') AS hour FROM ${this.#liveTable} GROUP BY ALL`,
+    );
+    const added: ArchiveFile[] = [];
+    for (const { environment, hour } of groups) {
+      const where = `environment = ${quoted(String(environment))} AND strftime(time, '%Y-%m-%dT%H') = ${quoted(String(hour))}`;
+      added.push(
+        await this.#writeFile(
+          String(environment),
+          String(hour),
+          `${this.#live[0]}-${through}`,
+          `SELECT * EXCLUDE (batch) FROM ${this.#liveTable} WHERE ${where}`,
+        ),
+      );
+    }
+    archive.settle(this.signal, through, added, this.offsets());
+    await database.write(`DELETE FROM ${this.#liveTable} WHERE batch <= ${through}`);
+    this.journal.drop(through);
+    this.#live = [];
+    this.#liveBytes = 0;
+  }
+
+  async #compact(): Promise<void> {
+    const { archive, now } = this.#options;
+    const thisHour = hourOf(now());
+    const folders = Map.groupBy(archive.files(this.signal), ({ path }) => dirname(path));
+    for (const files of folders.values()) {
+      const [first] = files;
+      if (first === undefined) continue;
+      const isPast = first.hour < thisHour && now() - first.to > HOUR_MS / 4;
+      const small = isPast ? files : files.filter(({ bytes }) => bytes < SMALL_BYTES);
+      if (small.length < (isPast ? 2 : COMPACT_FILES)) continue;
+      const list = small.map((file) => quoted(archive.pathOf(file))).join(", ");
+      const name = `${nameOf(small[0])}.${nameOf(small.at(-1))}.${small.length}`;
+      const merged = await this.#writeFile(
+        first.environment,
+        first.hour,
+        name,
+        `SELECT * FROM read_parquet([${list}])`,
+      );
+      archive.replace(small, [merged]);
+    }
+  }
+
+  async #writeFile(
+    environment: string,
+    hour: string,
+    name: string,
+    select: string,
+  ): Promise<ArchiveFile> {
+    const { archive, database } = this.#options;
+    const { order, rowGroupRows } = this.#table;
+    const path = archive.place(this.signal, environment, hour, name);
+    const whole = join(archive.dir, path);
+    await database.write(
+      `COPY (${select} ORDER BY ${order}) TO ${quoted(whole)} ` +
+        `(FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2, ROW_GROUP_SIZE ${rowGroupRows})`,
+    );
+    const [found] = await database.read(
+      `SELECT count(*)::DOUBLE AS n, epoch_ms(min(time))::DOUBLE AS first, epoch_ms(max(time))::DOUBLE AS last FROM read_parquet(${quoted(whole)})`,
+    );
+    return {
+      signal: this.signal,
+      environment,
+      hour,
+      path,
+      rows: Number(found?.["n"]),
+      bytes: statSync(whole).size,
+      from: Number(found?.["first"]),
+      to: Number(found?.["last"]) + 1,
+    };
+  }
+}
+
+const hourOf = (ms: number): string => new Date(ms).toISOString().slice(0, 13);
+
+const nameOf = (file: ArchiveFile | undefined): string =>
+  file?.path.split("/").at(-1)?.replace(".parquet", "").split(".")[0] ?? "";

@@ -1,0 +1,230 @@
+// The tables of the store: what each row says, and how a line of a journal becomes one. Nothing is
+// parsed in JavaScript: the database reads journals as they are, on its own threads.
+
+import { REQUEST_COLUMNS } from "../../kernel/signal.ts";
+import { quoted } from "../sql.ts";
+import { MARK, SEPARATOR } from "./journal.ts";
+
+export type Signal = "logs" | "requests" | "spans";
+
+export interface Column {
+  readonly name: string;
+  readonly type: "TIMESTAMP" | "VARCHAR" | "INTEGER" | "BIGINT" | "DOUBLE";
+  readonly says: string;
+}
+
+export interface Table {
+  readonly signal: Signal;
+  readonly says: string;
+  readonly columns: readonly Column[];
+  /** A query whose rows are those of journal files, in the order of `columns`. */
+  readonly parse: (files: readonly string[]) => string;
+  /** Rows of a file lie in this order: what is asked for together is read together. */
+  readonly order: string;
+  readonly rowGroupRows: number;
+}
+
+const column = (name: string, type: Column["type"], says: string): Column => ({ name, type, says });
+
+const WHOSE: readonly Column[] = [
+  column("environment", "VARCHAR", "`production`; `platform` for what belongs to no environment"),
+  column("app", "VARCHAR", "name of the app; empty for engines"),
+  column("service", "VARCHAR", "service, worker, job, `build`, `release`, `run`, or the engine"),
+  column("release", "INTEGER", "number of the release; 0 where there is none"),
+  column("instance", "VARCHAR", "name of the instance"),
+];
+
+export const LOG_JOURNAL = [
+  "timeUs",
+  "environment",
+  "app",
+  "service",
+  "release",
+  "instance",
+  "level",
+  "traceId",
+  "spanId",
+  "text",
+] as const;
+
+export const SPAN_JOURNAL = [
+  "timeUs",
+  "durationUs",
+  "environment",
+  "app",
+  "service",
+  "release",
+  "instance",
+  "traceId",
+  "spanId",
+  "parentSpanId",
+  "name",
+  "kind",
+  "status",
+  "scope",
+  "attributes",
+  "events",
+] as const;
+
+const listOf = (files: readonly string[]): string => `[${files.map(quoted).join(", ")}]`;
+
+function readLines(
+  files: readonly string[],
+  columns: readonly string[],
+  delimiter = SEPARATOR,
+): string {
+  const types = columns.map((name) => `'${name}': 'VARCHAR'`).join(", ");
+  return (
+    `read_csv(${listOf(files)}, delim = '${delimiter}', quote = '', escape = '', comment = '${MARK}', ` +
+    `header = false, auto_detect = false, ignore_errors = true, columns = {${types}})`
+  );
+}
+
+const levelOf = (expression: string): string => `
+  CASE lower(${expression})
+    WHEN 'trace' THEN 'trace' WHEN '10' THEN 'trace'
+    WHEN 'debug' THEN 'debug' WHEN '20' THEN 'debug' WHEN 'verbose' THEN 'debug'
+    WHEN 'info' THEN 'info' WHEN '30' THEN 'info' WHEN 'notice' THEN 'info' WHEN 'log' THEN 'info'
+    WHEN 'information' THEN 'info'
+    WHEN 'warn' THEN 'warn' WHEN 'warning' THEN 'warn' WHEN '40' THEN 'warn'
+    WHEN 'error' THEN 'error' WHEN 'err' THEN 'error' WHEN '50' THEN 'error' WHEN 'severe' THEN 'error'
+    WHEN 'fatal' THEN 'fatal' WHEN '60' THEN 'fatal' WHEN 'critical' THEN 'fatal' WHEN 'panic' THEN 'fatal'
+    WHEN 'alert' THEN 'fatal' WHEN 'emerg' THEN 'fatal' WHEN 'crit' THEN 'fatal'
+  END`;
+
+// What a line of JSON may call its parts; the first that is there counts.
+const LEVEL_KEYS = ["level", "severity", "levelname", "lvl", "log.level"];
+const TRACE_KEYS = ["trace_id", "traceId", "traceID", "trace.id"];
+const SPAN_KEYS = ["span_id", "spanId", "spanID", "span.id"];
+const jsonPath = (key: string): string => quoted(`$."${key}"`);
+const firstOf = (keys: readonly string[], at: number): string =>
+  `coalesce(${keys.map((_, index) => `found[${at + index + 1}]`).join(", ")})`;
+
+const LOGS: Table = {
+  signal: "logs",
+  says: "Every line that an instance, a build or an engine wrote, and every log record sent by OTLP.",
+  columns: [
+    column(
+      "time",
+      "TIMESTAMP",
+      "when it was collected (UTC); lines of one source keep their order",
+    ),
+    ...WHOSE,
+    column("level", "VARCHAR", "trace, debug, info, warn, error, fatal; empty where none is said"),
+    column("trace_id", "VARCHAR", "trace that the line names"),
+    column("span_id", "VARCHAR", "span that the line names"),
+    column("text", "VARCHAR", "the line as it was written; JSON where it was JSON"),
+  ],
+  parse: (files) => {
+    const keys = [...LEVEL_KEYS, ...TRACE_KEYS, ...SPAN_KEYS];
+    const word = `regexp_extract(text[:120], '\\b(TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|FATAL|CRITICAL|PANIC)\\b', 1)`;
+    return `
+    SELECT make_timestamp(timeUs::BIGINT), environment, app, service, release::INTEGER, instance,
+           coalesce(CASE WHEN level <> '' THEN ${levelOf("level")} END,
+                    ${levelOf(firstOf(LEVEL_KEYS, 0))},
+                    CASE WHEN NOT isJson THEN ${levelOf(word)} END, ''),
+           coalesce(nullif(traceId, ''), ${firstOf(TRACE_KEYS, LEVEL_KEYS.length)}, ''),
+           coalesce(nullif(spanId, ''), ${firstOf(SPAN_KEYS, LEVEL_KEYS.length + TRACE_KEYS.length)}, ''),
+           text
+    FROM (SELECT *, json_extract_string(CASE WHEN isJson THEN text ELSE '{}' END, [${keys.map(jsonPath).join(", ")}]) AS found
+          FROM (SELECT *, starts_with(text, '{') AND json_valid(text) AS isJson
+          FROM ${readLines(files, LOG_JOURNAL)}))`;
+  },
+  order: "app, service, time",
+  rowGroupRows: 122_880,
+};
+
+const REQUESTS: Table = {
+  signal: "requests",
+  says: "One row per request, as the edge saw it: also those between services of one app.",
+  columns: [
+    column("time", "TIMESTAMP", "when it arrived (UTC)"),
+    ...WHOSE,
+    column(
+      "route",
+      "VARCHAR",
+      "host and path prefix that led to the service; `internal` between services",
+    ),
+    column("client", "VARCHAR", "address, cut as the environment's privacy says"),
+    column("method", "VARCHAR", "GET, POST, …"),
+    column("host", "VARCHAR", "host that was asked for"),
+    column("path", "VARCHAR", "path without its query"),
+    column("query", "VARCHAR", "query string, where the environment's privacy keeps it"),
+    column("version", "VARCHAR", "HTTP/1.1, HTTP/2.0"),
+    column("status", "INTEGER", "HTTP status; -1 where there was no answer"),
+    column("queue_ms", "INTEGER", "waited for an instance; -1: never got one"),
+    column("connect_ms", "INTEGER", "time to connect to it"),
+    column("response_ms", "INTEGER", "its first byte after the request was sent"),
+    column(
+      "duration_ms",
+      "INTEGER",
+      "from the first byte of the request to the last of the answer",
+    ),
+    column("bytes_in", "BIGINT", "from the client"),
+    column("bytes_out", "BIGINT", "to the client"),
+    column("ending", "VARCHAR", "HAProxy's termination state; `--` is a normal end"),
+    column("retries", "INTEGER", "how often it was tried again"),
+    column("trace_id", "VARCHAR", "trace that it is part of"),
+    column("span_id", "VARCHAR", "the edge's span in it"),
+    column("parent_span_id", "VARCHAR", "span of the caller; empty where the edge began the trace"),
+    column("user_agent", "VARCHAR", "where the environment's privacy keeps it"),
+  ],
+  parse: (files) => `
+    SELECT make_timestamp(time::BIGINT * 1000),
+           CASE WHEN isApp THEN parts[1] ELSE 'platform' END,
+           CASE WHEN isApp THEN parts[2] ELSE '' END,
+           CASE WHEN isApp THEN parts[3] ELSE 'edge' END,
+           coalesce(try_cast(regexp_extract(instance, '\\.r(\\d+)', 1) AS INTEGER), 0),
+           CASE WHEN instance = '<NOSRV>' THEN '' ELSE instance END,
+           coalesce(nullif(route, '-'), ''), client, method, host, path, coalesce(query, ''), version,
+           try_cast(status AS INTEGER), try_cast(queueMs AS INTEGER), try_cast(connectMs AS INTEGER),
+           try_cast(responseMs AS INTEGER), try_cast(totalMs AS INTEGER), try_cast(bytesIn AS BIGINT),
+           try_cast(bytesOut AS BIGINT), ending, try_cast(retries AS INTEGER),
+           CASE WHEN length(continuedTrace) = 49 THEN continuedTrace[:32] ELSE requestId END,
+           requestId[17:],
+           CASE WHEN length(continuedTrace) = 49 THEN continuedTrace[34:] ELSE '' END,
+           coalesce(userAgent, '')
+    FROM (SELECT *, string_split(pool, '.') AS parts, pool LIKE '%.%.%.%' AS isApp
+          FROM ${readLines(files, REQUEST_COLUMNS, "\t")})
+    WHERE try_cast(time AS BIGINT) IS NOT NULL`,
+  order: "app, service, time",
+  rowGroupRows: 122_880,
+};
+
+const SPANS: Table = {
+  signal: "spans",
+  says: "Spans sent by OTLP. The edge's own are in `requests`.",
+  columns: [
+    column("time", "TIMESTAMP", "when it began (UTC)"),
+    column("duration_us", "BIGINT", "how long it took, microseconds"),
+    ...WHOSE,
+    column("trace_id", "VARCHAR", "32 hex digits"),
+    column("span_id", "VARCHAR", "16 hex digits"),
+    column("parent_span_id", "VARCHAR", "empty for the first span of a trace"),
+    column("name", "VARCHAR", "what was done"),
+    column("kind", "VARCHAR", "internal, server, client, producer, consumer"),
+    column("status", "VARCHAR", "`error`, `ok` or empty"),
+    column("scope", "VARCHAR", "the instrumentation that made it"),
+    column("attributes", "VARCHAR", "JSON object"),
+    column(
+      "events",
+      "VARCHAR",
+      "JSON array: exceptions and other moments; empty where there is none",
+    ),
+  ],
+  parse: (files) => `
+    SELECT make_timestamp(timeUs::BIGINT), durationUs::BIGINT, environment, app, service,
+           release::INTEGER, instance, traceId, spanId, coalesce(parentSpanId, ''), name, kind,
+           coalesce(status, ''), coalesce(scope, ''), attributes, coalesce(events, '')
+    FROM ${readLines(files, SPAN_JOURNAL)}`,
+  // A trace's spans lie together, and a file says of each group of rows which ids are in it.
+  order: "trace_id, time",
+  rowGroupRows: 24_576,
+};
+
+export const TABLES: Readonly<Record<Signal, Table>> = {
+  logs: LOGS,
+  requests: REQUESTS,
+  spans: SPANS,
+};
+export const SIGNALS = Object.keys(TABLES) as readonly Signal[];

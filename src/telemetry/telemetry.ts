@@ -1,0 +1,103 @@
+// The telemetry process, put together: what comes in on one side, what answers on the other, the
+// store between them.
+
+import { LogCollector } from "./log-collector.ts";
+import { logLine, MonotonicClock } from "./log-journal.ts";
+import { LogQuery } from "./log-query.ts";
+import { RequestReceiver } from "./request-receiver.ts";
+import { SqlQuery, type SqlQuestion } from "./sql-query.ts";
+import { TelemetryStore } from "./store/telemetry-store.ts";
+import { startTelemetryServer } from "./telemetry-server.ts";
+import { type TraceFilter, TraceQuery } from "./trace-query.ts";
+import { TrafficQuery } from "./traffic-query.ts";
+
+export interface TelemetryOptions {
+  readonly dir: string;
+  readonly logSourcesDir: string;
+  readonly socket: string;
+  readonly requestSocket: string;
+  readonly edgeUid: number | undefined;
+  readonly now: () => number;
+  readonly isSource: (file: string) => boolean;
+  readonly punchHole: (path: string, bytes: number) => Promise<void>;
+  readonly onProblem: (what: string, error: unknown) => void;
+}
+
+export interface Telemetry {
+  close(): Promise<void>;
+}
+
+const EDGE = {
+  environment: "platform",
+  app: "",
+  service: "edge",
+  release: 0,
+  instance: "edge",
+  level: "",
+};
+
+export async function startTelemetry(options: TelemetryOptions): Promise<Telemetry> {
+  const { now, onProblem } = options;
+  const store = await TelemetryStore.open(options);
+  const { logs, requests } = store.signals;
+  const clock = new MonotonicClock(now);
+  const receiver = new RequestReceiver({
+    socket: options.requestSocket,
+    edgeUid: options.edgeUid,
+    append: (lines) => requests.journal.append(lines),
+    onMessage: (text) =>
+      void logs.journal
+        .append(logLine(EDGE, clock.take(1), text))
+        .catch((error: unknown) => onProblem("a message of the edge could not be kept", error)),
+    onProblem: (error) => onProblem("request records could not be kept", error),
+  });
+  const collector = new LogCollector({
+    dir: options.logSourcesDir,
+    offsets: logs.offsets(),
+    append: (lines, mark) => logs.journal.append(lines, mark),
+    clock,
+    now,
+    punchHole: options.punchHole,
+    onSkipped: () => undefined,
+  });
+  await receiver.listen();
+  collector.start((error) => onProblem("logs could not be collected", error));
+  await answerQuestions(options, store, receiver, collector);
+  return {
+    close: async () => {
+      await collector.stop();
+      await receiver.close();
+      await store.close();
+    },
+  };
+}
+
+function answerQuestions(
+  { socket, now }: TelemetryOptions,
+  store: TelemetryStore,
+  receiver: RequestReceiver,
+  collector: LogCollector,
+): Promise<void> {
+  const traffic = new TrafficQuery(store);
+  const traces = new TraceQuery(store);
+  return startTelemetryServer({
+    socket,
+    logs: new LogQuery(store, now, () => collector.collect()),
+    answers: {
+      "/": async () => ({ ok: true, lostRequests: receiver.lost }),
+      "/traffic": async ({ sinceMs }: { sinceMs: number }) => {
+        await receiver.flush();
+        return traffic.summarize(now() - sinceMs, now());
+      },
+      "/traces": async (filter: TraceFilter) => {
+        await receiver.flush();
+        return traces.find(filter);
+      },
+      "/query": async (question: SqlQuestion) => {
+        await receiver.flush();
+        return new SqlQuery(store).ask(question);
+      },
+      "/trace": async ({ traceId }: { traceId: string }) => traces.get(traceId),
+    },
+  });
+}
