@@ -80,6 +80,7 @@ async function settledWorld(count: number): Promise<() => Promise<void>> {
         dropData: async () => undefined,
       },
       secrets: { read: () => new Redacted("") },
+      telemetry: { ports: [], variables: () => ({}) },
       publicUrl: (host) => host,
     });
     await reconcileOnce(app, reconciler, { store, journal: store }, AbortSignal.timeout(60_000));

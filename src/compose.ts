@@ -8,35 +8,18 @@ import type { DatabaseSync } from "node:sqlite";
 import type { FastifyInstance } from "fastify";
 import type { ApiDeps } from "./api/api-deps.ts";
 import { createApiServer } from "./api/server.ts";
-import type { Config } from "./config.ts";
-import { DirectoryArtifactBuilder } from "./drivers/build/artifact-builder.ts";
-import { SourceStore } from "./drivers/build/source-store.ts";
-import { DockerComputeDriver } from "./drivers/docker/docker-compute-driver.ts";
-import { DockerEngine } from "./drivers/docker/docker-engine.ts";
-import { DockerImageBuilder } from "./drivers/docker/docker-image-builder.ts";
-import { EnvironmentStores } from "./drivers/environment-stores.ts";
+import { composeWorld, type World, type WorldOptions } from "./compose-world.ts";
 import { writeWhole } from "./drivers/files.ts";
-import { HaproxyEdgeDriver } from "./drivers/haproxy/haproxy-edge-driver.ts";
-import { LocalCa } from "./drivers/local-ca/local-ca.ts";
-import { PostgresAccess } from "./drivers/postgres/postgres-access.ts";
-import { PostgresEngineDriver } from "./drivers/postgres/postgres-engine-driver.ts";
 import { NetworkProbe } from "./drivers/probe/http-probe.ts";
-import { AppUsers } from "./drivers/process/app-user.ts";
-import { ProcessComputeDriver } from "./drivers/process/process-compute-driver.ts";
-import { RedisAccess } from "./drivers/redis/redis-access.ts";
-import { RedisEngineDriver } from "./drivers/redis/redis-engine-driver.ts";
 import { TelemetryClient } from "./drivers/telemetry-client.ts";
-import { edgeLayout } from "./host/edge-layout.ts";
 import type { Home } from "./host/home.ts";
-import { enginePort, type InstallationPorts } from "./host/ports.ts";
-import type { NodeRuntime } from "./host/runtime.ts";
+import type { InstallationPorts } from "./host/ports.ts";
 import { systemClock } from "./kernel/clock.ts";
 import { Controller } from "./kernel/controller.ts";
 import { type HoldfastError, messageOf, stuck } from "./kernel/error.ts";
 import { systemRandom } from "./kernel/id.ts";
 import type { AnyStep } from "./kernel/plan.ts";
 import type { Reconciler } from "./kernel/reconciler.ts";
-import type { Redacted } from "./kernel/redacted.ts";
 import { APP, type AppSpec, type AppStatus } from "./resources/app/app.ts";
 import {
   type AppDeps,
@@ -44,7 +27,6 @@ import {
   startOrdered,
   technologyOf,
 } from "./resources/app/app-reconciler.ts";
-import { usesDockerfile } from "./resources/app/infer.ts";
 import { CACHE, DATABASE, EDGE, EDGE_NAME, type EngineSpec } from "./resources/engine/engine.ts";
 import { createEngineReconciler } from "./resources/engine/engine-reconciler.ts";
 import {
@@ -54,7 +36,6 @@ import {
   type ReleaseStatus,
   releaseName,
 } from "./resources/release/release.ts";
-import type { BuildRequest } from "./resources/release/release-driver.ts";
 import { buildRequestOf, createReleaseReconciler } from "./resources/release/release-reconciler.ts";
 import { releasesToForget } from "./resources/release/release-retention.ts";
 import { TASK, type Task, type TaskSpec, type TaskStatus } from "./resources/task/task.ts";
@@ -64,11 +45,7 @@ import { deriveKey, loadSecretKey, SecretVault } from "./store/secret-vault.ts";
 import { SqliteStore } from "./store/sqlite-store.ts";
 import { TokenStore } from "./store/token-store.ts";
 
-export interface ControlPlaneOptions {
-  readonly config: Config;
-  readonly home: Home;
-  readonly ports: InstallationPorts;
-  readonly runtime: NodeRuntime;
+export interface ControlPlaneOptions extends WorldOptions {
   readonly version: string;
   readonly log: (
     level: "info" | "warn" | "error",
@@ -124,112 +101,7 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
   };
 }
 
-type World = ReturnType<typeof composeWorld>;
 type AnyController = Controller<unknown, object, unknown, AnyStep>;
-
-function composeWorld(options: ControlPlaneOptions, store: SqliteStore, vault: SecretVault) {
-  return {
-    ...composeCompute(options),
-    ...composeStores(options, store, vault),
-    edge: composeEdge(options),
-    secrets: composeSecrets(vault),
-  };
-}
-
-function composeCompute({ home, runtime }: ControlPlaneOptions) {
-  const clock = systemClock;
-  const sources = new SourceStore(home.sourcesDir);
-  const docker = new DockerEngine();
-  const users = new AppUsers(home.appUsers);
-  const builder = new DirectoryArtifactBuilder({
-    dir: home.buildDir,
-    sources,
-    logDir: home.logSourcesDir,
-    nodeBinDir: runtime.binDir,
-    nodeVersion: runtime.version,
-    installation: home.root,
-    users,
-    images: new DockerImageBuilder(docker, home.root),
-    isImage: (request) => isImage(request, sources),
-  });
-  const processCompute = new ProcessComputeDriver({
-    clock,
-    root: home.root,
-    dir: home.instancesDir,
-    artifactDir: (digest) => builder.artifactDir(digest),
-    logDir: home.logSourcesDir,
-    nodeBinDir: runtime.binDir,
-    users,
-  });
-  const dockerCompute = new DockerComputeDriver({
-    clock,
-    engine: docker,
-    installation: home.root,
-    logDir: home.logSourcesDir,
-  });
-  return { sources, builder, processCompute, dockerCompute };
-}
-
-function composeEdge({ config, home, ports }: ControlPlaneOptions): HaproxyEdgeDriver {
-  const ca = new LocalCa({
-    dir: home.caDir,
-    givenDir: home.certificatesDir,
-    listFile: join(home.edgeDir, "crt-list.txt"),
-    now: systemClock.now,
-  });
-  return new HaproxyEdgeDriver({
-    clock: systemClock,
-    layout: edgeLayout(config, home, ports),
-    masterSocket: join(home.runDir, "edge-master.sock"),
-    logFile: home.logFile("engine.edge"),
-    ca,
-  });
-}
-
-function composeStores({ home }: ControlPlaneOptions, store: SqliteStore, vault: SecretVault) {
-  const newPassword = (): string => randomBytes(24).toString("base64url");
-  const engine = (name: "postgres" | "redis") => ({
-    clock: systemClock,
-    dirOf: (environment: string) => join(home.environmentDir(environment), name),
-    logFileOf: (environment: string) => home.logFile(`engine.${name}.${environment}`),
-    portOf: (environment: string) => enginePort(home, name, environment),
-    adminPassword: (environment: string) =>
-      vault.ensure(`engine/${name}/${environment}`, newPassword),
-  });
-  const postgres = new PostgresEngineDriver(engine("postgres"));
-  const redis = new RedisEngineDriver(engine("redis"));
-  const postgresAccess = new PostgresAccess({
-    engine: postgres,
-    portOf: engine("postgres").portOf,
-    password: (app, role) => vault.ensure(`store/${app}/postgres/${role}`, newPassword),
-  });
-  const redisAccess = new RedisAccess({
-    engine: redis,
-    portOf: engine("redis").portOf,
-    password: (app) => vault.ensure(`store/${app}/redis`, newPassword),
-  });
-  return { postgres, redis, stores: new EnvironmentStores(store, postgresAccess, redisAccess) };
-}
-
-function composeSecrets(vault: SecretVault) {
-  const nameOf = (app: string, name: string): string => `secret/${app}/${name}`;
-  return {
-    add: (app: string, name: string, value: Redacted) => vault.add(nameOf(app, name), value),
-    removeAll: (app: string) => vault.removeAll(nameOf(app, "")),
-    read: (app: string, name: string, version: number) => {
-      const value = vault.find(nameOf(app, name), version);
-      if (value) return value;
-      throw stuck("secret.missing", `version ${version} of the secret ${name} is not there`, {
-        hint: `holdfast secret set ${app.split("/")[1]} ${name}`,
-      });
-    },
-  };
-}
-
-function isImage({ manifest, sourceDigest }: BuildRequest, sources: SourceStore): boolean {
-  const files = sources.readFiles(sourceDigest, ["Dockerfile"]);
-  return usesDockerfile(manifest, { folder: "", files });
-}
 
 function appDeps({ ports }: ControlPlaneOptions, store: SqliteStore, world: World): AppDeps {
   return {
@@ -241,6 +113,7 @@ function appDeps({ ports }: ControlPlaneOptions, store: SqliteStore, world: Worl
     edge: world.edge,
     stores: world.stores,
     secrets: world.secrets,
+    telemetry: world.telemetrySink,
     publicUrl: (host) => publicUrl(host, ports),
   };
 }

@@ -4,8 +4,10 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { readConfig } from "../config.ts";
 import { run } from "../drivers/exec.ts";
+import { ensureKeyFile } from "../drivers/files.ts";
 import { findSystemUser } from "../drivers/process/system-user.ts";
 import { ensureHome, homeAt } from "../host/home.ts";
+import { ensurePorts } from "../host/ports.ts";
 import { writeProcessLog } from "../host/process-log.ts";
 import { messageOf } from "../kernel/error.ts";
 import { startTelemetry } from "../telemetry/telemetry.ts";
@@ -18,7 +20,10 @@ async function main(): Promise<void> {
   delete process.env["HOLDFAST_SECRET_KEY"];
   const home = homeAt(config.home);
   ensureHome(home);
+  const ports = await ensurePorts(config, home);
   const telemetry = await startTelemetry({
+    key: ensureKeyFile(home.telemetryKey),
+    otlp: { host: "127.0.0.1", httpPort: ports.otlpHttp, grpcPort: ports.otlpGrpc },
     dir: home.telemetryDir,
     logSourcesDir: home.logSourcesDir,
     socket: home.telemetrySocket,

@@ -1,10 +1,12 @@
 // Small files that are whole or not there: a reader never sees half of one.
 
+import { randomBytes } from "node:crypto";
 import {
   chmodSync,
   closeSync,
   fsyncSync,
   lchownSync,
+  linkSync,
   lstatSync,
   mkdirSync,
   openSync,
@@ -55,6 +57,25 @@ export function writeWhole(path: string, text: string, mode = 0o600, isSynced = 
     closeSync(file);
   }
   renameSync(beside, path);
+}
+
+const KEY_BYTES = 32;
+
+/** A secret of this installation, made at the first call; whoever comes first makes it. */
+export function ensureKeyFile(path: string): Buffer {
+  mkdirSync(dirname(path), { recursive: true });
+  try {
+    const beside = `${path}.${process.pid}`;
+    writeFileSync(beside, randomBytes(KEY_BYTES), { mode: 0o600, flag: "wx" });
+    try {
+      linkSync(beside, path);
+    } finally {
+      rmSync(beside);
+    }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
+  return readFileSync(path);
 }
 
 /** Gives a folder and all below it to a user (and the group of the same number). Follows no link. */

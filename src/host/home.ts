@@ -10,6 +10,8 @@ export interface Home {
   readonly database: string;
   readonly secretKey: string;
   readonly adminToken: string;
+  /** Signs the tokens with which instances send telemetry. */
+  readonly telemetryKey: string;
   readonly portsFile: string;
   readonly appUsers: string;
   readonly apiSocket: string;
@@ -40,6 +42,7 @@ export function homeAt(root: string): Home {
     database: at("state", "holdfast.db"),
     secretKey: at("state", "secret.key"),
     adminToken: at("state", "admin.token"),
+    telemetryKey: at("state", "telemetry.key"),
     portsFile: at("state", "ports.json"),
     appUsers: at("state", "app-users.json"),
     apiSocket: at("run", "api.sock"),

@@ -11,33 +11,37 @@ export interface InstallationPorts {
   readonly http: number;
   readonly https: number;
   readonly api: number;
+  /** Where instances send OpenTelemetry: over HTTP, over gRPC. */
+  readonly otlpHttp: number;
+  readonly otlpGrpc: number;
   /** `postgres.production` → port. */
   readonly engines: Readonly<Record<string, number>>;
 }
 
-const WANTED = { http: [80, 8080], https: [443, 8443], api: [7070] } as const;
+type Door = "http" | "https" | "api" | "otlpHttp" | "otlpGrpc";
+
+const DOORS: readonly Door[] = ["http", "https", "api", "otlpHttp", "otlpGrpc"];
+const WANTED: Readonly<Record<Door, readonly number[]>> = {
+  http: [80, 8080],
+  https: [443, 8443],
+  api: [7070],
+  otlpHttp: [4318],
+  otlpGrpc: [4317],
+};
 const RANGES = {
   http: { first: 8_080, last: 8_299 },
   https: { first: 8_443, last: 8_699 },
   api: { first: 7_070, last: 7_299 },
+  otlpHttp: { first: 14_000, last: 14_399 },
+  otlpGrpc: { first: 14_400, last: 14_799 },
   engine: { first: 15_400, last: 16_399 },
 } as const;
 
 export async function ensurePorts(config: Config, home: Home): Promise<InstallationPorts> {
-  const known = readJson<InstallationPorts>(home.portsFile);
-  if (known) return withGiven(known, config, home);
-  const ports = {
-    http: await choose("http", config, home),
-    https: await choose("https", config, home),
-    api: await choose("api", config, home),
-    engines: {},
-  };
-  keepJson(home.portsFile, ports);
-  return ports;
-}
-
-function withGiven(known: InstallationPorts, config: Config, home: Home): InstallationPorts {
-  const ports = { ...known, ...config.ports };
+  const known = readJson<Partial<InstallationPorts>>(home.portsFile);
+  const ports = { engines: {}, ...known, ...(known && config.ports) } as Record<Door, number> &
+    Pick<InstallationPorts, "engines">;
+  for (const door of DOORS) ports[door] ??= await choose(door, config, home);
   if (JSON.stringify(ports) !== JSON.stringify(known)) keepJson(home.portsFile, ports);
   return ports;
 }
@@ -55,19 +59,19 @@ export async function enginePort(home: Home, engine: string, environment: string
   return port;
 }
 
-async function choose(what: "http" | "https" | "api", config: Config, home: Home): Promise<number> {
-  const given = config.ports[what];
-  const host = what === "api" ? "127.0.0.1" : (config.bind ?? "0.0.0.0");
+async function choose(door: Door, config: Config, home: Home): Promise<number> {
+  const given = door === "otlpHttp" || door === "otlpGrpc" ? undefined : config.ports[door];
+  const host = door === "http" || door === "https" ? (config.bind ?? "0.0.0.0") : "127.0.0.1";
   if (given !== undefined) {
     if (await isPortFree(given, host)) return given;
-    throw invalid("port.in_use", `port ${given} (${what}) is in use`, {
-      hint: `end the program that listens there, or choose another: HOLDFAST_${what.toUpperCase()}_PORT=…`,
+    throw invalid("port.in_use", `port ${given} (${door}) is in use`, {
+      hint: `end the program that listens there, or choose another: HOLDFAST_${door.toUpperCase()}_PORT=…`,
     });
   }
   if (config.isDefaultHome) {
-    for (const port of WANTED[what]) {
+    for (const port of WANTED[door]) {
       if ((port >= 1024 || config.isRoot) && (await isPortFree(port, host))) return port;
     }
   }
-  return findFreePort(new Set(), home.root, RANGES[what]);
+  return findFreePort(new Set(), home.root, RANGES[door]);
 }

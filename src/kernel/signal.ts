@@ -2,7 +2,6 @@
 // A request record is one line, values between tabs, in the order of REQUEST_COLUMNS.
 
 export const REQUEST_COLUMNS = [
-  "time", // ms since the epoch
   "pool", // production.storefront.web.a; the listener where no pool was chosen
   "instance", // production.storefront.web.r12.1, or <NOSRV> where no instance got it
   "route", // storefront.localhost/api, or internal
@@ -21,7 +20,7 @@ export const REQUEST_COLUMNS = [
   "bytesOut",
   "ending", // HAProxy's termination state
   "retries",
-  "requestId", // 32 hex digits; the trace's id too, where none was continued; its end is the edge's span
+  "requestId", // 32 hex digits: microseconds since the epoch, then chance, which names the edge's span; the trace's id too, where none was continued
   "continuedTrace", // <trace>-<span> of the caller, where it sent a valid traceparent, or -
   "userAgent",
 ] as const;

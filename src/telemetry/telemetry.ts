@@ -4,6 +4,9 @@
 import { LogCollector } from "./log-collector.ts";
 import { logLine, MonotonicClock } from "./log-journal.ts";
 import { LogQuery } from "./log-query.ts";
+import { listenForOtlpGrpc } from "./otlp/otlp-grpc.ts";
+import { listenForOtlpHttp } from "./otlp/otlp-http.ts";
+import { OtlpIntake } from "./otlp/otlp-intake.ts";
 import { RequestReceiver } from "./request-receiver.ts";
 import { SqlQuery, type SqlQuestion } from "./sql-query.ts";
 import { TelemetryStore } from "./store/telemetry-store.ts";
@@ -16,6 +19,9 @@ export interface TelemetryOptions {
   readonly logSourcesDir: string;
   readonly socket: string;
   readonly requestSocket: string;
+  /** Signs the tokens of senders. */
+  readonly key: Buffer;
+  readonly otlp: { readonly host: string; readonly httpPort: number; readonly grpcPort: number };
   readonly edgeUid: number | undefined;
   readonly now: () => number;
   readonly isSource: (file: string) => boolean;
@@ -60,11 +66,25 @@ export async function startTelemetry(options: TelemetryOptions): Promise<Telemet
     punchHole: options.punchHole,
     onSkipped: () => undefined,
   });
+  const intake = new OtlpIntake({
+    key: options.key,
+    now,
+    appendSpans: (lines) => store.signals.spans.journal.append(lines),
+    appendLogs: (lines) => logs.journal.append(lines),
+    takeMetrics: () => undefined,
+    onRefused: () => undefined,
+  });
+  const { host, httpPort, grpcPort } = options.otlp;
+  const http = await listenForOtlpHttp(intake, { host, port: httpPort });
+  const grpc = await listenForOtlpGrpc(intake, { host, port: grpcPort });
   await receiver.listen();
   collector.start((error) => onProblem("logs could not be collected", error));
   await answerQuestions(options, store, receiver, collector);
   return {
     close: async () => {
+      grpc.forceShutdown();
+      http.close();
+      http.closeAllConnections();
       await collector.stop();
       await receiver.close();
       await store.close();

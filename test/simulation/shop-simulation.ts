@@ -96,6 +96,7 @@ export async function simulate({ seed, sabotage }: SimulationOptions): Promise<v
     edge: world,
     stores: STORES,
     secrets: { read: () => new Redacted("") },
+    telemetry: { ports: [], variables: () => ({}) },
     publicUrl: (host) => `https://${host}`,
   });
   const judged = sabotage ? sabotage(reconciler, random) : reconciler;

@@ -2,6 +2,7 @@
 
 import { createClient } from "@redis/client";
 import { log } from "./log.ts";
+import { inSpan } from "./telemetry.ts";
 
 const CART_MS = 7 * 24 * 3_600_000;
 const prefix = process.env["REDIS_KEY_PREFIX"] ?? "storefront:";
@@ -24,8 +25,10 @@ const lastUsedKey = `${prefix}carts-last-used`;
 
 export type Cart = Readonly<Record<string, number>>;
 
+const DB = { "db.system.name": "redis" };
+
 export async function readCart(session: string): Promise<Cart> {
-  const entries = await cache.hGetAll(cartKey(session));
+  const entries = await inSpan("HGETALL", "client", DB, () => cache.hGetAll(cartKey(session)));
   return Object.fromEntries(
     Object.entries(entries).map(([sku, quantity]) => [sku, Number(quantity)]),
   );

@@ -1,26 +1,49 @@
 import pg from "pg";
 import { log } from "./log.ts";
+import { inSpan } from "./telemetry.ts";
 
 const MAX_CONNECTIONS = 8;
 const TIMEOUT_MS = 5_000;
 
-export const database = new pg.Pool({
+const pool = new pg.Pool({
   connectionString: process.env["DATABASE_URL"],
   max: MAX_CONNECTIONS,
   connectionTimeoutMillis: TIMEOUT_MS,
   statement_timeout: TIMEOUT_MS,
 });
-database.on("error", (error) =>
+pool.on("error", (error) =>
   log("warn", "a database connection was lost", { error: error.message }),
 );
 
+export interface Queryable {
+  query<Row extends pg.QueryResultRow>(
+    text: string,
+    values?: readonly unknown[],
+  ): Promise<pg.QueryResult<Row>>;
+}
+
+/** Each statement is a span of the request that it is for. */
+const traced = (on: pg.Pool | pg.PoolClient): Queryable => ({
+  query: <Row extends pg.QueryResultRow>(text: string, values?: readonly unknown[]) => {
+    const operation = text.trimStart().split(/\s/)[0]?.toUpperCase() ?? "QUERY";
+    const attributes = {
+      "db.system.name": "postgresql",
+      "db.operation.name": operation,
+      "db.query.text": text,
+    };
+    return inSpan(operation, "client", attributes, () => on.query<Row>(text, values as unknown[]));
+  },
+});
+
+export const database = { ...traced(pool), end: () => pool.end() };
+
 export async function inTransaction<Result>(
-  work: (client: pg.PoolClient) => Promise<Result>,
+  work: (client: Queryable) => Promise<Result>,
 ): Promise<Result> {
-  const client = await database.connect();
+  const client = await pool.connect();
   try {
     await client.query("BEGIN");
-    const result = await work(client);
+    const result = await work(traced(client));
     await client.query("COMMIT");
     client.release();
     return result;

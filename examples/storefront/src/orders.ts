@@ -1,9 +1,14 @@
 // Orders. Stock is taken in the same transaction that makes the order: overselling is impossible,
 // and a request that is repeated with the same key finds the order that it made.
 
-import type pg from "pg";
-import { database, inTransaction } from "./database.ts";
+import { database, inTransaction, type Queryable } from "./database.ts";
 import { BadRequest } from "./server.ts";
+import { meter } from "./telemetry.ts";
+
+const ordersPlaced = meter.createCounter("shop.orders", { description: "Orders that were placed" });
+const refusals = meter.createCounter("shop.orders.refused", {
+  description: "Orders that were refused: not enough in stock",
+});
 
 export interface OrderItem {
   readonly sku: string;
@@ -60,11 +65,11 @@ export async function placeOrder(
   const known = key === undefined ? undefined : await findByKey(key);
   if (known !== undefined) return { id: known, isNew: false };
   try {
-    return {
-      id: await inTransaction((client) => insertOrder(client, items, email, key)),
-      isNew: true,
-    };
+    const id = await inTransaction((client) => insertOrder(client, items, email, key));
+    ordersPlaced.add(1);
+    return { id, isNew: true };
   } catch (error) {
+    if (error instanceof OutOfStock) refusals.add(1);
     // Two requests with one key at the same moment: the other one made the order.
     const isDuplicate =
       (error as { code?: string; constraint?: string }).constraint === "orders_idempotency_key_key";
@@ -75,7 +80,7 @@ export async function placeOrder(
 }
 
 async function insertOrder(
-  client: pg.PoolClient,
+  client: Queryable,
   items: readonly OrderItem[],
   email: string | undefined,
   key: string | undefined,
@@ -112,7 +117,7 @@ async function insertOrder(
   return id;
 }
 
-async function ensureCustomer(client: pg.PoolClient, email: string): Promise<string> {
+async function ensureCustomer(client: Queryable, email: string): Promise<string> {
   const { rows } = await client.query<{ id: string }>(
     "INSERT INTO customers (email) VALUES ($1) ON CONFLICT (email) DO UPDATE SET email = excluded.email RETURNING id",
     [email],

@@ -4,6 +4,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { failAtStart, failRequest, fault } from "./fault.ts";
 import { log } from "./log.ts";
+import { continued, failed, inSpan, stopTelemetry } from "./telemetry.ts";
 
 export interface Request {
   readonly url: URL;
@@ -78,7 +79,7 @@ export function commonRoutes(check: () => Promise<void>): Route[] {
 export function serve(routes: readonly Route[], onStop: () => Promise<void>): void {
   failAtStart();
   const server = createServer((request, response) => {
-    void answer(routes, request, response);
+    void continued(request.headers, () => answer(routes, request, response));
   });
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.headersTimeout = KEEP_ALIVE_MS + 5_000;
@@ -87,7 +88,9 @@ export function serve(routes: readonly Route[], onStop: () => Promise<void>): vo
   process.once("SIGTERM", () => {
     log("info", "stopping");
     server.close(() => {
-      void onStop().finally(() => process.exit(0));
+      void onStop()
+        .then(stopTelemetry)
+        .finally(() => process.exit(0));
     });
     server.closeIdleConnections();
   });
@@ -104,7 +107,6 @@ async function answer(
     log("error", "request failed", {
       path: url.pathname,
       error: error instanceof Error ? error.message : String(error),
-      trace: request.headers["traceparent"],
     });
     return json(500, { error: "something broke" });
   });
@@ -126,15 +128,40 @@ async function route(
     const match = candidate.method === method ? candidate.path.exec(url.pathname) : null;
     if (!match) continue;
     const isProbe = url.pathname.endsWith("/healthz");
-    if (!isProbe && (await failRequest())) return json(500, { error: "STOREFRONT_FAULT: errors" });
-    return candidate.handle({
-      url,
-      params: match.slice(1).map(decodeURIComponent),
-      headers: request.headers,
-      text: () => readText(request),
-    });
+    const handle = async (): Promise<Answer> => {
+      if (!isProbe && (await failRequest()))
+        return json(500, { error: "STOREFRONT_FAULT: errors" });
+      return candidate.handle({
+        url,
+        params: match.slice(1).map(decodeURIComponent),
+        headers: request.headers,
+        text: () => readText(request),
+      });
+    };
+    return isProbe ? handle() : spanned(candidate, request, url, handle);
   }
   return json(404, { error: `nothing at ${request.method} ${url.pathname}` });
+}
+
+/** The request as a span, named after its route: so are few names for many paths. */
+function spanned(
+  { path }: Route,
+  request: IncomingMessage,
+  url: URL,
+  handle: () => Promise<Answer>,
+): Promise<Answer> {
+  const route = path.source.replaceAll(/\\|^\^|\$$/g, "");
+  const attributes = {
+    "http.request.method": request.method ?? "",
+    "http.route": route,
+    "url.path": url.pathname,
+  };
+  return inSpan(`${request.method} ${route}`, "server", attributes, async (span) => {
+    const answer = await handle();
+    span.setAttribute("http.response.status_code", answer.status);
+    if (answer.status >= 500) failed(span);
+    return answer;
+  });
 }
 
 async function readText(request: IncomingMessage): Promise<string> {

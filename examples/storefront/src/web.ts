@@ -7,6 +7,7 @@ import { log } from "./log.ts";
 import type { Product } from "./orders.ts";
 import { renderCart, renderCatalog, renderProblem, renderThanks } from "./pages.ts";
 import { type Answer, commonRoutes, type Request, type Route, serve } from "./server.ts";
+import { inSpan, traceHeaders } from "./telemetry.ts";
 
 const api = process.env["API_URL"] ?? "http://127.0.0.1:3001";
 const API_TIMEOUT_MS = 5_000;
@@ -30,16 +31,24 @@ function sessionOf(request: Request): { id: string; headers: Record<string, stri
   return { id, headers: { "set-cookie": `session=${id}; Path=/; HttpOnly; Secure; SameSite=Lax` } };
 }
 
-// The trace that the edge began goes on to the API.
-function ask(request: Request, path: string, init: RequestInit = {}): Promise<Response> {
-  const traceparent = request.headers["traceparent"];
-  const headers = new Headers(init.headers);
-  if (typeof traceparent === "string") headers.set("traceparent", traceparent);
-  return fetch(`${api}${path}`, { ...init, headers, signal: AbortSignal.timeout(API_TIMEOUT_MS) });
+// The trace goes on to the API.
+function ask(path: string, init: RequestInit = {}): Promise<Response> {
+  const method = init.method ?? "GET";
+  return inSpan(`${method} ${path}`, "client", { "http.request.method": method }, (span) => {
+    const headers = { ...(init.headers as Record<string, string>), ...traceHeaders() };
+    return fetch(`${api}${path}`, {
+      ...init,
+      headers,
+      signal: AbortSignal.timeout(API_TIMEOUT_MS),
+    }).then((answer) => {
+      span.setAttribute("http.response.status_code", answer.status);
+      return answer;
+    });
+  });
 }
 
-async function products(request: Request): Promise<Product[]> {
-  const answer = await ask(request, "/api/products");
+async function products(): Promise<Product[]> {
+  const answer = await ask("/api/products");
   if (!answer.ok) throw new Error(`the API answered ${answer.status}`);
   return ((await answer.json()) as { products: Product[] }).products;
 }
@@ -49,7 +58,7 @@ async function checkout(request: Request): Promise<Answer> {
   const cart = await readCart(session.id);
   const email = new URLSearchParams(await request.text()).get("email") ?? "";
   const items = Object.entries(cart).map(([sku, quantity]) => ({ sku, quantity }));
-  const answer = await ask(request, "/api/orders", {
+  const answer = await ask("/api/orders", {
     method: "POST",
     headers: { "content-type": "application/json", "idempotency-key": randomUUID() },
     body: JSON.stringify({ items, email }),
@@ -58,7 +67,7 @@ async function checkout(request: Request): Promise<Answer> {
   if (!answer.ok)
     return html(
       answer.status,
-      renderCart(await products(request), cart, body.error ?? "the order was not accepted"),
+      renderCart(await products(), cart, body.error ?? "the order was not accepted"),
     );
   await clearCart(session.id);
   return redirect(`/thanks/${body.id}`, session.headers);
@@ -73,7 +82,7 @@ const routes: Route[] = [
     path: /^\/$/,
     handle: async (request) => {
       const session = sessionOf(request);
-      const [catalog, cart] = await Promise.all([products(request), readCart(session.id)]);
+      const [catalog, cart] = await Promise.all([products(), readCart(session.id)]);
       return html(200, renderCatalog(catalog, cart), session.headers);
     },
   },
@@ -82,7 +91,7 @@ const routes: Route[] = [
     path: /^\/cart$/,
     handle: async (request) => {
       const session = sessionOf(request);
-      const [catalog, cart] = await Promise.all([products(request), readCart(session.id)]);
+      const [catalog, cart] = await Promise.all([products(), readCart(session.id)]);
       return html(200, renderCart(catalog, cart), session.headers);
     },
   },

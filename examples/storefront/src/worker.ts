@@ -5,6 +5,7 @@ import nodemailer from "nodemailer";
 import { database, inTransaction } from "./database.ts";
 import { failAtStart } from "./fault.ts";
 import { log } from "./log.ts";
+import { inSpan, meter, stopTelemetry } from "./telemetry.ts";
 
 const IDLE_MS = 1_000;
 const RETRY_MAX_S = 3_600;
@@ -38,13 +39,15 @@ function sendNext(): Promise<boolean> {
     }[];
     if (!mail) return false;
     try {
-      await mailer.sendMail({
-        from: sender,
-        to: mail.recipient,
-        subject: mail.subject,
-        text: mail.body,
+      await inSpan("send mail", "internal", {}, async () => {
+        await mailer.sendMail({
+          from: sender,
+          to: mail.recipient,
+          subject: mail.subject,
+          text: mail.body,
+        });
+        await client.query("UPDATE outbox SET sent_at = now() WHERE id = $1", [mail.id]);
       });
-      await client.query("UPDATE outbox SET sent_at = now() WHERE id = $1", [mail.id]);
       log("info", "mail sent", { mail: mail.id });
     } catch (error) {
       const delay = Math.min(RETRY_MAX_S, 2 ** mail.attempts);
@@ -61,6 +64,16 @@ function sendNext(): Promise<boolean> {
     return true;
   });
 }
+
+/** What the worker is behind with: alerts watch it. */
+meter
+  .createObservableGauge("shop.outbox.waiting", { description: "Mails that wait to be sent" })
+  .addCallback(async (result) => {
+    const { rows } = await database.query<{ n: string }>(
+      "SELECT count(*) AS n FROM outbox WHERE sent_at IS NULL",
+    );
+    result.observe(Number(rows[0]?.n));
+  });
 
 failAtStart();
 log("info", "worker started", { mail: smtp ? "smtp" : "log only" });
@@ -80,3 +93,4 @@ while (!isStopping) {
 }
 log("info", "worker stops");
 await database.end();
+await stopTelemetry();

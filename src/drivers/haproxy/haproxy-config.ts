@@ -36,7 +36,6 @@ export const ERROR_STATUSES = [400, 403, 404, 408, 413, 429, 500, 502, 503, 504]
 
 /** How HAProxy says each column of a request record. */
 const COLUMN_EXPRESSIONS: Readonly<Record<RequestColumn, string>> = {
-  time: "%Ts%ms",
   pool: "%b",
   instance: "%s",
   route: "%[var(txn.to),field(2,|)]",

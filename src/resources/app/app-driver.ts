@@ -177,3 +177,11 @@ export interface SecretReader {
   /** The value; throws `secret.missing` where that version is not there. */
   read(appName: string, name: string, version: number): Redacted;
 }
+
+/** Where instances send OpenTelemetry, and as whom. */
+export interface TelemetrySink {
+  /** Ports of this machine's loopback. */
+  readonly ports: readonly number[];
+  /** What its SDK reads; `localhost` is where the instance finds this machine's loopback. */
+  variables(instance: string, localhost: string): Readonly<Record<string, string | Redacted>>;
+}

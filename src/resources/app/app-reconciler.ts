@@ -22,6 +22,7 @@ import type {
   Instance,
   ProbeResult,
   SecretReader,
+  TelemetrySink,
 } from "./app-driver.ts";
 import { type AppObserved, findServer, RELEASE_TASK, targetSet } from "./app-observed.ts";
 import { type AppStep, type InstanceOrder, planApp } from "./app-plan.ts";
@@ -38,6 +39,7 @@ export interface AppDeps {
   readonly edge: EdgeDriver;
   readonly stores: AppStores;
   readonly secrets: SecretReader;
+  readonly telemetry: TelemetrySink;
   readonly publicUrl: (host: string) => string;
 }
 
@@ -329,7 +331,8 @@ async function variables(
   const host = Object.values(manifest.services).flatMap(({ routes }) => routes)[0]?.host;
   const localhost = await compute.localhost(release.spec.environment);
   if (localhost !== LOOPBACK) {
-    await deps.edge.bridge(localhost, await deps.stores.ports(app.name, manifest));
+    const ports = await deps.stores.ports(app.name, manifest);
+    await deps.edge.bridge(localhost, [...ports, ...deps.telemetry.ports]);
   }
   return variablesFor({
     release,
@@ -348,6 +351,7 @@ async function variables(
       ]),
     ),
     internalPorts: deps.edge.internalPorts(app.name),
+    telemetry: deps.telemetry.variables(order.name, localhost),
     publicUrl: host === undefined ? undefined : deps.publicUrl(host),
   });
 }

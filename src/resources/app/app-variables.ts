@@ -16,12 +16,14 @@ export interface VariableSources {
   readonly internalPorts: Readonly<Record<string, number>>;
   /** Where the instance finds this machine's loopback. */
   readonly localhost: string;
+  /** Where and as whom it sends OpenTelemetry. */
+  readonly telemetry: Variables;
   /** Where users reach the app, if it has a route. */
   readonly publicUrl: string | undefined;
 }
 
 export function variablesFor(sources: VariableSources): Variables {
-  const { release, order, stores, secrets, publicUrl } = sources;
+  const { release, order, stores, secrets, telemetry, publicUrl } = sources;
   const { manifest, config, environment, app, number, source } = release.spec;
   const own =
     manifest.services[order.component]?.env ??
@@ -38,7 +40,8 @@ export function variablesFor(sources: VariableSources): Variables {
     ...(publicUrl !== undefined && { HOLDFAST_URL: publicUrl }),
     ...(source.commit !== undefined && { SOURCE_COMMIT: source.commit }),
     ...internalUrls(sources),
-    ...telemetryVariables(release, order),
+    ...resourceVariables(release, order),
+    ...telemetry,
     ...stores,
     ...config.values,
     ...own,
@@ -56,7 +59,7 @@ function internalUrls({ internalPorts, localhost }: VariableSources): Variables 
 }
 
 // The OpenTelemetry resource conventions: any SDK picks these up by itself.
-function telemetryVariables(release: Release, order: InstanceOrder): Variables {
+function resourceVariables(release: Release, order: InstanceOrder): Variables {
   const { environment, app, number } = release.spec;
   const attributes = {
     "service.namespace": app.split("/")[1] ?? app,

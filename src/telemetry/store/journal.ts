@@ -45,6 +45,7 @@ export class Journal {
   #open: Batch | undefined;
   #last: number;
   #pending: Pending[] = [];
+  #sealing: (() => void)[] = [];
   #writing: Promise<void> | undefined;
 
   /** `after`: no batch gets a number up to this one again. */
@@ -76,8 +77,9 @@ export class Journal {
 
   /** Ends the open batch; whatever is appended from now on is in another one. */
   async seal(): Promise<void> {
-    await this.#writing;
-    this.#close();
+    if (this.#writing === undefined) return this.#close();
+    // Between two syncs: waiting for a moment without appends could take for ever.
+    return new Promise((resolve) => this.#sealing.push(resolve));
   }
 
   /** Numbers of the batches that are on disk, oldest first, the open one included. */
@@ -124,7 +126,9 @@ export class Journal {
       } catch (error) {
         for (const { reject } of pending) reject(error as Error);
       }
+      this.#sealNow();
     }
+    this.#sealNow();
     this.#writing = undefined;
   }
 
@@ -142,6 +146,12 @@ export class Journal {
       throw error;
     }
     batch.bytes += bytes.length;
+  }
+
+  #sealNow(): void {
+    if (this.#sealing.length === 0) return;
+    this.#close();
+    for (const resolve of this.#sealing.splice(0)) resolve();
   }
 
   #batch(): Batch {

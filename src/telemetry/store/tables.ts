@@ -66,6 +66,8 @@ export const SPAN_JOURNAL = [
   "events",
 ] as const;
 
+/** An empty value is empty, not unknown. */
+const NEVER = "\u001d";
 const listOf = (files: readonly string[]): string => `[${files.map(quoted).join(", ")}]`;
 
 function readLines(
@@ -76,7 +78,7 @@ function readLines(
   const types = columns.map((name) => `'${name}': 'VARCHAR'`).join(", ");
   return (
     `read_csv(${listOf(files)}, delim = '${delimiter}', quote = '', escape = '', comment = '${MARK}', ` +
-    `header = false, auto_detect = false, ignore_errors = true, columns = {${types}})`
+    `header = false, auto_detect = false, ignore_errors = true, nullstr = '${NEVER}', columns = {${types}})`
   );
 }
 
@@ -170,23 +172,24 @@ const REQUESTS: Table = {
     column("user_agent", "VARCHAR", "where the environment's privacy keeps it"),
   ],
   parse: (files) => `
-    SELECT make_timestamp(time::BIGINT * 1000),
+    SELECT make_timestamp(timeUs),
            CASE WHEN isApp THEN parts[1] ELSE 'platform' END,
            CASE WHEN isApp THEN parts[2] ELSE '' END,
            CASE WHEN isApp THEN parts[3] ELSE 'edge' END,
            coalesce(try_cast(regexp_extract(instance, '\\.r(\\d+)', 1) AS INTEGER), 0),
            CASE WHEN instance = '<NOSRV>' THEN '' ELSE instance END,
-           coalesce(nullif(route, '-'), ''), client, method, host, path, coalesce(query, ''), version,
+           coalesce(nullif(route, '-'), ''), client, method, host, path, query, version,
            try_cast(status AS INTEGER), try_cast(queueMs AS INTEGER), try_cast(connectMs AS INTEGER),
            try_cast(responseMs AS INTEGER), try_cast(totalMs AS INTEGER), try_cast(bytesIn AS BIGINT),
            try_cast(bytesOut AS BIGINT), ending, try_cast(retries AS INTEGER),
            CASE WHEN length(continuedTrace) = 49 THEN continuedTrace[:32] ELSE requestId END,
            requestId[17:],
            CASE WHEN length(continuedTrace) = 49 THEN continuedTrace[34:] ELSE '' END,
-           coalesce(userAgent, '')
-    FROM (SELECT *, string_split(pool, '.') AS parts, pool LIKE '%.%.%.%' AS isApp
+           userAgent
+    FROM (SELECT *, string_split(pool, '.') AS parts, pool LIKE '%.%.%.%' AS isApp,
+                 try_cast('0x' || requestId[:16] AS BIGINT) AS timeUs
           FROM ${readLines(files, REQUEST_COLUMNS, "\t")})
-    WHERE try_cast(time AS BIGINT) IS NOT NULL`,
+    WHERE timeUs IS NOT NULL`,
   order: "app, service, time",
   rowGroupRows: 122_880,
 };
@@ -214,8 +217,8 @@ const SPANS: Table = {
   ],
   parse: (files) => `
     SELECT make_timestamp(timeUs::BIGINT), durationUs::BIGINT, environment, app, service,
-           release::INTEGER, instance, traceId, spanId, coalesce(parentSpanId, ''), name, kind,
-           coalesce(status, ''), coalesce(scope, ''), attributes, coalesce(events, '')
+           release::INTEGER, instance, traceId, spanId, parentSpanId, name, kind,
+           status, scope, attributes, events
     FROM ${readLines(files, SPAN_JOURNAL)}`,
   // A trace's spans lie together, and a file says of each group of rows which ids are in it.
   order: "trace_id, time",

@@ -1,0 +1,163 @@
+// The world as drivers: what the control plane drives, put together from the installation's folders
+// and ports. Part of the composition root.
+
+import { randomBytes } from "node:crypto";
+import { join } from "node:path";
+import type { Config } from "./config.ts";
+import { DirectoryArtifactBuilder } from "./drivers/build/artifact-builder.ts";
+import { SourceStore } from "./drivers/build/source-store.ts";
+import { DockerComputeDriver } from "./drivers/docker/docker-compute-driver.ts";
+import { DockerEngine } from "./drivers/docker/docker-engine.ts";
+import { DockerImageBuilder } from "./drivers/docker/docker-image-builder.ts";
+import { EnvironmentStores } from "./drivers/environment-stores.ts";
+import { ensureKeyFile } from "./drivers/files.ts";
+import { HaproxyEdgeDriver } from "./drivers/haproxy/haproxy-edge-driver.ts";
+import { LocalCa } from "./drivers/local-ca/local-ca.ts";
+import { PostgresAccess } from "./drivers/postgres/postgres-access.ts";
+import { PostgresEngineDriver } from "./drivers/postgres/postgres-engine-driver.ts";
+import { AppUsers } from "./drivers/process/app-user.ts";
+import { ProcessComputeDriver } from "./drivers/process/process-compute-driver.ts";
+import { RedisAccess } from "./drivers/redis/redis-access.ts";
+import { RedisEngineDriver } from "./drivers/redis/redis-engine-driver.ts";
+import { edgeLayout } from "./host/edge-layout.ts";
+import type { Home } from "./host/home.ts";
+import { enginePort, type InstallationPorts } from "./host/ports.ts";
+import type { NodeRuntime } from "./host/runtime.ts";
+import { systemClock } from "./kernel/clock.ts";
+import { stuck } from "./kernel/error.ts";
+import { Redacted } from "./kernel/redacted.ts";
+import type { TelemetrySink } from "./resources/app/app-driver.ts";
+import { usesDockerfile } from "./resources/app/infer.ts";
+import type { BuildRequest } from "./resources/release/release-driver.ts";
+import type { SecretVault } from "./store/secret-vault.ts";
+import type { SqliteStore } from "./store/sqlite-store.ts";
+import { senderToken } from "./telemetry/otlp/sender.ts";
+
+export interface WorldOptions {
+  readonly config: Config;
+  readonly home: Home;
+  readonly ports: InstallationPorts;
+  readonly runtime: NodeRuntime;
+}
+
+export type World = ReturnType<typeof composeWorld>;
+
+export function composeWorld(options: WorldOptions, store: SqliteStore, vault: SecretVault) {
+  return {
+    ...composeCompute(options),
+    ...composeStores(options, store, vault),
+    edge: composeEdge(options),
+    secrets: composeSecrets(vault),
+    telemetrySink: composeTelemetrySink(options),
+  };
+}
+
+function composeCompute({ home, runtime }: WorldOptions) {
+  const clock = systemClock;
+  const sources = new SourceStore(home.sourcesDir);
+  const docker = new DockerEngine();
+  const users = new AppUsers(home.appUsers);
+  const builder = new DirectoryArtifactBuilder({
+    dir: home.buildDir,
+    sources,
+    logDir: home.logSourcesDir,
+    nodeBinDir: runtime.binDir,
+    nodeVersion: runtime.version,
+    installation: home.root,
+    users,
+    images: new DockerImageBuilder(docker, home.root),
+    isImage: (request) => isImage(request, sources),
+  });
+  const processCompute = new ProcessComputeDriver({
+    clock,
+    root: home.root,
+    dir: home.instancesDir,
+    artifactDir: (digest) => builder.artifactDir(digest),
+    logDir: home.logSourcesDir,
+    nodeBinDir: runtime.binDir,
+    users,
+  });
+  const dockerCompute = new DockerComputeDriver({
+    clock,
+    engine: docker,
+    installation: home.root,
+    logDir: home.logSourcesDir,
+  });
+  return { sources, builder, processCompute, dockerCompute };
+}
+
+function composeEdge({ config, home, ports }: WorldOptions): HaproxyEdgeDriver {
+  const ca = new LocalCa({
+    dir: home.caDir,
+    givenDir: home.certificatesDir,
+    listFile: join(home.edgeDir, "crt-list.txt"),
+    now: systemClock.now,
+  });
+  return new HaproxyEdgeDriver({
+    clock: systemClock,
+    layout: edgeLayout(config, home, ports),
+    masterSocket: join(home.runDir, "edge-master.sock"),
+    logFile: home.logFile("engine.edge"),
+    ca,
+  });
+}
+
+function composeStores({ home }: WorldOptions, store: SqliteStore, vault: SecretVault) {
+  const newPassword = (): string => randomBytes(24).toString("base64url");
+  const engine = (name: "postgres" | "redis") => ({
+    clock: systemClock,
+    dirOf: (environment: string) => join(home.environmentDir(environment), name),
+    logFileOf: (environment: string) => home.logFile(`engine.${name}.${environment}`),
+    portOf: (environment: string) => enginePort(home, name, environment),
+    adminPassword: (environment: string) =>
+      vault.ensure(`engine/${name}/${environment}`, newPassword),
+  });
+  const postgres = new PostgresEngineDriver(engine("postgres"));
+  const redis = new RedisEngineDriver(engine("redis"));
+  const postgresAccess = new PostgresAccess({
+    engine: postgres,
+    portOf: engine("postgres").portOf,
+    password: (app, role) => vault.ensure(`store/${app}/postgres/${role}`, newPassword),
+  });
+  const redisAccess = new RedisAccess({
+    engine: redis,
+    portOf: engine("redis").portOf,
+    password: (app) => vault.ensure(`store/${app}/redis`, newPassword),
+  });
+  return { postgres, redis, stores: new EnvironmentStores(store, postgresAccess, redisAccess) };
+}
+
+function composeSecrets(vault: SecretVault) {
+  const nameOf = (app: string, name: string): string => `secret/${app}/${name}`;
+  return {
+    add: (app: string, name: string, value: Redacted) => vault.add(nameOf(app, name), value),
+    removeAll: (app: string) => vault.removeAll(nameOf(app, "")),
+    read: (app: string, name: string, version: number) => {
+      const value = vault.find(nameOf(app, name), version);
+      if (value) return value;
+      throw stuck("secret.missing", `version ${version} of the secret ${name} is not there`, {
+        hint: `holdfast secret set ${app.split("/")[1]} ${name}`,
+      });
+    },
+  };
+}
+
+function isImage({ manifest, sourceDigest }: BuildRequest, sources: SourceStore): boolean {
+  const files = sources.readFiles(sourceDigest, ["Dockerfile"]);
+  return usesDockerfile(manifest, { folder: "", files });
+}
+
+// Instances find by these variables where to send, in the words that every OpenTelemetry SDK reads.
+function composeTelemetrySink({ home, ports }: WorldOptions): TelemetrySink {
+  const key = ensureKeyFile(home.telemetryKey);
+  return {
+    ports: [ports.otlpHttp, ports.otlpGrpc],
+    variables: (instance, localhost) => ({
+      OTEL_EXPORTER_OTLP_ENDPOINT: `http://${localhost}:${ports.otlpHttp}`,
+      OTEL_EXPORTER_OTLP_PROTOCOL: "http/protobuf",
+      OTEL_EXPORTER_OTLP_HEADERS: new Redacted(
+        `authorization=Bearer%20${senderToken(instance, key)}`,
+      ),
+    }),
+  };
+}

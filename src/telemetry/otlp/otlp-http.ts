@@ -1,0 +1,118 @@
+// OTLP over HTTP: POST /v1/traces, /v1/logs, /v1/metrics; protobuf or JSON, gzip or plain.
+
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { promisify } from "node:util";
+import { gunzip } from "node:zlib";
+import { asHoldfastError, type HoldfastError, invalid } from "../../kernel/error.ts";
+import { type Encoding, encodeStatus, type OtlpSignal } from "./messages.ts";
+import type { OtlpIntake } from "./otlp-intake.ts";
+
+export const MESSAGE_MAX_BYTES = 16 * 1024 ** 2;
+const PATHS: Readonly<Record<string, OtlpSignal>> = {
+  "/v1/traces": "traces",
+  "/v1/logs": "logs",
+  "/v1/metrics": "metrics",
+};
+const REQUEST_TIMEOUT_MS = 30_000;
+const HEADERS_TIMEOUT_MS = 10_000;
+const RETRY_AFTER_S = 5;
+const unzip = promisify(gunzip);
+
+/** HTTP status and gRPC status code of a refusal. */
+export function statusesOf({ code, actsNext }: HoldfastError): { http: number; grpc: number } {
+  if (code === "otlp.unauthorized") return { http: 401, grpc: 16 };
+  if (code === "otlp.too_large") return { http: 413, grpc: 8 };
+  if (code === "otlp.too_fast") return { http: 429, grpc: 8 };
+  if (code === "otlp.unknown_path") return { http: 404, grpc: 12 };
+  if (code === "otlp.wrong_type") return { http: 415, grpc: 3 };
+  return actsNext === "caller" ? { http: 400, grpc: 3 } : { http: 503, grpc: 14 };
+}
+
+export async function listenForOtlpHttp(
+  intake: OtlpIntake,
+  address: { readonly host: string; readonly port: number },
+): Promise<Server> {
+  const server = createServer(
+    { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: HEADERS_TIMEOUT_MS },
+    (request, response) => void answer(intake, request, response),
+  );
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject).listen(address.port, address.host, resolve);
+  });
+  return server;
+}
+
+async function answer(
+  intake: OtlpIntake,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const encoding = encodingOf(request) ?? "json";
+  const type = encoding === "json" ? "application/json" : "application/x-protobuf";
+  try {
+    await take(intake, request);
+    response.writeHead(200, { "content-type": type });
+    response.end(encoding === "json" ? "{}" : undefined);
+  } catch (error) {
+    const known = asHoldfastError(error);
+    const { http, grpc } = statusesOf(known);
+    response.writeHead(http, {
+      "content-type": type,
+      ...(http === 429 || http === 503 ? { "retry-after": String(RETRY_AFTER_S) } : {}),
+      // What is left of the body is not read.
+      ...(request.complete ? {} : { connection: "close" }),
+    });
+    response.end(encodeStatus(encoding, grpc, known.message));
+  }
+}
+
+async function take(intake: OtlpIntake, request: IncomingMessage): Promise<void> {
+  const signal = PATHS[(request.url ?? "").split("?")[0] ?? ""];
+  if (signal === undefined || request.method !== "POST")
+    throw invalid("otlp.unknown_path", `${request.method} ${request.url} is not OTLP`, {
+      hint: `POST ${Object.keys(PATHS).join(", ")}`,
+    });
+  const encoding = encodingOf(request);
+  if (encoding === undefined)
+    throw invalid(
+      "otlp.wrong_type",
+      `content-type ${request.headers["content-type"]} is not OTLP`,
+      {
+        hint: "application/x-protobuf or application/json",
+      },
+    );
+  const sender = intake.senderOf(request.headers.authorization);
+  await intake.take(sender, signal, encoding, await bodyOf(request));
+}
+
+function encodingOf({ headers }: IncomingMessage): Encoding | undefined {
+  const type = (headers["content-type"] ?? "").split(";")[0]?.trim();
+  return type === "application/x-protobuf"
+    ? "protobuf"
+    : type === "application/json"
+      ? "json"
+      : undefined;
+}
+
+async function bodyOf(request: IncomingMessage): Promise<Uint8Array> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > MESSAGE_MAX_BYTES) throw tooLarge();
+    chunks.push(chunk);
+  }
+  const body = Buffer.concat(chunks);
+  if (request.headers["content-encoding"] !== "gzip") return body;
+  return unzip(body, { maxOutputLength: MESSAGE_MAX_BYTES }).catch((error: Error) => {
+    if ("code" in error && error.code === "ERR_BUFFER_TOO_LARGE") throw tooLarge();
+    throw invalid("otlp.malformed", `the body is not gzip: ${error.message}`, {
+      hint: "leave out content-encoding, or compress",
+    });
+  });
+}
+
+const tooLarge = (): HoldfastError =>
+  invalid("otlp.too_large", `a message may have ${MESSAGE_MAX_BYTES} bytes, unpacked`, {
+    hint: "send smaller batches: OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+  });

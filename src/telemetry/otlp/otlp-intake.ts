@@ -1,0 +1,244 @@
+// What arrives by OTLP becomes rows: whose they are says the sender's token. An answer is given once
+// the rows are on disk; a sender that outruns its share is told to come back later, before anything
+// of its message was taken.
+
+import { invalid, transient } from "../../kernel/error.ts";
+import { clean, logLine } from "../log-journal.ts";
+import { SEPARATOR } from "../store/journal.ts";
+import {
+  decodeRequest,
+  type Encoding,
+  hexId,
+  type LogRecord,
+  type LogsRequest,
+  type MetricsRequest,
+  microseconds,
+  type OtlpSignal,
+  plainObject,
+  plainValue,
+  type Resource,
+  type Span,
+  type TraceRequest,
+} from "./messages.ts";
+import { findSender, type Sender } from "./sender.ts";
+
+export interface OtlpIntakeOptions {
+  readonly key: Buffer;
+  readonly now: () => number;
+  readonly appendSpans: (lines: string) => Promise<void>;
+  readonly appendLogs: (lines: string) => Promise<void>;
+  readonly takeMetrics: (sender: Sender, request: MetricsRequest) => void;
+  readonly onRefused: (sender: Sender, signal: OtlpSignal, why: string) => void;
+}
+
+/** What one app may send in a second, on average over ten. */
+const SHARE_BYTES_PER_S = 8 * 1024 ** 2;
+const BURST_S = 10;
+/** A clock that is further off than this is not believed. */
+const SKEW_MAX_US = 10 * 60_000_000;
+/** Older than this is no delay, but a clock that is wrong. */
+const DELAY_MAX_US = 24 * 3_600_000_000;
+const ATTRIBUTES_MAX_CHARS = 32 * 1024;
+const TEXT_MAX_CHARS = 32 * 1024;
+const NAME_MAX_CHARS = 500;
+const KINDS = ["", "internal", "server", "client", "producer", "consumer"];
+
+interface Share {
+  left: number;
+  at: number;
+}
+
+export class OtlpIntake {
+  readonly #options: OtlpIntakeOptions;
+  readonly #shares = new Map<string, Share>();
+
+  constructor(options: OtlpIntakeOptions) {
+    this.#options = options;
+  }
+
+  /** @throws otlp.unauthorized */
+  senderOf(authorization: string | undefined): Sender {
+    const sender = findSender(authorization, this.#options.key);
+    if (sender) return sender;
+    throw invalid("otlp.unauthorized", "this token is not one of an instance", {
+      hint: "send OTEL_EXPORTER_OTLP_HEADERS as the instance got it",
+    });
+  }
+
+  /**
+   * Takes a message; resolves once it is on disk.
+   *
+   * @throws otlp.malformed, otlp.too_fast (with when to come back)
+   */
+  async take(
+    sender: Sender,
+    signal: OtlpSignal,
+    encoding: Encoding,
+    body: Uint8Array,
+  ): Promise<void> {
+    this.#spend(sender, signal, body.length);
+    if (signal === "traces") {
+      const lines = this.#spanLines(sender, decodeRequest("traces", encoding, body), encoding);
+      if (lines !== "") await this.#options.appendSpans(lines);
+    } else if (signal === "logs") {
+      const lines = this.#logLines(sender, decodeRequest("logs", encoding, body), encoding);
+      if (lines !== "") await this.#options.appendLogs(lines);
+    } else {
+      this.#options.takeMetrics(sender, decodeRequest("metrics", encoding, body));
+    }
+  }
+
+  #spend(sender: Sender, signal: OtlpSignal, bytes: number): void {
+    const now = this.#options.now();
+    const app = `${sender.environment}/${sender.app}`;
+    const share = this.#shares.get(app) ?? { left: SHARE_BYTES_PER_S * BURST_S, at: now };
+    const earned = ((now - share.at) / 1000) * SHARE_BYTES_PER_S;
+    const left = Math.min(SHARE_BYTES_PER_S * BURST_S, share.left + earned) - bytes;
+    this.#shares.set(app, { left: Math.max(left, 0), at: now });
+    if (left >= 0) return;
+    this.#options.onRefused(sender, signal, "sent faster than an app may");
+    throw transient("otlp.too_fast", `${app} sends more than ${SHARE_BYTES_PER_S} bytes a second`, {
+      hint: "sample, or send less with each record",
+    });
+  }
+
+  #spanLines(sender: Sender, { resourceSpans = [] }: TraceRequest, encoding: Encoding): string {
+    let lines = "";
+    for (const { resource, scopeSpans = [] } of resourceSpans) {
+      const own = ownAttributes(resource, sender);
+      for (const { scope, spans = [] } of scopeSpans)
+        for (const span of spans)
+          lines += this.#spanLine(sender, span, scope?.name ?? "", own, encoding);
+    }
+    return lines;
+  }
+
+  #spanLine(
+    sender: Sender,
+    span: Span,
+    scope: string,
+    own: Record<string, unknown>,
+    encoding: Encoding,
+  ): string {
+    const traceId = hexId(span.traceId, encoding, 16);
+    const spanId = hexId(span.spanId, encoding, 8);
+    if (traceId === "" || spanId === "") return "";
+    const begin = this.#plausible(microseconds(span.startTimeUnixNano));
+    const took = microseconds(span.endTimeUnixNano) - microseconds(span.startTimeUnixNano);
+    const attributes = { ...own, ...plainObject(span.attributes) };
+    const { code, message } = span.status ?? {};
+    if (message) attributes["status.message"] = message;
+    const events = (span.events ?? []).map(({ name, timeUnixNano, attributes: more }) => ({
+      name,
+      atUs: microseconds(timeUnixNano) - microseconds(span.startTimeUnixNano),
+      ...plainObject(more),
+    }));
+    return `${[
+      begin,
+      Math.max(0, took),
+      ...whose(sender),
+      traceId,
+      spanId,
+      hexId(span.parentSpanId, encoding, 8),
+      clean((span.name ?? "").slice(0, NAME_MAX_CHARS)),
+      KINDS[enumValue(span.kind, "SPAN_KIND_", KINDS)] ?? "",
+      isError(code) ? "error" : isOk(code) ? "ok" : "",
+      clean(scope),
+      bounded(attributes),
+      events.length === 0 ? "" : bounded(events),
+    ].join(SEPARATOR)}\n`;
+  }
+
+  #logLines(sender: Sender, { resourceLogs = [] }: LogsRequest, encoding: Encoding): string {
+    let lines = "";
+    for (const { resource, scopeLogs = [] } of resourceLogs) {
+      const own = ownAttributes(resource, sender);
+      for (const { logRecords = [] } of scopeLogs)
+        for (const record of logRecords) lines += this.#logLine(sender, record, own, encoding);
+    }
+    return lines;
+  }
+
+  #logLine(
+    sender: Sender,
+    record: LogRecord,
+    own: Record<string, unknown>,
+    encoding: Encoding,
+  ): string {
+    const { environment, app, service, release, instance } = sender;
+    const level = record.severityText || severityText(record.severityNumber);
+    const time = microseconds(record.timeUnixNano) || microseconds(record.observedTimeUnixNano);
+    const fields = { ...own, ...plainObject(record.attributes) };
+    const body = plainValue(record.body);
+    const isPlain = Object.keys(fields).length === 0 && typeof body === "string";
+    const text = isPlain ? body : bounded({ level: level || undefined, message: body, ...fields });
+    return logLine(
+      {
+        environment,
+        app,
+        service,
+        release,
+        instance,
+        level: clean(level),
+        traceId: hexId(record.traceId, encoding, 16),
+        spanId: hexId(record.spanId, encoding, 8),
+      },
+      this.#plausible(time),
+      text.slice(0, TEXT_MAX_CHARS),
+    );
+  }
+
+  /** A clock that is far off would hide what it says in hours that nobody asks for. */
+  #plausible(timeUs: number): number {
+    const nowUs = this.#options.now() * 1000;
+    return timeUs > nowUs + SKEW_MAX_US || timeUs < nowUs - DELAY_MAX_US ? nowUs : timeUs;
+  }
+}
+
+const whose = ({ environment, app, service, release, instance }: Sender): (string | number)[] => [
+  environment,
+  app,
+  service,
+  release,
+  instance,
+];
+
+// What the token says already is not kept with each record.
+const KNOWN = /^(service\.|deployment\.environment|telemetry\.sdk\.|process\.|host\.|os\.)/;
+
+function ownAttributes(resource: Resource | undefined, sender: Sender): Record<string, unknown> {
+  const all = plainObject(resource?.attributes);
+  const kept = Object.entries(all).filter(([key]) => !KNOWN.test(key));
+  const name = all["service.name"];
+  const isOther = typeof name === "string" && name !== sender.service;
+  return { ...Object.fromEntries(kept), ...(isOther && { "service.name": name }) };
+}
+
+function bounded(value: unknown): string {
+  const text = clean(JSON.stringify(value));
+  return text.length <= ATTRIBUTES_MAX_CHARS
+    ? text
+    : JSON.stringify({ "holdfast.cut": text.slice(0, ATTRIBUTES_MAX_CHARS / 2) });
+}
+
+const isError = (code: number | string | undefined): boolean =>
+  code === 2 || code === "STATUS_CODE_ERROR";
+const isOk = (code: number | string | undefined): boolean =>
+  code === 1 || code === "STATUS_CODE_OK";
+
+/** JSON may write an enumeration as its number or its name. */
+function enumValue(
+  value: number | string | undefined,
+  prefix: string,
+  names: readonly string[],
+): number {
+  if (typeof value === "number") return value;
+  if (value === undefined) return 0;
+  return Math.max(0, names.indexOf(value.replace(prefix, "").toLowerCase()));
+}
+
+const SEVERITIES = ["trace", "debug", "info", "warn", "error", "fatal"];
+
+/** Four numbers to each. */
+const severityText = (number: number | string | undefined): string =>
+  SEVERITIES[Math.ceil(Number(number ?? 0) / 4) - 1] ?? "";
