@@ -21,7 +21,7 @@ import { RedisAccess } from "./drivers/redis/redis-access.ts";
 import { RedisEngineDriver } from "./drivers/redis/redis-engine-driver.ts";
 import { edgeLayout } from "./host/edge-layout.ts";
 import type { Home } from "./host/home.ts";
-import { enginePort, type InstallationPorts } from "./host/ports.ts";
+import { enginePort, type InstallationPorts, monitoringPorts } from "./host/ports.ts";
 import type { NodeRuntime } from "./host/runtime.ts";
 import { systemClock } from "./kernel/clock.ts";
 import { stuck } from "./kernel/error.ts";
@@ -48,6 +48,7 @@ export function composeWorld(options: WorldOptions, store: SqliteStore, vault: S
     ...composeStores(options, store, vault),
     edge: composeEdge(options),
     secrets: composeSecrets(vault),
+    channelSecrets: composeChannelSecrets(vault),
     telemetrySink: composeTelemetrySink(options),
   };
 }
@@ -76,6 +77,7 @@ function composeCompute({ home, runtime }: WorldOptions) {
     logDir: home.logSourcesDir,
     nodeBinDir: runtime.binDir,
     users,
+    closedPorts: () => monitoringPorts(home),
   });
   const dockerCompute = new DockerComputeDriver({
     clock,
@@ -139,6 +141,24 @@ function composeSecrets(vault: SecretVault) {
         hint: `holdfast secret set ${app.split("/")[1]} ${name}`,
       });
     },
+  };
+}
+
+const SIGNING_KEY_BYTES = 24;
+
+function composeChannelSecrets(vault: SecretVault) {
+  const newKey = (): string => `whsec_${randomBytes(SIGNING_KEY_BYTES).toString("base64")}`;
+  return {
+    add: (channel: string, address: Redacted) => vault.add(`channel/${channel}/address`, address),
+    read: (channel: string, version: number) => {
+      const address = vault.find(`channel/${channel}/address`, version);
+      if (address) return address;
+      throw stuck("channel.address_missing", `the address of the channel ${channel} is gone`, {
+        hint: `holdfast channel add ${channel}`,
+      });
+    },
+    signingKey: (channel: string) => vault.ensure(`channel/${channel}/key`, newKey).reveal(),
+    removeAll: (channel: string) => vault.removeAll(`channel/${channel}/`),
   };
 }
 

@@ -1,15 +1,17 @@
 // The composition root: the one file that knows every room. It builds a control plane from its
 // parts; src/bin starts it.
 
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import type { FastifyInstance } from "fastify";
 import type { ApiDeps } from "./api/api-deps.ts";
 import { createApiServer } from "./api/server.ts";
+import { composeMonitoring, type Monitoring, servingObjectives } from "./compose-monitoring.ts";
 import { composeWorld, type World, type WorldOptions } from "./compose-world.ts";
 import { writeWhole } from "./drivers/files.ts";
+import { deliver } from "./drivers/notifier/notifier.ts";
 import { NetworkProbe } from "./drivers/probe/http-probe.ts";
 import { TelemetryClient } from "./drivers/telemetry-client.ts";
 import type { Home } from "./host/home.ts";
@@ -20,6 +22,7 @@ import { type HoldfastError, messageOf, stuck } from "./kernel/error.ts";
 import { systemRandom } from "./kernel/id.ts";
 import type { AnyStep } from "./kernel/plan.ts";
 import type { Reconciler } from "./kernel/reconciler.ts";
+import { PLATFORM } from "./kernel/signal.ts";
 import { APP, type AppSpec, type AppStatus } from "./resources/app/app.ts";
 import {
   type AppDeps,
@@ -27,7 +30,18 @@ import {
   startOrdered,
   technologyOf,
 } from "./resources/app/app-reconciler.ts";
-import { CACHE, DATABASE, EDGE, EDGE_NAME, type EngineSpec } from "./resources/engine/engine.ts";
+import { CHANNEL } from "./resources/channel/channel.ts";
+import {
+  ALERTING,
+  CACHE,
+  DATABASE,
+  EDGE,
+  EDGE_NAME,
+  type EngineSpec,
+  HOST_EXPORTER,
+  METRICS,
+  MONITORING,
+} from "./resources/engine/engine.ts";
 import { createEngineReconciler } from "./resources/engine/engine-reconciler.ts";
 import {
   RELEASE,
@@ -73,8 +87,9 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
   const vault = new SecretVault(db, key, systemClock);
   const tokens = new TokenStore(db, systemClock);
   const world = composeWorld(options, store, vault);
-  const controllers = composeControllers(options, store, world);
-  const deps = apiDeps(options, store, tokens, world);
+  const monitoring = composeMonitoring(options, store, world);
+  const controllers = composeControllers(options, store, world, monitoring);
+  const deps = apiDeps(options, store, tokens, world, monitoring);
   const onBug = (error: HoldfastError, request: string): void =>
     options.log("error", "a request failed on a bug", { request, error: messageOf(error) });
   const servers: FastifyInstance[] = (["socket", "tcp"] as const).map((access) =>
@@ -91,6 +106,7 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
       subscriptions.push(...linkKinds(store, controllers, world, options.log));
       for (const controller of controllers.values()) controller.start();
       subscriptions.push(keepCopy(db, home, options));
+      subscriptions.push(monitoring.startReporting(deps.telemetry));
     },
     stop: async () => {
       await Promise.all(servers.map((server) => server.close()));
@@ -125,6 +141,7 @@ function composeControllers(
   options: ControlPlaneOptions,
   store: SqliteStore,
   world: World,
+  monitoring: Monitoring,
 ): Map<string, AnyController> {
   const controllers = new Map<string, AnyController>();
   const apps = appDeps(options, store, world);
@@ -133,6 +150,9 @@ function composeControllers(
     createEngineReconciler(EDGE, world.edge.asEngine(), systemClock),
     createEngineReconciler(DATABASE, world.postgres, systemClock),
     createEngineReconciler(CACHE, world.redis, systemClock),
+    ...MONITORING.map((kind) =>
+      createEngineReconciler(kind, monitoring.engines[kind], systemClock),
+    ),
     createReleaseReconciler({
       clock: systemClock,
       builder: world.builder,
@@ -206,6 +226,8 @@ function linkKinds(
     if (ref.kind === RELEASE && what === "status")
       controllers.get(APP)?.look(ref.name.split("/").slice(0, 2).join("/"));
     if ([EDGE, DATABASE, CACHE].includes(ref.kind) && what === "status") appsChanged();
+    if (ref.kind === APP || ref.kind === CHANNEL)
+      for (const kind of MONITORING) controllers.get(kind)?.lookAtAll();
     if (ref.kind === APP && what === "forgotten") forgetReleases(store, ref.name);
     if (ref.kind === APP && what !== "status") {
       void retainReleases(store, world, ref.name).catch((error: unknown) =>
@@ -254,11 +276,14 @@ function retainTasks(store: SqliteStore, name: string): void {
 }
 
 function seed(store: SqliteStore): void {
-  store.writeSpec<EngineSpec>(
-    { kind: EDGE, name: EDGE_NAME },
-    { engine: "haproxy" },
-    { actor: SYSTEM, action: "install" },
-  );
+  const options = { actor: SYSTEM, action: "install" };
+  const write = (kind: string, name: string, engine: EngineSpec["engine"]): void => {
+    store.writeSpec<EngineSpec>({ kind, name }, { engine }, options);
+  };
+  write(EDGE, EDGE_NAME, "haproxy");
+  write(METRICS, PLATFORM, "prometheus");
+  write(ALERTING, PLATFORM, "alertmanager");
+  write(HOST_EXPORTER, PLATFORM, "node-exporter");
 }
 
 function issueAdminToken(tokens: TokenStore, home: Home): void {
@@ -294,6 +319,7 @@ function apiDeps(
   store: SqliteStore,
   tokens: TokenStore,
   world: World,
+  monitoring: Monitoring,
 ): ApiDeps {
   const { home, ports, version } = options;
   return {
@@ -302,6 +328,12 @@ function apiDeps(
     sources: world.sources,
     secrets: world.secrets,
     telemetry: new TelemetryClient(home.telemetrySocket),
+    monitoring: monitoring.client,
+    mayDeliver: monitoring.mayDeliver,
+    channelSecrets: world.channelSecrets,
+    notify: deliver,
+    digest: (text) => createHash("sha256").update(text).digest("hex").slice(0, 32),
+    objectives: () => servingObjectives(store),
     audit: store.audit,
     journalOf: (ref, limit, afterId) => store.journalOf(ref, limit, afterId),
     findTokenHolder: (token) => tokens.findHolder(token),

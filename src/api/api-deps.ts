@@ -6,6 +6,8 @@ import type { Redacted } from "../kernel/redacted.ts";
 import type { Ref } from "../kernel/resource.ts";
 import type { JournalEntry, ResourceStore } from "../kernel/resource-store.ts";
 import type { LogFilter, TrafficSummary } from "../kernel/signal.ts";
+import type { Objective } from "../resources/app/objectives.ts";
+import type { Delivery } from "../resources/channel/channel.ts";
 
 export interface SourceUploads {
   /** Unpacks a (gzipped) tar of the source. */
@@ -30,6 +32,24 @@ export interface TelemetryReader {
   ask<Answer>(path: string, question: unknown, signal?: AbortSignal): Promise<Answer>;
 }
 
+/** Prometheus and Alertmanager, as the API sees them. */
+export interface MonitoringReader {
+  /** Prometheus' own API; gives its whole answer. @throws metrics.bad_query, metrics.away */
+  ask(path: string, params: Readonly<Record<string, string | readonly string[]>>): Promise<unknown>;
+  /** Alertmanager's API. @throws alerting.refused, alerting.away */
+  alertmanager(method: string, path: string, body?: unknown): Promise<unknown>;
+}
+
+/** Addresses of channels, sealed. */
+export interface ChannelSecrets {
+  /** Returns its version. */
+  add(channel: string, address: Redacted): number;
+  read(channel: string, version: number): Redacted;
+  /** What signs its deliveries, as Standard Webhooks writes it; made at the first call. */
+  signingKey(channel: string): string;
+  removeAll(channel: string): void;
+}
+
 export interface AuditReader {
   list(limit: number, beforeSeq?: number): readonly unknown[];
   verify(): unknown;
@@ -41,6 +61,16 @@ export interface ApiDeps {
   readonly sources: SourceUploads;
   readonly secrets: SecretValues;
   readonly telemetry: TelemetryReader;
+  readonly monitoring: MonitoringReader;
+  /** Whether a request to deliver alerts comes from our Alertmanager. */
+  readonly mayDeliver: (authorization: string | undefined) => boolean;
+  readonly channelSecrets: ChannelSecrets;
+  /** Tells a channel, once. @throws channel.failed */
+  readonly notify: (delivery: Delivery) => Promise<void>;
+  /** A short digest of a text, for ids that stay the same. */
+  readonly digest: (text: string) => string;
+  /** Objectives of what serves now. */
+  readonly objectives: () => readonly Objective[];
   readonly audit: AuditReader;
   readonly journalOf: (ref: Ref, limit: number, afterId?: number) => readonly JournalEntry[];
   /** The holder of a bearer token, or undefined. */

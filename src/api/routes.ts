@@ -19,7 +19,9 @@ import {
 } from "../resources/task/task.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { AppOperations } from "./app-operations.ts";
+import { channelRoutes } from "./channel-routes.ts";
 import { followRollout, followTask } from "./follow.ts";
+import { monitoringRoutes } from "./monitoring-routes.ts";
 import { type Route, route } from "./route.ts";
 import { statusView } from "./status-view.ts";
 import { telemetryRoutes } from "./telemetry-routes.ts";
@@ -39,6 +41,8 @@ export function createRoutes(deps: ApiDeps): readonly Route[] {
     ...appRoutes(operations),
     ...settingRoutes(operations),
     ...telemetryRoutes(deps, operations),
+    ...monitoringRoutes(deps),
+    ...channelRoutes(deps),
     ...journalRoutes(deps),
     ...taskRoutes(deps, operations),
   ];

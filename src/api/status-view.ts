@@ -9,6 +9,7 @@ import {
   EDGE,
   type EngineSpec,
   type EngineStatus,
+  MONITORING,
 } from "../resources/engine/engine.ts";
 import {
   RELEASE,
@@ -36,6 +37,7 @@ export async function statusView(deps: ApiDeps, environment: string) {
     ...[DATABASE, CACHE].flatMap((kind) =>
       deps.store.list<EngineSpec, EngineStatus>(kind).filter(({ name }) => name === environment),
     ),
+    ...MONITORING.flatMap((kind) => deps.store.list<EngineSpec, EngineStatus>(kind)),
   ];
   const blocked = [
     ...engines.flatMap(({ kind, name, status }) => blockedOf(`${kind} ${name}`, status?.pass)),

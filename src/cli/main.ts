@@ -22,7 +22,10 @@ import { status } from "./app/status.ts";
 import type { Command, CommandContext, Lifecycle, Options } from "./command.ts";
 import { Output } from "./output.ts";
 import { doctor, down, start, up } from "./platform/installation.ts";
+import { alerts, silenceAdd, silenceList, silenceRemove, slo } from "./telemetry/alerts.ts";
+import { channelAdd, channelList, channelRemove, channelTest } from "./telemetry/channels.ts";
 import { logs } from "./telemetry/logs.ts";
+import { metrics } from "./telemetry/metrics.ts";
 import { query } from "./telemetry/query.ts";
 import { trace, traces } from "./telemetry/traces.ts";
 
@@ -43,6 +46,16 @@ export const COMMANDS: readonly Command[] = [
   traces,
   trace,
   query,
+  metrics,
+  slo,
+  alerts,
+  silenceAdd,
+  silenceList,
+  silenceRemove,
+  channelAdd,
+  channelList,
+  channelTest,
+  channelRemove,
   runCommand,
   configSet,
   configUnset,
@@ -59,6 +72,8 @@ export const COMMANDS: readonly Command[] = [
 const GROUPS: Readonly<Record<string, string>> = {
   config: "Settings of an app, outside its code.",
   secret: "Secrets of an app.",
+  channel: "Where alerts go.",
+  silence: "Alerts that nobody is told of, for a time.",
 };
 
 const EXIT_USAGE = 2;

@@ -26,6 +26,8 @@ export interface Home {
   readonly sourcesDir: string;
   readonly logSourcesDir: string;
   readonly telemetryDir: string;
+  /** Prometheus, Alertmanager and the exporters. */
+  readonly monitoringDir: string;
   readonly runtimeDir: string;
   readonly environmentDir: (environment: string) => string;
   /** File to which a program of ours writes its output. */
@@ -57,6 +59,7 @@ export function homeAt(root: string): Home {
     sourcesDir: at("sources"),
     logSourcesDir: at("logs", "sources"),
     telemetryDir: at("telemetry"),
+    monitoringDir: at("monitoring"),
     runtimeDir: at("runtime"),
     environmentDir: (environment) => at("environments", environment),
     logFile: (name) => at("logs", "sources", `${name}.log`),
@@ -82,6 +85,7 @@ export function ensureHome(home: Home): void {
     home.instancesDir,
     home.buildDir,
     home.runtimeDir,
+    home.monitoringDir,
     dirname(home.environmentDir("x")),
   ]) {
     mkdirSync(dir, { recursive: true, mode: 0o711 });

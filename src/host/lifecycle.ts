@@ -25,6 +25,7 @@ import { stopEverything } from "./stop-everything.ts";
 
 const ENVIRONMENT = "production";
 const ENGINES_TIMEOUT_MS = 90_000;
+const SERVING = ["edge", "database", "cache"];
 const POLL_MS = 100;
 const CHECKOUT = join(import.meta.dirname, "..", "..");
 
@@ -112,7 +113,10 @@ async function untilEnginesReady(client: Client, home: Home): Promise<void> {
       engines: EngineSeen[];
       blocked: { what: string; verdict: string; reason: string; hint: string }[];
     }>("/v1/status", { environment: ENVIRONMENT });
-    const waiting = engines.filter(({ state }) => state !== "ready");
+    // Users are served also while nothing watches; `status` says that nothing does.
+    const waiting = engines.filter(
+      ({ kind, state }) => SERVING.includes(kind) && state !== "ready",
+    );
     if (waiting.length === 0) return;
     const stuckEngine = blocked.find(
       ({ what, verdict }) =>

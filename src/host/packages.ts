@@ -30,6 +30,15 @@ export const ENGINE_PACKAGES: readonly EnginePackage[] = [
     name: "redis-server",
     isThere: () => anyOf("/usr/bin/redis-server", "/usr/local/bin/redis-server"),
   },
+  { name: "prometheus", isThere: () => anyOf("/usr/bin/prometheus", "/usr/local/bin/prometheus") },
+  {
+    name: "prometheus-alertmanager",
+    isThere: () => anyOf("/usr/bin/prometheus-alertmanager"),
+  },
+  {
+    name: "prometheus-node-exporter",
+    isThere: () => anyOf("/usr/bin/prometheus-node-exporter"),
+  },
   // Only root may use it, and only root's apps have users of their own.
   {
     name: "nftables",

@@ -59,6 +59,12 @@ export async function enginePort(home: Home, engine: string, environment: string
   return port;
 }
 
+/** Of the programs that watch: they ask nobody who they are. */
+export const monitoringPorts = (home: Home): number[] =>
+  Object.entries(readJson<InstallationPorts>(home.portsFile)?.engines ?? {})
+    .filter(([engine]) => engine.endsWith(".platform"))
+    .map(([, port]) => port);
+
 async function choose(door: Door, config: Config, home: Home): Promise<number> {
   const given = door === "otlpHttp" || door === "otlpGrpc" ? undefined : config.ports[door];
   const host = door === "http" || door === "https" ? (config.bind ?? "0.0.0.0") : "127.0.0.1";

@@ -18,6 +18,12 @@ export async function stopEverything(home: Home): Promise<void> {
   await removeFirewall(home.root);
   await stopContainers(home);
   await stopAll([join(home.edgeDir, "run")], "SIGTERM", GRACE_MS.edge, "child");
+  await stopAll(
+    foldersIn(home.monitoringDir).map((dir) => join(dir, "run")),
+    "SIGTERM",
+    GRACE_MS.store,
+    "child",
+  );
   const environments = foldersIn(home.environmentDir(""));
   await stopAll(
     environments.map((dir) => join(dir, "redis", "run")),

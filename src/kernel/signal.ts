@@ -134,3 +134,38 @@ export interface ResultTable {
   readonly columns: readonly string[];
   readonly rows: readonly (readonly unknown[])[];
 }
+
+/** What an instance uses, and how it is. */
+export interface InstanceUsage {
+  readonly environment: string;
+  readonly app: string;
+  readonly service: string;
+  readonly release: number;
+  readonly instance: string;
+  /** Undefined where it can't be seen. */
+  readonly cpuSeconds?: number;
+  readonly memoryBytes?: number;
+  readonly memoryLimitBytes?: number;
+  readonly restarts: number;
+  readonly isReady: boolean;
+  /** It is one of those that should serve now. */
+  readonly isWanted: boolean;
+  /** It ends again and again. */
+  readonly isLooping: boolean;
+}
+
+/** Upper bounds, in milliseconds, by which the time that answers take is counted. */
+export const LATENCY_BOUNDS_MS = [
+  5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000,
+] as const;
+
+/** What the control plane tells telemetry a few times a minute, for alerts. */
+export interface PlatformReport {
+  readonly instances: readonly InstanceUsage[];
+  readonly engines: readonly {
+    readonly kind: string;
+    readonly name: string;
+    readonly isReady: boolean;
+  }[];
+  readonly certificates: readonly { readonly host: string; readonly expiresAt: number }[];
+}

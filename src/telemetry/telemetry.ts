@@ -1,12 +1,18 @@
 // The telemetry process, put together: what comes in on one side, what answers on the other, the
 // store between them.
 
+import type { PlatformReport } from "../kernel/signal.ts";
 import { LogCollector } from "./log-collector.ts";
 import { logLine, MonotonicClock } from "./log-journal.ts";
 import { LogQuery } from "./log-query.ts";
+import { takeMetrics } from "./metrics/otlp-metrics.ts";
+import { PlatformMetrics } from "./metrics/platform-metrics.ts";
+import { MetricRegistry } from "./metrics/registry.ts";
+import { countRequests } from "./metrics/request-metrics.ts";
 import { listenForOtlpGrpc } from "./otlp/otlp-grpc.ts";
 import { listenForOtlpHttp } from "./otlp/otlp-http.ts";
 import { OtlpIntake } from "./otlp/otlp-intake.ts";
+import { isScraper } from "./otlp/sender.ts";
 import { RequestReceiver } from "./request-receiver.ts";
 import { SqlQuery, type SqlQuestion } from "./sql-query.ts";
 import { TelemetryStore } from "./store/telemetry-store.ts";
@@ -64,22 +70,30 @@ export async function startTelemetry(options: TelemetryOptions): Promise<Telemet
     clock,
     now,
     punchHole: options.punchHole,
-    onSkipped: () => undefined,
+    onSkipped: (app, bytes) => platform.drop(app, "log_bytes", bytes),
   });
+  const registry = new MetricRegistry(now);
+  countRequests(requests, store.database, registry);
+  const platform = new PlatformMetrics(registry, store);
   const intake = new OtlpIntake({
     key: options.key,
     now,
     appendSpans: (lines) => store.signals.spans.journal.append(lines),
     appendLogs: (lines) => logs.journal.append(lines),
-    takeMetrics: () => undefined,
-    onRefused: () => undefined,
+    takeMetrics: (sender, request) => takeMetrics(registry, sender, request),
+    onRefused: ({ environment, app }, signal) =>
+      platform.drop(`${environment}/${app}`, `otlp_${signal}`, 1),
   });
   const { host, httpPort, grpcPort } = options.otlp;
-  const http = await listenForOtlpHttp(intake, { host, port: httpPort });
+  const counted = {
+    isScraper: (given: string | undefined) => isScraper(given, options.key),
+    render: () => platform.render(receiver.lost),
+  };
+  const http = await listenForOtlpHttp(intake, counted, { host, port: httpPort });
   const grpc = await listenForOtlpGrpc(intake, { host, port: grpcPort });
   await receiver.listen();
   collector.start((error) => onProblem("logs could not be collected", error));
-  await answerQuestions(options, store, receiver, collector);
+  await answerQuestions(options, store, receiver, collector, platform);
   return {
     close: async () => {
       grpc.forceShutdown();
@@ -97,6 +111,7 @@ function answerQuestions(
   store: TelemetryStore,
   receiver: RequestReceiver,
   collector: LogCollector,
+  platform: PlatformMetrics,
 ): Promise<void> {
   const traffic = new TrafficQuery(store);
   const traces = new TraceQuery(store);
@@ -105,6 +120,10 @@ function answerQuestions(
     logs: new LogQuery(store, now, () => collector.collect()),
     answers: {
       "/": async () => ({ ok: true, lostRequests: receiver.lost }),
+      "/platform": async (report: PlatformReport) => {
+        platform.observe(report);
+        return { ok: true };
+      },
       "/traffic": async ({ sinceMs }: { sinceMs: number }) => {
         await receiver.flush();
         return traffic.summarize(now() - sinceMs, now());

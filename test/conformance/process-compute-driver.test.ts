@@ -40,6 +40,7 @@ const open = (): ProcessComputeDriver =>
     logDir: join(root, "logs"),
     nodeBinDir: bin,
     users: new AppUsers(join(root, "users.json")),
+    closedPorts: () => [],
   });
 
 runComputeSuite({

@@ -22,13 +22,15 @@ export const secretSet: Command = {
         hint: `give it on standard input: holdfast secret set ${String(app)} ${String(name).split("=")[0]}`,
       });
     }
-    const value = process.stdin.isTTY
-      ? await prompt(`value of ${String(name)}: `)
-      : await readAll();
+    const value = await readSecret(`value of ${String(name)}: `);
     const path = `/v1/apps/${context.environment}/${String(app)}/secrets/${String(name)}`;
     return followRollout(context, await context.client.put<Accepted>(path, { value }));
   },
 };
+
+/** From a prompt without echo, or from standard input. */
+export const readSecret = (question: string): Promise<string> =>
+  process.stdin.isTTY ? prompt(question) : readAll();
 
 export const secretList: Command = {
   usage: "secret list <app>",

@@ -82,6 +82,15 @@ export class HaproxyEdgeDriver implements EdgeDriver {
     this.#state = readJson<EdgeState>(join(dir, "state.json")) ?? EMPTY_EDGE_STATE;
   }
 
+  /** Instances of an app that are in its pools. */
+  servers(appName: string): readonly PooledServer[] {
+    return this.#state.apps[appName]?.servers ?? [];
+  }
+
+  certificates() {
+    return this.#options.ca.certificates();
+  }
+
   // --- the edge as apps see it
 
   async observe(appName: string): Promise<EdgeView | undefined> {

@@ -63,6 +63,16 @@ export class LocalCa {
       .join("\n");
   }
 
+  /** Those that are served, with when they end (ms since the epoch). */
+  certificates(): { readonly host: string; readonly expiresAt: number }[] {
+    const lines = (readText(this.#options.listFile) ?? "").split("\n").filter(Boolean);
+    return lines.flatMap((line) => {
+      const [file = "", host = ""] = line.split(" ");
+      const expiresAt = expiryOf(file);
+      return expiresAt === undefined ? [] : [{ host, expiresAt }];
+    });
+  }
+
   #isDue(file: string): boolean {
     if (!file.startsWith(this.#options.dir)) return false;
     const expiresAt = expiryOf(file);

@@ -10,7 +10,7 @@ import { installationId } from "./app-user.ts";
 const ROOT = "/sys/fs/cgroup";
 const PARENT = "holdfast";
 const CPU_PERIOD_US = 100_000;
-const V1_CONTROLLERS = ["memory", "cpu", "pids"] as const;
+const V1_CONTROLLERS = ["memory", "cpu", "cpuacct", "pids"] as const;
 /** Of 1 to 10000 (v2) and 2 to 262144 (v1): a build gets the CPU that nobody else wants. */
 const LOW_WEIGHT_V2 = "10";
 const LOW_SHARES_V1 = "20";
@@ -62,6 +62,28 @@ export class Cgroup {
     const file = this.#version === 2 ? "memory.events" : "memory.oom_control";
     const text = this.#folders.map((folder) => readText(join(folder, file))).find((one) => one);
     return Number(/^oom_kill (\d+)$/m.exec(text ?? "")?.[1] ?? 0);
+  }
+
+  /** CPU time and memory of the group; undefined where there is none. Files that the kernel can drop are not counted. */
+  usage(): { cpuSeconds: number; memoryBytes: number; memoryLimitBytes?: number } | undefined {
+    const read = (file: string): string | undefined =>
+      this.#folders.map((folder) => readText(join(folder, file))).find((one) => one);
+    const stat = read("memory.stat");
+    if (stat === undefined) return undefined;
+    const field = (text: string | undefined, name: string): number =>
+      Number(new RegExp(`^${name} (\\d+)$`, "m").exec(text ?? "")?.[1] ?? 0);
+    const isV2 = this.#version === 2;
+    const memory = Number(read(isV2 ? "memory.current" : "memory.usage_in_bytes") ?? 0);
+    const droppable = field(stat, isV2 ? "inactive_file" : "total_inactive_file");
+    const limit = Number(read(isV2 ? "memory.max" : "memory.limit_in_bytes"));
+    const cpuSeconds = isV2
+      ? field(read("cpu.stat"), "usage_usec") / 1e6
+      : Number(read("cpuacct.usage") ?? 0) / 1e9;
+    return {
+      cpuSeconds,
+      memoryBytes: Math.max(0, memory - droppable),
+      ...(limit > 0 && limit < 2 ** 50 && { memoryLimitBytes: limit }),
+    };
   }
 
   /** SIGKILL for whatever is in the group. */

@@ -14,7 +14,11 @@ export interface Admitted {
 }
 
 /** An answer leaves an app's port only for the same app, or from its own port to one who is no app. */
-export function renderFirewall(installation: string, admitted: readonly Admitted[]): string {
+export function renderFirewall(
+  installation: string,
+  admitted: readonly Admitted[],
+  closedPorts: readonly number[] = [],
+): string {
   const table = tableOf(installation);
   const uids = [...new Set(admitted.map(({ uid }) => uid))].sort();
   const ports = admitted.flatMap(({ uid, port }) => (port === undefined ? [] : `${uid} . ${port}`));
@@ -39,6 +43,10 @@ export function renderFirewall(installation: string, admitted: readonly Admitted
     set("set own_ports", "uid . inet_service", ports),
     "  chain output {",
     "    type filter hook output priority 0; policy accept;",
+    // Ports of the platform that ask nobody who they are.
+    ...(closedPorts.length > 0
+      ? [`    meta skuid @apps tcp dport { ${[...new Set(closedPorts)].join(", ")} } reject`]
+      : []),
     // Who asks is written on the connection, and read when the answer leaves.
     "    ct state new ct mark set meta skuid map @marks",
     `    ${answers} oifname != "lo" drop`,
@@ -54,8 +62,11 @@ export function renderFirewall(installation: string, admitted: readonly Admitted
 }
 
 /** False where this machine can't keep instances to themselves. */
-export const keepApart = (installation: string, admitted: readonly Admitted[]): Promise<boolean> =>
-  nft(renderFirewall(installation, admitted));
+export const keepApart = (
+  installation: string,
+  admitted: readonly Admitted[],
+  closedPorts: readonly number[],
+): Promise<boolean> => nft(renderFirewall(installation, admitted, closedPorts));
 
 /** For `doctor`: whether it could; changes nothing. */
 export const canKeepApart = (installation: string): Promise<boolean> =>

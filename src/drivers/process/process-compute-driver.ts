@@ -46,6 +46,8 @@ export interface ProcessComputeOptions {
   /** Folder of the Node that apps get, first in their PATH. */
   readonly nodeBinDir: string;
   readonly users: AppUsers;
+  /** Ports of this machine that no app may reach. */
+  readonly closedPorts: () => readonly number[];
 }
 
 interface InstanceRecord {
@@ -267,13 +269,18 @@ export class ProcessComputeDriver implements ComputeDriver {
   }
 
   // One after the other: a table that was drawn up earlier must not replace a later one.
+  /** What an instance uses now; undefined where it has no control group. */
+  usage(name: string) {
+    return new Cgroup(this.#options.root, name).usage();
+  }
+
   #keepApart(): Promise<unknown> {
     this.#firewall = this.#firewall.then(() => {
       const admitted = this.#records().flatMap(({ spec, port }) => {
         const uid = this.#options.users.uidOf(spec.appName);
         return uid === undefined ? [] : { uid, port };
       });
-      return keepApart(this.#options.root, admitted);
+      return keepApart(this.#options.root, admitted, this.#options.closedPorts());
     });
     return this.#firewall;
   }

@@ -125,6 +125,34 @@ const limits = z
   })
   .describe("What the edge lets through to this service.");
 
+const percent = z.number().gt(0).lt(100);
+const objectives = z
+  .strictObject({
+    availability: percent
+      .default(99.9)
+      .describe("Percent of requests that are answered without a 5xx, over 30 days."),
+    latency: z
+      .strictObject({
+        under: duration("An answer is in time within this.", "5ms").prefault("1s"),
+        target: percent.default(99).describe("Percent of requests that are answered in time."),
+      })
+      .prefault({}),
+  })
+  .describe(
+    "What users may expect. Alerts watch how fast the rest, the error budget, is spent. Default: these, for every service that has a route.",
+  );
+
+const metrics = z
+  .strictObject({
+    path: z
+      .string()
+      .regex(PROBE_PATH, "must be a path that starts with /, with what a URL allows")
+      .max(PATH_MAX)
+      .default("/metrics")
+      .describe("Where it answers in the text format of Prometheus."),
+  })
+  .describe("Metrics that are read from each instance, at its own port.");
+
 const scale = z.number().int().min(0).max(MAX_INSTANCES);
 const stopGrace = duration("Time between SIGTERM and SIGKILL.").prefault("10s");
 
@@ -143,6 +171,8 @@ const service = z
     resources: resources.optional(),
     routes: z.array(route).max(64).default([]).describe("Hosts and paths that lead to it."),
     limits: limits.optional(),
+    objectives: objectives.optional(),
+    metrics: metrics.optional(),
     env: variables.describe("Variables for this service only."),
     drain: duration("Time requests under way get to finish before SIGTERM.").prefault("30s"),
     stopGrace,
@@ -155,6 +185,16 @@ const worker = z
     instances: scale.default(1).describe("Instances that run at once."),
     resources: resources.optional(),
     env: variables.describe("Variables for this worker only."),
+    backlog: z
+      .strictObject({
+        metric: z
+          .string()
+          .regex(/^[a-zA-Z_:][a-zA-Z0-9_:]*$/, "must be the name of a metric, as Prometheus has it")
+          .describe("A gauge that says how much waits, such as shop_outbox_waiting."),
+        max: z.number().int().positive().describe("More than this for two minutes is an alert."),
+      })
+      .optional()
+      .describe("What the worker may be behind with."),
     settle: duration("Time a new instance must stay up to count as started.").prefault("1s"),
     stopGrace,
   })
@@ -257,6 +297,7 @@ export type Route = z.output<typeof route>;
 export const defaultLimits: Limits = limits.parse({});
 export const defaultResources: Resources = resources.parse({});
 export const defaultHealth: Health = health.parse({});
+export const defaultObjectives = objectives.parse({});
 
 /** A service or a worker, seen alike: something that has instances. */
 export interface Component {

@@ -13,6 +13,8 @@ export interface EngineView {
   readonly recentEnds: number;
   readonly detail: string | undefined;
   readonly address: string;
+  /** What of its configuration should say something else by now. */
+  readonly outdated?: string;
 }
 
 /** Every method is idempotent. */
@@ -22,6 +24,8 @@ export interface EngineDriver {
   create(name: string, signal: AbortSignal): Promise<void>;
   /** Starts the process and returns; `observe` tells when it is ready. */
   start(name: string, signal: AbortSignal): Promise<void>;
+  /** Has it read the configuration that it should have, where that changes while it runs. */
+  configure?(name: string, signal: AbortSignal): Promise<void>;
   /** Stops it in good order; its data stays. */
   stop(name: string, signal: AbortSignal): Promise<void>;
 }

@@ -76,6 +76,12 @@ describe("engine plan", () => {
     assert.equal(blocked.plan.verdict, "blocked");
   });
 
+  it("configures what runs with something else than it should", () => {
+    const { plan } = decide({ outdated: "rules.yml" }, { initialized: true });
+    assert.ok(plan.verdict === "change" && plan.steps[0].do === "configure-engine");
+    assert.match(plan.steps[0].why, /rules\.yml/);
+  });
+
   it("says which package is missing", () => {
     const { plan } = decide({ version: undefined, process: "absent" });
     assert.ok(plan.verdict === "blocked" && plan.hint.includes("apt-get install postgresql"));

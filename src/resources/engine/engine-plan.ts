@@ -10,7 +10,7 @@ export interface EngineObserved {
 }
 
 export interface EngineStep extends AnyStep {
-  readonly do: "create-engine" | "start-engine" | "stop-engine";
+  readonly do: "create-engine" | "start-engine" | "configure-engine" | "stop-engine";
 }
 
 export const ENGINE_RECHECK_MS = 5_000;
@@ -67,7 +67,8 @@ export function planEngine(engine: Engine, { now, view }: EngineObserved): Plan<
     case "starting":
       return wait(view.detail ?? `${kind} ${name} is starting`, STARTING_RECHECK_MS);
     case "ready":
-      return converged(ENGINE_RECHECK_MS);
+      if (view.outdated === undefined) return converged(ENGINE_RECHECK_MS);
+      return step("configure-engine", `${view.outdated} should say something else by now`);
     case "stopped":
       return planStart(engine, now, view);
   }

@@ -23,6 +23,8 @@ export function createEngineReconciler(
           return driver.create(name, signal);
         case "start-engine":
           return driver.start(name, signal);
+        case "configure-engine":
+          return driver.configure?.(name, signal) ?? Promise.resolve();
         case "stop-engine":
           return driver.stop(name, signal);
       }

@@ -1,5 +1,5 @@
 // An engine is a program that Holdfast runs for the apps: the edge of the installation, the database
-// and the cache of an environment. Three kinds, one life: create its data once, keep it running.
+// and the cache of an environment, the programs that watch all of them. Several kinds, one life: create its data once, keep it running.
 
 import type { WithPass } from "../../kernel/controller.ts";
 import type { Resource } from "../../kernel/resource.ts";
@@ -7,12 +7,23 @@ import type { Resource } from "../../kernel/resource.ts";
 export const DATABASE = "database";
 export const CACHE = "cache";
 export const EDGE = "edge";
+/** What watches: Prometheus, Alertmanager, and what counts the machine. */
+export const METRICS = "metrics";
+export const ALERTING = "alerting";
+export const HOST_EXPORTER = "host-exporter";
+export const MONITORING = [METRICS, ALERTING, HOST_EXPORTER] as const;
 
 /** The edge belongs to the installation; databases and caches are named after their environment. */
 export const EDGE_NAME = "edge";
 
 export interface EngineSpec {
-  readonly engine: "haproxy" | "postgresql" | "redis";
+  readonly engine:
+    | "haproxy"
+    | "postgresql"
+    | "redis"
+    | "prometheus"
+    | "alertmanager"
+    | "node-exporter";
 }
 
 export interface EngineStatusFields {

@@ -28,18 +28,37 @@ export function statusesOf({ code, actsNext }: HoldfastError): { http: number; g
   return actsNext === "caller" ? { http: 400, grpc: 3 } : { http: 503, grpc: 14 };
 }
 
+/** Beside OTLP, whoever has the token for it reads what was counted: `GET /metrics`. */
+export interface Counted {
+  readonly isScraper: (authorization: string | undefined) => boolean;
+  readonly render: () => string;
+}
+
 export async function listenForOtlpHttp(
   intake: OtlpIntake,
+  counted: Counted,
   address: { readonly host: string; readonly port: number },
 ): Promise<Server> {
   const server = createServer(
     { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: HEADERS_TIMEOUT_MS },
-    (request, response) => void answer(intake, request, response),
+    (request, response) => {
+      if (request.url === "/metrics") answerScrape(counted, request, response);
+      else void answer(intake, request, response);
+    },
   );
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject).listen(address.port, address.host, resolve);
   });
   return server;
+}
+
+function answerScrape(
+  { isScraper, render }: Counted,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
+  if (!isScraper(request.headers.authorization)) return void response.writeHead(401).end();
+  response.writeHead(200, { "content-type": "text/plain; version=0.0.4" }).end(render());
 }
 
 async function answer(

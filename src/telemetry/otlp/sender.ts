@@ -19,6 +19,20 @@ const signatureOf = (instance: string, key: Buffer): string =>
 export const senderToken = (instance: string, key: Buffer): string =>
   `${instance}~${signatureOf(instance, key)}`;
 
+/** With this Prometheus reads what the telemetry process and the edge count. */
+export const scrapeToken = (key: Buffer): string =>
+  createHmac("sha256", key).update("scrape").digest("base64url");
+
+/** With this Alertmanager has alerts delivered. */
+export const deliverToken = (key: Buffer): string =>
+  createHmac("sha256", key).update("deliver").digest("base64url");
+
+export function isScraper(authorization: string | undefined, key: Buffer): boolean {
+  const expected = Buffer.from(`Bearer ${scrapeToken(key)}`);
+  const given = Buffer.from(authorization ?? "");
+  return given.length === expected.length && timingSafeEqual(given, expected);
+}
+
 export function findSender(authorization: string | undefined, key: Buffer): Sender | undefined {
   const token = /^Bearer\s+(\S+)$/i.exec(authorization ?? "")?.[1] ?? "";
   const [instance = "", signature = ""] = token.split("~");

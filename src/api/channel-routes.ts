@@ -1,0 +1,212 @@
+// Channels: where alerts go. Alertmanager hands alerts over here, and tries again what failed.
+
+import { z } from "zod";
+import { type HoldfastError, invalid } from "../kernel/error.ts";
+import { Redacted } from "../kernel/redacted.ts";
+import { name as channelName } from "../resources/app/manifest.ts";
+import {
+  type AlertNotice,
+  CHANNEL,
+  type Channel,
+  type ChannelSpec,
+  channelInput,
+} from "../resources/channel/channel.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import { releaseInForce } from "./monitoring-routes.ts";
+import { type Route, route } from "./route.ts";
+
+const ofChannel = z.object({ channel: channelName });
+
+const webhook = z.looseObject({
+  groupKey: z.string().default(""),
+  alerts: z
+    .array(
+      z.looseObject({
+        status: z.enum(["firing", "resolved"]),
+        labels: z.record(z.string(), z.string()),
+        annotations: z.record(z.string(), z.string()).default({}),
+        startsAt: z.string(),
+        fingerprint: z.string().default(""),
+      }),
+    )
+    .max(10_000),
+});
+
+export function channelRoutes(deps: ApiDeps): Route[] {
+  return [
+    route({
+      method: "GET",
+      path: "/v1/channels",
+      summary: "Channels that are told of alerts; never their addresses.",
+      handle: () => ({
+        channels: deps.store
+          .list<ChannelSpec, never>(CHANNEL)
+          .map(({ name, spec: { type, severities, to } }) => ({ name, type, severities, to })),
+      }),
+    }),
+    route({
+      method: "PUT",
+      path: "/v1/channels/{channel}",
+      summary: "Makes sure of a channel; answers with the key that signs, for a webhook.",
+      params: ofChannel,
+      body: channelInput,
+      handle: ({ params: { channel }, body, actor }) => {
+        const { address, to, type, severities } = body;
+        if (type === "email" && to === undefined)
+          throw invalid("channel.no_recipient", "a channel of mail needs to: who gets it", {
+            hint: `holdfast channel add ${channel} --type email --to ops@example.com`,
+          });
+        return deps.store.transaction(() => {
+          const version = deps.channelSecrets.add(channel, new Redacted(address));
+          const spec: ChannelSpec = {
+            type,
+            severities,
+            ...(to !== undefined && { to }),
+            address: { secret: "address", version },
+          };
+          deps.store.writeSpec({ kind: CHANNEL, name: channel }, spec, {
+            actor,
+            action: "channel",
+          });
+          return {
+            name: channel,
+            type,
+            severities,
+            ...(type === "webhook" && { signingKey: deps.channelSecrets.signingKey(channel) }),
+          };
+        });
+      },
+    }),
+    route({
+      method: "DELETE",
+      path: "/v1/channels/{channel}",
+      summary: "Removes a channel.",
+      params: ofChannel,
+      handle: ({ params: { channel }, actor }) => {
+        const found = getChannel(deps, channel);
+        deps.store.transaction(() => {
+          deps.store.markDeleting(found, { actor, action: "channel" });
+          deps.store.forget(found, found.uid);
+          deps.channelSecrets.removeAll(channel);
+        });
+        return { name: channel, removed: true };
+      },
+    }),
+    testRoute(deps),
+    deliverRoute(deps),
+  ];
+}
+
+function testRoute(deps: ApiDeps): Route {
+  return route({
+    method: "POST",
+    path: "/v1/channels/{channel}/test",
+    summary: "Tells the channel of an alert that is none, and says what came of it.",
+    params: ofChannel,
+    handle: async ({ params: { channel } }) => {
+      const { notice, raw } = testAlert(channel, deps.clock.now());
+      await deliverTo(deps, getChannel(deps, channel), `test-${deps.newId()}`, [notice], raw);
+      return { name: channel, delivered: true };
+    },
+  });
+}
+
+function deliverRoute(deps: ApiDeps): Route {
+  return route({
+    method: "POST",
+    path: "/v1/channels/{channel}/deliver",
+    summary: "For Alertmanager: delivers a group of alerts.",
+    open: true,
+    params: ofChannel,
+    body: webhook,
+    handle: async ({ params: { channel }, body, request }) => {
+      if (!deps.mayDeliver(request.headers.authorization)) throw mayNotDeliver();
+      const notices = body.alerts.map(({ status, labels, annotations, startsAt }): AlertNotice => {
+        const since = Date.parse(startsAt);
+        return {
+          state: status,
+          alert: labels["alertname"] ?? "",
+          severity: labels["severity"] ?? "",
+          summary: annotations["summary"] ?? "",
+          runbook: annotations["runbook"] ?? "",
+          query: annotations["query"] ?? "",
+          labels,
+          since,
+          ...releaseInForce(deps, labels, since),
+        };
+      });
+      const id = deps.digest(
+        `${channel} ${body.groupKey} ${body.alerts.map((one) => `${one.fingerprint} ${one.status} ${one.startsAt}`).join(" ")}`,
+      );
+      await deliverTo(deps, getChannel(deps, channel), id, notices, body);
+      return { delivered: notices.length };
+    },
+  });
+}
+
+function testAlert(channel: string, now: number) {
+  const labels = { alertname: "Test", severity: "ticket" };
+  const summary = `a test of the channel ${channel}: nothing is wrong`;
+  const notice: AlertNotice = {
+    state: "firing",
+    alert: labels.alertname,
+    severity: labels.severity,
+    summary,
+    runbook: "",
+    query: "",
+    labels,
+    since: now,
+  };
+  // As Alertmanager's webhook has it, version 4.
+  const raw = {
+    version: "4",
+    groupKey: "test",
+    status: "firing",
+    receiver: channel,
+    groupLabels: labels,
+    commonLabels: labels,
+    commonAnnotations: { summary },
+    externalURL: "",
+    alerts: [
+      {
+        status: "firing",
+        labels,
+        annotations: { summary },
+        startsAt: new Date(now).toISOString(),
+        endsAt: "0001-01-01T00:00:00Z",
+        generatorURL: "",
+        fingerprint: "test",
+      },
+    ],
+  };
+  return { notice, raw };
+}
+
+const mayNotDeliver = (): HoldfastError =>
+  invalid("auth.unauthorized", "only Alertmanager may deliver", { hint: "holdfast channel test" });
+
+function getChannel(deps: ApiDeps, name: string): Channel {
+  const found = deps.store.find<ChannelSpec, never>({ kind: CHANNEL, name });
+  if (found) return found;
+  throw invalid("channel.not_found", `there is no channel ${name}`, {
+    hint: "holdfast channel list",
+  });
+}
+
+async function deliverTo(
+  deps: ApiDeps,
+  { name, spec }: Channel,
+  id: string,
+  notices: readonly AlertNotice[],
+  raw: unknown,
+): Promise<void> {
+  await deps.notify({
+    type: spec.type,
+    to: spec.to,
+    address: deps.channelSecrets.read(name, spec.address.version).reveal(),
+    signingKey: deps.channelSecrets.signingKey(name),
+    id,
+    notices,
+    raw,
+  });
+}

@@ -1,0 +1,86 @@
+import { wholeNumber } from "../app/change.ts";
+import type { Command } from "../command.ts";
+import type { Output } from "../output.ts";
+import { sinceMsOf } from "./since.ts";
+
+interface Answer {
+  readonly data: {
+    readonly resultType: string;
+    readonly result: readonly {
+      readonly metric: Readonly<Record<string, string>>;
+      readonly value?: readonly [number, string];
+      readonly values?: readonly (readonly [number, string])[];
+    }[];
+  };
+}
+
+const POINTS = 60;
+const STEP_MIN_S = 5;
+
+export const metrics: Command = {
+  usage: "metrics <promql>",
+  summary: "Ask for metrics in PromQL: a number each, or with --since a line of them.",
+  details: "The same questions can be asked by Grafana: docs/guides/metrics.md.",
+  examples: [
+    "holdfast metrics 'sum by (service, release) (rate(holdfast_requests_total[1m]))'",
+    "holdfast metrics 'holdfast_instance_memory_bytes' --since 1h",
+  ],
+  options: [
+    { flags: "--since <duration>", description: "how it went over the last 5m, 2h, 1d" },
+    { flags: "--points <count>", description: "how many points of it", default: String(POINTS) },
+  ],
+  run: async ({ client, output }, [promql], options) => {
+    const query = String(promql);
+    const sinceMs = sinceMsOf(options["since"]);
+    const points = wholeNumber(String(options["points"] ?? POINTS), "--points", 2);
+    const end = Date.now() / 1000;
+    const step = Math.max(STEP_MIN_S, sinceMs / 1000 / points);
+    const answer = await client.get<Answer>(
+      `/v1/prometheus/api/v1/${sinceMs > 0 ? "query_range" : "query"}`,
+      sinceMs > 0 ? { query, start: end - sinceMs / 1000, end, step } : { query },
+    );
+    output.result(answer.data, () => render(answer, output));
+    return 0;
+  },
+};
+
+function render({ data }: Answer, output: Output): string {
+  // A number alone has no series.
+  if (data.resultType === "scalar") return String((data.result as unknown as [number, string])[1]);
+  if (data.result.length === 0) return "no series matches";
+  return output.table(
+    data.result.map(({ metric, value, values }) =>
+      values
+        ? [
+            labelsText(metric),
+            output.paint("cyan", sparkline(values.map(([, text]) => Number(text)))),
+            numberText(Number(values.at(-1)?.[1])),
+          ]
+        : [labelsText(metric), numberText(Number(value?.[1]))],
+    ),
+  );
+}
+
+const BARS = "▁▂▃▄▅▆▇█";
+
+/** From the least to the most that there was. */
+export function sparkline(values: readonly number[]): string {
+  const finite = values.filter(Number.isFinite);
+  const least = Math.min(...finite);
+  const span = Math.max(...finite) - least;
+  return values
+    .map((value) => {
+      if (!Number.isFinite(value)) return " ";
+      const at = span === 0 ? 0 : Math.round(((value - least) / span) * (BARS.length - 1));
+      return BARS[at];
+    })
+    .join("");
+}
+
+function labelsText({ __name__: name = "", ...labels }: Readonly<Record<string, string>>): string {
+  const parts = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
+  return [name, ...parts].filter(Boolean).join(" ") || "(all)";
+}
+
+export const numberText = (value: number): string =>
+  Number.isInteger(value) ? String(value) : value.toPrecision(4);

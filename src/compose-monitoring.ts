@@ -1,0 +1,267 @@
+// What watches, put together: the programs as engines, what they are to watch from the apps that
+// there are, and the report that telemetry gets of the control plane's view. Part of the
+// composition root.
+
+import { statSync } from "node:fs";
+import { dirname, join } from "node:path";
+import type { TelemetryReader } from "./api/api-deps.ts";
+import type { World, WorldOptions } from "./compose-world.ts";
+import { ensureKeyFile, readText, writeWhole } from "./drivers/files.ts";
+import { findSystemUser, giveTo } from "./drivers/process/system-user.ts";
+import { renderAlertmanager } from "./drivers/prometheus/alertmanager-config.ts";
+import {
+  MonitoringEngineDriver,
+  type MonitoringProgram,
+} from "./drivers/prometheus/monitoring-engine-driver.ts";
+import { PrometheusClient } from "./drivers/prometheus/prometheus-client.ts";
+import { renderPrometheus, type Target } from "./drivers/prometheus/prometheus-config.ts";
+import { enginePort } from "./host/ports.ts";
+import { systemClock } from "./kernel/clock.ts";
+import type { ResourceStore } from "./kernel/resource-store.ts";
+import { type InstanceUsage, PLATFORM, type PlatformReport } from "./kernel/signal.ts";
+import { type Backlog, ruleGroups } from "./resources/app/alert-rules.ts";
+import { APP, type AppSpec, type AppStatus, type InstanceView } from "./resources/app/app.ts";
+import type { Manifest } from "./resources/app/manifest.ts";
+import { type Objective, objectivesOf } from "./resources/app/objectives.ts";
+import { CHANNEL, type ChannelSpec } from "./resources/channel/channel.ts";
+import {
+  ALERTING,
+  CACHE,
+  DATABASE,
+  EDGE,
+  type EngineSpec,
+  type EngineStatus,
+  HOST_EXPORTER,
+  METRICS,
+} from "./resources/engine/engine.ts";
+import { RELEASE, type ReleaseSpec, releaseName } from "./resources/release/release.ts";
+import { deliverToken, scrapeToken } from "./telemetry/otlp/sender.ts";
+
+const RETENTION = { time: "30d", size: "2GB" } as const;
+const REPORT_EVERY_MS = 5_000;
+
+/** What apps serve now, with the manifest of the release that does. */
+interface Serving {
+  readonly environment: string;
+  readonly app: string;
+  readonly release: number;
+  readonly manifest: Manifest;
+}
+
+export function servingApps(store: ResourceStore): readonly Serving[] {
+  return store.list<AppSpec, AppStatus>(APP).flatMap(({ name, status }) => {
+    const release = status?.serving?.set.release;
+    if (release === undefined) return [];
+    const found = store.find<ReleaseSpec, never>({
+      kind: RELEASE,
+      name: releaseName(name, release),
+    });
+    const [environment = "", app = ""] = name.split("/");
+    return found ? [{ environment, app, release, manifest: found.spec.manifest }] : [];
+  });
+}
+
+export const servingObjectives = (store: ResourceStore): readonly Objective[] =>
+  servingApps(store).flatMap(({ environment, app, manifest }) =>
+    objectivesOf(environment, app, manifest),
+  );
+
+type ProgramName = "prometheus" | "alertmanager" | "node-exporter";
+
+interface Surroundings {
+  readonly options: WorldOptions;
+  readonly store: ResourceStore;
+  readonly world: World;
+  readonly key: Buffer;
+  /** The port of a program, once it is known: files are rendered without waiting. */
+  readonly knownPort: (name: ProgramName) => number | undefined;
+}
+
+export function composeMonitoring(options: WorldOptions, store: ResourceStore, world: World) {
+  const { home } = options;
+  const key = ensureKeyFile(home.telemetryKey);
+  const known: Partial<Record<ProgramName, number>> = {};
+  const port = async (name: ProgramName): Promise<number> => {
+    const found = known[name] ?? (await enginePort(home, name, PLATFORM));
+    known[name] = found;
+    return found;
+  };
+  const around = { options, store, world, key, knownPort: (name: ProgramName) => known[name] };
+  const engine = (name: ProgramName, program: MonitoringProgram) =>
+    new MonitoringEngineDriver({
+      clock: systemClock,
+      program,
+      dir: join(home.monitoringDir, name),
+      logFile: home.logFile(`engine.${name}`),
+      port: async () => {
+        // What one of them is told of the others is complete from the beginning.
+        for (const other of PROGRAMS) await port(other);
+        return port(name);
+      },
+    });
+  return {
+    engines: {
+      [METRICS]: engine("prometheus", prometheusProgram(around)),
+      [ALERTING]: engine("alertmanager", alertmanagerProgram(around)),
+      [HOST_EXPORTER]: engine("node-exporter", HOST_EXPORTER_PROGRAM),
+    },
+    client: new PrometheusClient({
+      prometheus: () => port("prometheus"),
+      alertmanager: () => port("alertmanager"),
+    }),
+    mayDeliver: (authorization: string | undefined) =>
+      authorization === `Bearer ${deliverToken(key)}`,
+    startReporting: (telemetry: TelemetryReader) => {
+      const report = (): void =>
+        void telemetry.ask("/platform", platformReport(store, world)).catch(() => undefined);
+      const timer = setInterval(report, REPORT_EVERY_MS);
+      return () => clearInterval(timer);
+    },
+  };
+}
+
+const PROGRAMS: readonly ProgramName[] = ["prometheus", "alertmanager", "node-exporter"];
+
+/** A secret that the program reads from a file of its own. */
+function tokenFile({ options }: Surroundings, name: string, token: string): string {
+  const path = join(options.home.monitoringDir, `${name}.token`);
+  if (readText(path) !== token) {
+    writeWhole(path, token, 0o600);
+    giveTo(findSystemUser("prometheus"), path);
+  }
+  return path;
+}
+
+function prometheusProgram(around: Surroundings): MonitoringProgram {
+  const { options, store, world, key, knownPort } = around;
+  const mountPoint = mountPointOf(options.home.root);
+  return {
+    command: "prometheus",
+    packages: "prometheus",
+    files: () =>
+      renderPrometheus({
+        telemetry: {
+          address: `127.0.0.1:${options.ports.otlpHttp}`,
+          tokenFile: tokenFile(around, "scrape", scrapeToken(key)),
+        },
+        hostExporter: `127.0.0.1:${knownPort("node-exporter")}`,
+        alertmanager: `127.0.0.1:${knownPort("alertmanager")}`,
+        apps: metricTargets(store, world),
+        groups: ruleGroups(servingObjectives(store), backlogsOf(store)),
+        mountPoint,
+      }),
+    argv: (dir, port) => [
+      `--config.file=${dir}/prometheus.yml`,
+      `--storage.tsdb.path=${dir}/data`,
+      `--storage.tsdb.retention.time=${RETENTION.time}`,
+      `--storage.tsdb.retention.size=${RETENTION.size}`,
+      `--web.listen-address=127.0.0.1:${port}`,
+      "--log.format=json",
+    ],
+    readyPath: "/-/ready",
+  };
+}
+
+function alertmanagerProgram(around: Surroundings): MonitoringProgram {
+  const { options, store, key } = around;
+  return {
+    command: "prometheus-alertmanager",
+    packages: "prometheus-alertmanager",
+    files: () =>
+      renderAlertmanager({
+        channels: store
+          .list<ChannelSpec, never>(CHANNEL)
+          .map(({ name, spec }) => ({ name, severities: spec.severities })),
+        deliverUrl: `http://127.0.0.1:${options.ports.api}/v1/channels`,
+        tokenFile: tokenFile(around, "deliver", deliverToken(key)),
+      }),
+    argv: (dir, port) => [
+      `--config.file=${dir}/alertmanager.yml`,
+      `--storage.path=${dir}/data`,
+      `--web.listen-address=127.0.0.1:${port}`,
+      "--cluster.listen-address=",
+      "--log.format=json",
+    ],
+    readyPath: "/-/ready",
+  };
+}
+
+const HOST_EXPORTER_PROGRAM: MonitoringProgram = {
+  command: "prometheus-node-exporter",
+  packages: "prometheus-node-exporter",
+  files: () => ({}),
+  argv: (_dir, port) => [`--web.listen-address=127.0.0.1:${port}`, "--log.format=json"],
+  readyPath: "/",
+};
+
+export type Monitoring = ReturnType<typeof composeMonitoring>;
+
+function metricTargets(store: ResourceStore, world: World): Target[] {
+  return servingApps(store).flatMap(({ environment, app, manifest }) =>
+    world.edge.servers(`${environment}/${app}`).flatMap(({ service, name, address }) => {
+      const metrics = manifest.services[service]?.metrics;
+      if (!metrics) return [];
+      const release = /\.r(\d+)\./.exec(name)?.[1] ?? "";
+      const labels = { environment, app, service, release, instance: name };
+      return [{ address: `${address.host}:${address.port}`, path: metrics.path, labels }];
+    }),
+  );
+}
+
+const backlogsOf = (store: ResourceStore): Backlog[] =>
+  servingApps(store).flatMap(({ environment, app, manifest }) =>
+    Object.entries(manifest.workers).flatMap(([service, { backlog }]) =>
+      backlog ? [{ environment, app, service, ...backlog }] : [],
+    ),
+  );
+
+function platformReport(store: ResourceStore, world: World): PlatformReport {
+  return {
+    instances: store
+      .list<AppSpec, AppStatus>(APP)
+      .flatMap(({ name, status }) =>
+        (status?.instances ?? [])
+          .filter(({ role }) => role !== "task")
+          .map((instance) => usageOf(name, instance, status?.serving?.set.release, world)),
+      ),
+    engines: [EDGE, DATABASE, CACHE].flatMap((kind) =>
+      store.list<EngineSpec, EngineStatus>(kind).map(({ name, status }) => ({
+        kind,
+        name,
+        isReady: status?.state === "ready",
+      })),
+    ),
+    certificates: world.edge.certificates(),
+  };
+}
+
+const PASSING = ["draining", "warm", "stopping", "finished"];
+
+function usageOf(
+  appName: string,
+  { name, component, release, state, restarts }: InstanceView,
+  serving: number | undefined,
+  world: World,
+): InstanceUsage {
+  const [environment = "", app = ""] = appName.split("/");
+  return {
+    environment,
+    app,
+    service: component,
+    release,
+    instance: name,
+    ...world.processCompute.usage(name),
+    restarts,
+    isReady: state === "ready",
+    isWanted: release === serving && !PASSING.includes(state),
+    isLooping: state === "crash-loop",
+  };
+}
+
+/** The file system that holds the folder: the furthest one up that is on the same device. */
+function mountPointOf(path: string): string {
+  const { dev } = statSync(path);
+  let at = path;
+  while (at !== "/" && statSync(dirname(at)).dev === dev) at = dirname(at);
+  return at;
+}

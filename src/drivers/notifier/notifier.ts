@@ -1,0 +1,158 @@
+// Tells a channel of alerts, in the form that it takes. One try: who calls tries again.
+
+import { createHmac } from "node:crypto";
+import nodemailer from "nodemailer";
+import { messageOf, transient } from "../../kernel/error.ts";
+import type { AlertNotice, ChannelType, Delivery } from "../../resources/channel/channel.ts";
+
+const TIMEOUT_MS = 10_000;
+const ANSWER_MAX_CHARS = 300;
+/** Chats cut longer texts, or refuse them. */
+const TEXT_MAX_CHARS = 1_900;
+
+/** @throws channel.failed with what the other side said */
+export async function deliver(delivery: Delivery): Promise<void> {
+  try {
+    if (delivery.type === "email") await mail(delivery);
+    else await post(delivery.address, ...BODIES[delivery.type](delivery));
+  } catch (error) {
+    throw transient("channel.failed", `the channel did not take it: ${messageOf(error)}`, {
+      hint: "holdfast channel test <name>",
+    });
+  }
+}
+
+export function titleOf(notices: readonly AlertNotice[]): string {
+  const firing = notices.filter(({ state }) => state === "firing");
+  const [first] = firing.length > 0 ? firing : notices;
+  const more = notices.length > 1 ? ` and ${notices.length - 1} more` : "";
+  return `${firing.length > 0 ? "FIRING" : "resolved"}: ${first?.alert ?? ""} ${first?.summary ?? ""}${more}`;
+}
+
+export function textOf(notices: readonly AlertNotice[]): string {
+  return notices
+    .map((one) =>
+      [
+        `${one.state === "firing" ? "FIRING" : "resolved"} ${one.alert} (${one.severity}): ${one.summary}`,
+        `since ${new Date(one.since).toISOString()}${releaseText(one)}`,
+        ...(one.runbook ? [`runbook: ${one.runbook}`] : []),
+      ].join("\n"),
+    )
+    .join("\n\n");
+}
+
+function releaseText({ release, afterDeployMs }: AlertNotice): string {
+  if (release === undefined) return "";
+  const after =
+    afterDeployMs === undefined ? "" : `, ${Math.round(afterDeployMs / 1000)} s after its deploy`;
+  return `, release ${release}${after}`;
+}
+
+async function mail({ address, to, notices, id }: Delivery): Promise<void> {
+  const transport = nodemailer.createTransport({
+    url: address,
+    connectionTimeout: TIMEOUT_MS,
+    greetingTimeout: TIMEOUT_MS,
+    socketTimeout: TIMEOUT_MS,
+  });
+  try {
+    await transport.sendMail({
+      from: `Holdfast <holdfast@${new URL(address).hostname || "localhost"}>`,
+      to: to ?? "",
+      subject: titleOf(notices).slice(0, 200),
+      text: textOf(notices),
+      headers: { "X-Holdfast-Delivery": id },
+    });
+  } finally {
+    transport.close();
+  }
+}
+
+type Body = readonly [body: string, headers: Readonly<Record<string, string>>];
+
+const json = (value: unknown): Body => [
+  JSON.stringify(value),
+  { "content-type": "application/json" },
+];
+
+const BODIES: Readonly<Record<Exclude<ChannelType, "email">, (delivery: Delivery) => Body>> = {
+  slack: ({ notices }) => json({ text: `*${titleOf(notices)}*\n${cut(textOf(notices))}` }),
+  discord: ({ notices }) =>
+    json({
+      content: `**${titleOf(notices)}**\n${cut(textOf(notices))}`.slice(0, 2_000),
+      // What an alert says must not call everybody.
+      allowed_mentions: { parse: [] },
+    }),
+  teams: ({ notices }) =>
+    json({
+      type: "message",
+      attachments: [
+        {
+          contentType: "application/vnd.microsoft.card.adaptive",
+          content: {
+            type: "AdaptiveCard",
+            version: "1.4",
+            body: [
+              { type: "TextBlock", weight: "bolder", wrap: true, text: titleOf(notices) },
+              { type: "TextBlock", wrap: true, text: cut(textOf(notices)) },
+            ],
+          },
+        },
+      ],
+    }),
+  ntfy: ({ notices }) => [
+    cut(textOf(notices)),
+    {
+      "content-type": "text/plain; charset=utf-8",
+      // Headers are Latin-1: everything else is encoded as mail does.
+      title: `=?UTF-8?B?${Buffer.from(titleOf(notices)).toString("base64")}?=`,
+      priority: notices.some(({ state, severity }) => state === "firing" && severity === "page")
+        ? "urgent"
+        : "default",
+    },
+  ],
+  webhook: (delivery) => signed(delivery),
+  alertmanager: ({ raw }) => json(raw),
+};
+
+// Standard Webhooks: id, time and body signed with the channel's key.
+function signed({ id, notices, signingKey }: Delivery): Body {
+  const isFiring = notices.some(({ state }) => state === "firing");
+  const timestamp = Math.floor(Date.now() / 1000);
+  const body = JSON.stringify({
+    type: isFiring ? "alert.firing" : "alert.resolved",
+    timestamp: new Date(timestamp * 1000).toISOString(),
+    data: { alerts: notices },
+  });
+  const key = Buffer.from(signingKey.replace(/^whsec_/, ""), "base64");
+  const signature = createHmac("sha256", key).update(`${id}.${timestamp}.${body}`).digest("base64");
+  return [
+    body,
+    {
+      "content-type": "application/json",
+      "webhook-id": id,
+      "webhook-timestamp": String(timestamp),
+      "webhook-signature": `v1,${signature}`,
+    },
+  ];
+}
+
+async function post(
+  url: string,
+  body: string,
+  headers: Readonly<Record<string, string>>,
+): Promise<void> {
+  const answer = await fetch(url, {
+    method: "POST",
+    headers,
+    body,
+    redirect: "error",
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+  });
+  const text = await answer.text();
+  if (!answer.ok)
+    throw new Error(`it answered ${answer.status}: ${text.slice(0, ANSWER_MAX_CHARS)}`);
+}
+
+const cut = (text: string): string =>
+  text.length > TEXT_MAX_CHARS ? `${text.slice(0, TEXT_MAX_CHARS)}…` : text;

@@ -1,0 +1,258 @@
+// The rules by which metrics become alerts: on what users feel, and on what will make them feel it.
+// Pure: from objectives to rules; a driver writes them down for Prometheus.
+//
+// Error budgets are watched with several windows and burn rates at once, as the SRE workbook has it
+// (chapter 5): a long window that shows it matters, a short one that shows it still goes on.
+
+import { OBJECTIVE_DAYS, type Objective } from "./objectives.ts";
+
+export interface RecordingRule {
+  readonly record: string;
+  readonly expr: string;
+  readonly labels?: Readonly<Record<string, string>>;
+}
+
+export interface AlertRule {
+  readonly alert: string;
+  readonly expr: string;
+  /** How long it must hold. */
+  readonly for?: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+export interface RuleGroup {
+  readonly name: string;
+  readonly interval: string;
+  readonly rules: readonly (RecordingRule | AlertRule)[];
+}
+
+const BY = "environment, app, service";
+const REQUESTS = 'holdfast_requests_total{app!="",from="outside"}';
+const ERRORS = 'holdfast_requests_total{app!="",from="outside",code=~"5xx|none"}';
+const WINDOWS = ["5m", "30m", "1h", "6h", "3d"] as const;
+
+/** Burn rate × long window = share of the month's budget that is gone when it fires. */
+const BURNS = [
+  { long: "1h", short: "5m", factor: 14.4, severity: "page", spent: "2 %" },
+  { long: "6h", short: "30m", factor: 6, severity: "page", spent: "5 %" },
+  { long: "3d", short: "6h", factor: 1, severity: "ticket", spent: "10 %" },
+] as const;
+
+const alert = (
+  name: string,
+  rule: {
+    readonly expr: string;
+    readonly for?: string;
+    readonly severity: "page" | "ticket";
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly summary: string;
+    readonly runbook?: string;
+  },
+): AlertRule => ({
+  alert: name,
+  expr: rule.expr,
+  ...(rule.for !== undefined && { for: rule.for }),
+  labels: { severity: rule.severity, ...rule.labels },
+  annotations: {
+    summary: rule.summary,
+    query: rule.expr,
+    runbook: `docs/runbooks/${rule.runbook ?? kebab(name)}.md`,
+  },
+});
+
+const kebab = (name: string): string => name.replaceAll(/(?<=[a-z])(?=[A-Z])/g, "-").toLowerCase();
+
+const WHO = "{{ $labels.environment }}/{{ $labels.app }} {{ $labels.service }}";
+
+/** What a worker may be behind with. */
+export interface Backlog {
+  readonly environment: string;
+  readonly app: string;
+  readonly service: string;
+  readonly metric: string;
+  readonly max: number;
+}
+
+export function ruleGroups(
+  objectives: readonly Objective[],
+  backlogs: readonly Backlog[] = [],
+): readonly RuleGroup[] {
+  return [
+    { name: "impact", interval: "5s", rules: impactRules() },
+    { name: "health", interval: "15s", rules: [...healthRules(), ...machineRules()] },
+    { name: "backlogs", interval: "15s", rules: backlogs.map(backlogRule) },
+    { name: "budgets", interval: "30s", rules: objectives.flatMap(budgetRules) },
+  ].filter(({ rules }) => rules.length > 0);
+}
+
+// Seconds after it begins: a window of half a minute, by release, so that an alert names the one.
+function impactRules(): AlertRule[] {
+  const by = `${BY}, release`;
+  const errors = `sum by (${by}) (rate(${ERRORS}[30s]))`;
+  const requests = `sum by (${by}) (rate(${REQUESTS}[30s]))`;
+  const slow = 'rate(holdfast_request_duration_seconds_bucket{app!="",from="outside"}[1m])';
+  return [
+    alert("HighErrorRate", {
+      expr: `(${errors} / ${requests} > 0.05) and ${requests} > 0.2`,
+      for: "10s",
+      severity: "page",
+      summary: `${WHO} fails {{ $value | humanizePercentage }} of its requests (release {{ $labels.release }})`,
+    }),
+    alert("SlowResponses", {
+      expr: `(histogram_quantile(0.95, sum by (${by}, le) (${slow})) > 2.5) and sum by (${by}) (rate(${REQUESTS}[1m])) > 0.2`,
+      for: "1m",
+      severity: "page",
+      summary: `${WHO} answers one request in twenty only after {{ $value | humanizeDuration }} (release {{ $labels.release }})`,
+    }),
+  ];
+}
+
+function healthRules(): AlertRule[] {
+  const ratio = `holdfast_instance_memory_bytes / (holdfast_instance_memory_limit_bytes > 0)`;
+  return [
+    alert("CrashLoop", {
+      expr: "max by (environment, app, service, release) (holdfast_instance_looping) > 0",
+      severity: "page",
+      summary: `${WHO} ends again and again (release {{ $labels.release }})`,
+    }),
+    alert("InstanceDown", {
+      expr: "holdfast_instance_wanted == 1 and holdfast_instance_ready == 0",
+      for: "1m",
+      severity: "page",
+      summary: "{{ $labels.instance }} is not ready",
+    }),
+    alert("StoreDown", {
+      expr: 'holdfast_engine_ready{kind=~"database|cache"} == 0',
+      for: "15s",
+      severity: "page",
+      summary: "the {{ $labels.kind }} of {{ $labels.environment }} is down",
+    }),
+    alert("EdgeDown", {
+      expr: 'holdfast_engine_ready{kind="edge"} == 0',
+      for: "15s",
+      severity: "page",
+      summary: "the edge is down: nobody is served",
+    }),
+    alert("MemoryNearLimit", {
+      expr: `${ratio} > 0.9`,
+      for: "5m",
+      severity: "ticket",
+      summary:
+        "{{ $labels.instance }} has {{ $value | humanizePercentage }} of the memory it may have",
+    }),
+    alert("CertificateNearExpiry", {
+      expr: "holdfast_certificate_expires_seconds - time() < 14 * 86400",
+      for: "1h",
+      severity: "ticket",
+      summary: "the certificate of {{ $labels.host }} ends in {{ $value | humanizeDuration }}",
+    }),
+    alert("TelemetryLoss", {
+      expr: "sum by (app, what) (increase(holdfast_telemetry_dropped_total[10m])) > 0",
+      severity: "ticket",
+      summary: "telemetry of {{ $labels.app }} was dropped: {{ $value }} {{ $labels.what }}",
+    }),
+    alert("TelemetryDown", {
+      expr: 'up{job="telemetry"} == 0',
+      for: "30s",
+      severity: "page",
+      summary: "the telemetry process does not answer: alerts are blind",
+    }),
+  ];
+}
+
+function backlogRule({ metric, max, ...whose }: Backlog): AlertRule {
+  return alert("WorkerBacklog", {
+    expr: `max(${metric}${selectorOf({ environment: whose.environment, app: whose.app })}) > ${max}`,
+    for: "2m",
+    severity: "ticket",
+    labels: whose,
+    summary: `${whose.environment}/${whose.app} ${whose.service} is behind: {{ $value }} wait (at most ${max})`,
+  });
+}
+
+function machineRules(): AlertRule[] {
+  const free = 'node_filesystem_avail_bytes{holds="holdfast"}';
+  return [
+    alert("DiskFilling", {
+      expr: `predict_linear(${free}[1h], 24 * 3600) < 0 and ${free} / node_filesystem_size_bytes{holds="holdfast"} < 0.4`,
+      for: "10m",
+      severity: "ticket",
+      summary: "{{ $labels.mountpoint }} will be full within a day at the trend of the last hour",
+    }),
+    alert("DiskFull", {
+      expr: `${free} / node_filesystem_size_bytes{holds="holdfast"} < 0.05`,
+      for: "1m",
+      severity: "page",
+      summary: "{{ $labels.mountpoint }} has {{ $value | humanizePercentage }} left",
+    }),
+    alert("MachineSaturated", {
+      expr: 'avg(rate(node_cpu_seconds_total{mode="idle"}[5m])) < 0.05',
+      for: "10m",
+      severity: "ticket",
+      summary: "the machine's processors have been busy for ten minutes",
+    }),
+    alert("ClockOff", {
+      expr: "abs(node_timex_offset_seconds) > 0.5 or node_timex_maxerror_seconds > 16",
+      for: "10m",
+      severity: "ticket",
+      summary: "the machine's clock is {{ $value | humanizeDuration }} off, or nobody sets it",
+    }),
+  ];
+}
+
+function budgetRules(objective: Objective): (RecordingRule | AlertRule)[] {
+  const { environment, app, service, kind, target } = objective;
+  const whose = { environment, app, service };
+  const name = `holdfast:${kind}:bad_ratio`;
+  const selector = selectorOf(whose);
+  const recorded = WINDOWS.map((window) => ({
+    record: `${name}${window}`,
+    expr: badRatio(objective, window),
+    labels: whose,
+  }));
+  const budget = Number((1 - target).toFixed(6));
+  const burns = BURNS.map(({ long, short, factor, severity, spent }) =>
+    alert("ErrorBudgetBurn", {
+      expr: `${name}${long}${selector} > ${round(factor * budget)} and ${name}${short}${selector} > ${round(factor * budget)}`,
+      severity,
+      labels: { ...whose, objective: kind, window: long },
+      summary: `${environment}/${app} ${service} spends its ${kind} budget: at this rate ${spent} of ${OBJECTIVE_DAYS} days in ${long}`,
+    }),
+  );
+  return [...recorded, ...burns];
+}
+
+/** Share of requests in the window that were not good. Undefined where there were none. */
+export function badRatio(objective: Objective, window: string): string {
+  return `(${bad(objective, window)}) / (${all(objective, window)})`;
+}
+
+/** How many requests there were in the window. */
+export function all({ environment, app, service }: Objective, window: string): string {
+  return `sum(increase(holdfast_requests_total${selectorOf({ environment, app, service, from: "outside" })}[${window}]))`;
+}
+
+/** How many of them were not good; by release where asked for. */
+export function bad(objective: Objective, window: string, by = ""): string {
+  const { environment, app, service, kind, underSeconds } = objective;
+  const whose = { environment, app, service, from: "outside" };
+  const sum = by === "" ? "sum" : `sum by (${by}) `;
+  const increase = (metric: string): string => `${sum}(increase(${metric}[${window}]))`;
+  if (kind === "availability") {
+    const failed = `holdfast_requests_total${selectorOf(whose, 'code=~"5xx|none"')}`;
+    const total = `holdfast_requests_total${selectorOf(whose)}`;
+    // Nothing failed is 0, not nothing.
+    return `(${increase(failed)} or ${increase(total)} * 0)`;
+  }
+  const name = "holdfast_request_duration_seconds";
+  const good = selectorOf({ ...whose, le: String(underSeconds) });
+  return `(${increase(`${name}_count${selectorOf(whose)}`)} - ${increase(`${name}_bucket${good}`)})`;
+}
+
+const round = (value: number): number => Number(value.toFixed(6));
+
+function selectorOf(labels: Readonly<Record<string, string>>, more = ""): string {
+  const parts = Object.entries(labels).map(([key, value]) => `${key}="${value}"`);
+  return `{${[...parts, ...(more ? [more] : [])].join(",")}}`;
+}

@@ -1,0 +1,71 @@
+// A channel is where alerts go: a mailbox, a chat, somebody's own program. Where it leads is sealed
+// like a secret: who knows the address of a chat may write there.
+
+import { z } from "zod";
+import type { Resource } from "../../kernel/resource.ts";
+
+export const CHANNEL = "channel";
+
+export const CHANNEL_TYPES = [
+  "email",
+  "slack",
+  "discord",
+  "teams",
+  "ntfy",
+  "webhook",
+  "alertmanager",
+] as const;
+export type ChannelType = (typeof CHANNEL_TYPES)[number];
+
+export const SEVERITIES = ["page", "ticket"] as const;
+export type Severity = (typeof SEVERITIES)[number];
+
+export const channelInput = z.strictObject({
+  type: z.enum(CHANNEL_TYPES),
+  severities: z
+    .array(z.enum(SEVERITIES))
+    .min(1)
+    .default([...SEVERITIES]),
+  /** E-mail: who gets it. */
+  to: z.email().optional(),
+  /** URL of the chat or program; for e-mail that of the server: smtp://user:password@host:587. */
+  address: z.url().max(2_000),
+});
+
+export interface ChannelSpec {
+  readonly type: ChannelType;
+  readonly severities: readonly Severity[];
+  readonly to?: string;
+  /** Version of the sealed address. */
+  readonly address: { readonly secret: "address"; readonly version: number };
+}
+
+export type Channel = Resource<ChannelSpec, never>;
+
+/** One alert, in words that every channel can show. */
+export interface AlertNotice {
+  readonly state: "firing" | "resolved";
+  readonly alert: string;
+  readonly severity: string;
+  readonly summary: string;
+  readonly runbook: string;
+  readonly query: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** ms since the epoch */
+  readonly since: number;
+  readonly release?: number;
+  readonly afterDeployMs?: number;
+}
+
+export interface Delivery {
+  readonly type: ChannelType;
+  readonly to?: string | undefined;
+  readonly address: string;
+  /** What signs, for `webhook`. */
+  readonly signingKey: string;
+  /** The same for every try of one delivery. */
+  readonly id: string;
+  readonly notices: readonly AlertNotice[];
+  /** What Alertmanager sent, for `alertmanager`. */
+  readonly raw: unknown;
+}

@@ -1,0 +1,139 @@
+// Metrics that arrive by OTLP, under the names that Prometheus' conventions give them: dots become
+// underscores, the unit is part of the name, what only grows ends in `_total`.
+
+import {
+  type ExponentialPoint,
+  type HistogramPoint,
+  type KeyValue,
+  type Metric,
+  type MetricsRequest,
+  plainObject,
+} from "../otlp/messages.ts";
+import type { Sender } from "../otlp/sender.ts";
+import { type Labels, type MetricRegistry, type MetricType, metricName } from "./registry.ts";
+
+const UNITS: Readonly<Record<string, string>> = {
+  ms: "milliseconds",
+  s: "seconds",
+  us: "microseconds",
+  ns: "nanoseconds",
+  min: "minutes",
+  h: "hours",
+  By: "bytes",
+  KiBy: "kibibytes",
+  MiBy: "mebibytes",
+  "%": "percent",
+  Cel: "celsius",
+};
+/** Buckets of an exponential histogram are merged until there are no more than this. */
+const BUCKETS_MAX = 40;
+
+export function takeMetrics(
+  registry: MetricRegistry,
+  sender: Sender,
+  { resourceMetrics = [] }: MetricsRequest,
+): void {
+  for (const { scopeMetrics = [] } of resourceMetrics)
+    for (const { metrics = [] } of scopeMetrics)
+      for (const metric of metrics) takeMetric(registry, sender, metric);
+}
+
+function takeMetric(registry: MetricRegistry, sender: Sender, metric: Metric): void {
+  const { environment, app, service, release, instance } = sender;
+  const own: Labels = { environment, app, service, release, instance };
+  const observe = (
+    type: MetricType,
+    attributes: readonly KeyValue[] | undefined,
+    value: number,
+    more: { suffix?: string; labels?: Labels; isDelta?: boolean } = {},
+  ): void =>
+    registry.observe({
+      name: nameOf(metric, type),
+      type,
+      help: metric.description ?? "",
+      // What the platform says of a series wins over what the app says.
+      labels: { ...labelsOf(attributes), ...own, ...more.labels },
+      value,
+      owner: `${environment}/${app}`,
+      ...(more.suffix !== undefined && { suffix: more.suffix }),
+      ...(more.isDelta !== undefined && { isDelta: more.isDelta }),
+    });
+  for (const point of metric.gauge?.dataPoints ?? [])
+    observe("gauge", point.attributes, Number(point.asDouble ?? point.asInt ?? 0));
+  if (metric.sum) {
+    const type = metric.sum.isMonotonic ? "counter" : "gauge";
+    const isDelta = isDeltaOf(metric.sum.aggregationTemporality);
+    for (const point of metric.sum.dataPoints ?? [])
+      observe(type, point.attributes, Number(point.asDouble ?? point.asInt ?? 0), { isDelta });
+  }
+  const histogram = (
+    point: HistogramPoint | ExponentialPoint,
+    buckets: readonly (readonly [bound: number, count: number])[],
+    isDelta: boolean,
+  ): void => {
+    let total = 0;
+    for (const [le, count] of buckets) {
+      total += count;
+      const labels = { le: le === Infinity ? "+Inf" : String(le) };
+      observe("histogram", point.attributes, total, { suffix: "_bucket", labels, isDelta });
+    }
+    observe("histogram", point.attributes, Number(point.sum ?? 0), { suffix: "_sum", isDelta });
+    observe("histogram", point.attributes, Number(point.count ?? 0), { suffix: "_count", isDelta });
+  };
+  const { histogram: explicit, exponentialHistogram: exponential } = metric;
+  for (const point of explicit?.dataPoints ?? [])
+    histogram(point, explicitBuckets(point), isDeltaOf(explicit?.aggregationTemporality));
+  for (const point of exponential?.dataPoints ?? [])
+    histogram(point, exponentialBuckets(point), isDeltaOf(exponential?.aggregationTemporality));
+  for (const point of metric.summary?.dataPoints ?? []) {
+    for (const { quantile = 0, value = 0 } of point.quantileValues ?? [])
+      observe("summary", point.attributes, value, { labels: { quantile } });
+    observe("summary", point.attributes, Number(point.sum ?? 0), { suffix: "_sum" });
+    observe("summary", point.attributes, Number(point.count ?? 0), { suffix: "_count" });
+  }
+}
+
+function nameOf({ name, unit = "" }: Metric, type: MetricType): string {
+  const base = metricName(name);
+  const suffix = UNITS[unit];
+  const named = suffix !== undefined && !base.endsWith(`_${suffix}`) ? `${base}_${suffix}` : base;
+  return type === "counter" && !named.endsWith("_total") ? `${named}_total` : named;
+}
+
+const labelsOf = (attributes: readonly KeyValue[] | undefined): Labels =>
+  Object.fromEntries(
+    Object.entries(plainObject(attributes)).map(([key, value]) => [
+      key,
+      typeof value === "string" ? value : JSON.stringify(value),
+    ]),
+  );
+
+const isDeltaOf = (temporality: number | string | undefined): boolean =>
+  temporality === 1 || temporality === "AGGREGATION_TEMPORALITY_DELTA";
+
+function explicitBuckets({ bucketCounts = [], explicitBounds = [] }: HistogramPoint) {
+  return bucketCounts.map((count, i) => [explicitBounds[i] ?? Infinity, Number(count)] as const);
+}
+
+// Bucket i of scale s holds what is over 2^(i/2^s) and not over 2^((i+1)/2^s).
+function exponentialBuckets(point: ExponentialPoint): (readonly [number, number])[] {
+  let scale = point.scale ?? 0;
+  let offset = point.positive?.offset ?? 0;
+  let counts = (point.positive?.bucketCounts ?? []).map(Number);
+  while (counts.length > BUCKETS_MAX) {
+    const merged: number[] = [];
+    for (const [i, count] of counts.entries()) {
+      const at = Math.floor((i + offset) / 2) - Math.floor(offset / 2);
+      merged[at] = (merged[at] ?? 0) + count;
+    }
+    counts = merged;
+    offset = Math.floor(offset / 2);
+    scale -= 1;
+  }
+  const bound = (index: number): number => 2 ** (index / 2 ** scale);
+  return [
+    [0, Number(point.zeroCount ?? 0)],
+    ...counts.map((count, i) => [bound(offset + i + 1), count] as const),
+    [Infinity, 0],
+  ];
+}

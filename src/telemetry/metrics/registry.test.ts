@@ -1,0 +1,120 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import type { MetricsRequest } from "../otlp/messages.ts";
+import { takeMetrics } from "./otlp-metrics.ts";
+import { MetricRegistry, SERIES_PER_OWNER } from "./registry.ts";
+
+const SENDER = {
+  environment: "production",
+  app: "shop",
+  service: "web",
+  release: 3,
+  instance: "production.shop.web.r3.1",
+};
+const WHOSE =
+  'environment="production",app="shop",service="web",release="3",instance="production.shop.web.r3.1"';
+
+describe("metric registry", () => {
+  let now = 0;
+  const count = (registry: MetricRegistry, labels: Record<string, string>, owner = "a"): void =>
+    registry.observe({
+      name: "hits_total",
+      type: "counter",
+      help: "Hits.",
+      labels,
+      value: 2,
+      isDelta: true,
+      owner,
+    });
+
+  it("shows a new counter as 0 once, so that its first increase is seen", () => {
+    const registry = new MetricRegistry(() => now);
+    count(registry, { path: 'a"b\\c\nd' });
+    assert.equal(
+      registry.render(),
+      '# HELP hits_total Hits.\n# TYPE hits_total counter\nhits_total{path="a\\"b\\\\c\\nd"} 0\n',
+    );
+    count(registry, { path: 'a"b\\c\nd' });
+    assert.match(registry.render(), / 4\n$/);
+  });
+
+  it("takes a bounded number of series per owner, names what it refused, and forgets the silent", () => {
+    const registry = new MetricRegistry(() => now);
+    for (let i = 0; i < SERIES_PER_OWNER + 50; i += 1) count(registry, { user: String(i) });
+    count(registry, { user: "1" }, "another");
+    assert.deepEqual(registry.refused, [{ owner: "a", metric: "hits_total", count: 50 }]);
+    assert.equal(registry.render().split("\n").length, SERIES_PER_OWNER + 1 + 2);
+    now += 11 * 60_000;
+    assert.equal(registry.render(), "\n");
+    count(registry, { user: "new" });
+    assert.match(registry.render(), /user="new"/);
+  });
+
+  it("names metrics of OTLP as Prometheus does, as the sender's, whatever they say", () => {
+    const registry = new MetricRegistry(() => now);
+    const point = {
+      attributes: [
+        { key: "http.route", value: { stringValue: "/cart" } },
+        { key: "app", value: { stringValue: "forged" } },
+      ],
+    };
+    const metrics: MetricsRequest = {
+      resourceMetrics: [
+        {
+          scopeMetrics: [
+            {
+              metrics: [
+                {
+                  name: "cart.adds",
+                  sum: {
+                    isMonotonic: true,
+                    aggregationTemporality: 2,
+                    dataPoints: [{ ...point, asInt: "7" }],
+                  },
+                },
+                {
+                  name: "queue.wait",
+                  unit: "s",
+                  histogram: {
+                    aggregationTemporality: 2,
+                    dataPoints: [
+                      { count: "3", sum: 2.5, bucketCounts: ["1", "2"], explicitBounds: [1] },
+                    ],
+                  },
+                },
+                {
+                  name: "exp",
+                  exponentialHistogram: {
+                    aggregationTemporality: 2,
+                    dataPoints: [
+                      {
+                        count: 4,
+                        sum: 9,
+                        scale: 0,
+                        zeroCount: 1,
+                        positive: { offset: 0, bucketCounts: [2, 1] },
+                      },
+                    ],
+                  },
+                },
+              ],
+            },
+          ],
+        },
+      ],
+    };
+    takeMetrics(registry, SENDER, metrics);
+    const text = registry.render();
+    for (const line of [
+      `cart_adds_total{http_route="/cart",app="shop",environment="production",service="web",release="3",instance="production.shop.web.r3.1"} 7`,
+      `queue_wait_seconds_bucket{${WHOSE},le="1"} 1`,
+      `queue_wait_seconds_bucket{${WHOSE},le="+Inf"} 3`,
+      `queue_wait_seconds_sum{${WHOSE}} 2.5`,
+      `exp_bucket{${WHOSE},le="0"} 1`,
+      `exp_bucket{${WHOSE},le="2"} 3`,
+      `exp_bucket{${WHOSE},le="4"} 4`,
+      `exp_count{${WHOSE}} 4`,
+    ])
+      assert.ok(text.includes(`${line}\n`), `${line}\n\n${text}`);
+  });
+});

@@ -1,0 +1,145 @@
+// Numbers as they stand now, in the text that Prometheus reads. How many series an app may have is
+// bounded: what is over is not taken, counted, and named by its metric.
+
+export type MetricType = "counter" | "gauge" | "histogram" | "summary";
+export type Labels = Readonly<Record<string, string | number>>;
+
+interface Series {
+  value: number;
+  /** A counter that was not read yet: it is shown as 0 once, or its first increase would be lost. */
+  isFresh: boolean;
+  at: number;
+  readonly owner: string;
+}
+
+interface Family {
+  readonly type: MetricType;
+  readonly help: string;
+  /** Name with suffix and labels, as it is written → its value. */
+  readonly series: Map<string, Series>;
+}
+
+export interface Observation {
+  readonly name: string;
+  readonly type: MetricType;
+  readonly help: string;
+  /** `_bucket`, `_sum`, `_count`; empty for the value itself. */
+  readonly suffix?: string;
+  readonly labels: Labels;
+  readonly value: number;
+  /** Adds to what is there instead of replacing it. */
+  readonly isDelta?: boolean;
+  /** Whose series it is: bounds are per owner. */
+  readonly owner: string;
+}
+
+export const SERIES_PER_OWNER = 10_000;
+/** Of what nobody speaks any more, such as an instance that is gone. */
+const FORGET_AFTER_MS = 10 * 60_000;
+const LABEL_MAX_CHARS = 300;
+
+export class MetricRegistry {
+  readonly #now: () => number;
+  readonly #families = new Map<string, Family>();
+  readonly #counts = new Map<string, number>();
+  readonly #refused = new Map<string, { owner: string; metric: string; count: number }>();
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  observe(observation: Observation): void {
+    const { name, type, help, suffix = "", labels, value, isDelta, owner } = observation;
+    let family = this.#families.get(name);
+    if (!family) {
+      family = { type, help, series: new Map() };
+      this.#families.set(name, family);
+    }
+    // One name is one type: the first that came counts.
+    if (family.type !== type) {
+      this.#refuse(owner, name);
+      return;
+    }
+    const key = `${name}${suffix}${labelText(labels)}`;
+    const known = family.series.get(key);
+    if (known) {
+      known.value = isDelta ? known.value + value : value;
+      known.at = this.#now();
+      return;
+    }
+    const count = this.#counts.get(owner) ?? 0;
+    if (count >= SERIES_PER_OWNER) {
+      this.#refuse(owner, name);
+      return;
+    }
+    this.#counts.set(owner, count + 1);
+    family.series.set(key, { value, isFresh: isDelta === true, at: this.#now(), owner });
+  }
+
+  /** Owner, metric and how many points of it were not taken. */
+  get refused(): readonly { owner: string; metric: string; count: number }[] {
+    return [...this.#refused.values()];
+  }
+
+  render(): string {
+    this.#forget();
+    const lines: string[] = [];
+    for (const [name, { type, help, series }] of this.#families) {
+      if (series.size === 0) continue;
+      lines.push(`# HELP ${name} ${help.replaceAll(/[\\\n]/g, " ")}`, `# TYPE ${name} ${type}`);
+      for (const [key, one] of series) {
+        lines.push(`${key} ${numberText(one.isFresh ? 0 : one.value)}`);
+        one.isFresh = false;
+      }
+    }
+    return `${lines.join("\n")}\n`;
+  }
+
+  #refuse(owner: string, metric: string): void {
+    const key = `${owner} ${metric}`;
+    const known = this.#refused.get(key);
+    if (known) known.count += 1;
+    else if (this.#refused.size < SERIES_PER_OWNER)
+      this.#refused.set(key, { owner, metric, count: 1 });
+  }
+
+  #forget(): void {
+    const before = this.#now() - FORGET_AFTER_MS;
+    for (const { series } of this.#families.values()) {
+      for (const [key, { at, owner }] of series) {
+        if (at >= before) continue;
+        series.delete(key);
+        this.#counts.set(owner, (this.#counts.get(owner) ?? 1) - 1);
+      }
+    }
+  }
+}
+
+export const metricName = (text: string): string =>
+  text.replaceAll(/[^a-zA-Z0-9_:]/g, "_").replace(/^(?=\d)/, "_");
+
+const labelName = (text: string): string =>
+  text.replaceAll(/[^a-zA-Z0-9_]/g, "_").replace(/^(?=\d)/, "_");
+
+function labelText(labels: Labels): string {
+  const parts = Object.entries(labels)
+    .filter(([, value]) => value !== "")
+    .map(([key, value]) => `${labelName(key)}="${escaped(String(value))}"`);
+  return parts.length === 0 ? "" : `{${parts.join(",")}}`;
+}
+
+const escaped = (text: string): string =>
+  text
+    .slice(0, LABEL_MAX_CHARS)
+    .replaceAll("\\", "\\\\")
+    .replaceAll('"', '\\"')
+    .replaceAll("\n", "\\n");
+
+const numberText = (value: number): string =>
+  Number.isNaN(value)
+    ? "NaN"
+    : value === Infinity
+      ? "+Inf"
+      : value === -Infinity
+        ? "-Inf"
+        : String(value);

@@ -1,0 +1,242 @@
+// From the first bad request to whoever is told of it: real Prometheus and Alertmanager, a mail
+// server and a webhook that check what they get.
+
+import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
+import { createServer, type IncomingHttpHeaders } from "node:http";
+import { Agent, request } from "node:https";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import type { AlertView, ObjectiveView } from "../../src/api/monitoring-routes.ts";
+import { runOrThrow } from "../../src/drivers/exec.ts";
+import type { ResultTable } from "../../src/kernel/signal.ts";
+import { AppFolder } from "../support/app-folder.ts";
+import { Installation } from "../support/installation.ts";
+import { MailServer } from "../support/mail-server.ts";
+import { until } from "../support/wait.ts";
+
+const SERVER = `
+let n = 0;
+const share = Number(process.env.FAIL_EACH ?? 0);
+require("node:http").createServer((request, response) => {
+  if (request.url === "/metrics") return response.end("# TYPE jobs_waiting gauge\\njobs_waiting 42\\n");
+  n += 1;
+  response.writeHead(share > 0 && n % share === 0 ? 500 : 200).end("x");
+}).listen(process.env.PORT, process.env.HOST);
+`;
+const MANIFEST = `name: faulty
+services:
+  web:
+    command: node server.js
+    routes: [{ host: faulty.localhost }]
+    metrics: {}
+`;
+
+interface Told {
+  readonly headers: IncomingHttpHeaders;
+  readonly body: string;
+}
+
+describe("alerts", { timeout: 300_000 }, () => {
+  const holdfast = new Installation();
+  const folder = new AppFolder({ "server.js": SERVER, "holdfast.yaml": MANIFEST }, "faulty");
+  const mails = new MailServer();
+  const told: Told[] = [];
+  let refusals = 0;
+  const hook = createServer((incoming, response) => {
+    let body = "";
+    incoming.setEncoding("utf8").on("data", (chunk) => {
+      body += chunk;
+    });
+    incoming.on("end", () => {
+      if (refusals > 0) {
+        refusals -= 1;
+        return void response.writeHead(503).end("not now");
+      }
+      told.push({ headers: incoming.headers, body });
+      response.end("thanks");
+    });
+  });
+  let hookUrl = "";
+  let signingKey = "";
+  const agent = new Agent({ keepAlive: true, maxSockets: 10 });
+
+  /** Requests at this rate until it is stopped; gives what the generator knows. */
+  const load = (perSecond: number): (() => Promise<{ requests: number; errors: number }>) => {
+    const counted = { requests: 0, errors: 0 };
+    const underWay = new Set<Promise<void>>();
+    const host = "faulty.localhost";
+    const one = (): Promise<void> =>
+      new Promise((resolve) => {
+        const options = { host: "127.0.0.1", port: holdfast.ports.https, servername: host, agent };
+        request({ ...options, headers: { host }, rejectUnauthorized: false }, (answer) => {
+          counted.requests += 1;
+          if ((answer.statusCode ?? 0) >= 500) counted.errors += 1;
+          answer.resume().on("end", resolve);
+        })
+          .on("error", () => resolve())
+          .end();
+      });
+    const timer = setInterval(() => {
+      const asked = one().finally(() => underWay.delete(asked));
+      underWay.add(asked);
+    }, 1000 / perSecond);
+    return async () => {
+      clearInterval(timer);
+      await Promise.all(underWay);
+      return counted;
+    };
+  };
+
+  before(async () => {
+    await holdfast.ok("up", "--install");
+    await holdfast.ok("deploy", folder.dir);
+    await new Promise<void>((resolve) => hook.listen(0, "127.0.0.1", resolve));
+    hookUrl = `http://127.0.0.1:${(hook.address() as AddressInfo).port}/hook`;
+  });
+  after(async () => {
+    agent.destroy();
+    hook.close();
+    mails.close();
+    await holdfast.close();
+    folder.remove();
+  });
+
+  it("has rules and configuration that Prometheus' and Alertmanager's own tools accept", async () => {
+    const dir = join(holdfast.home, "monitoring");
+    await until("they are written", async () => {
+      const { engines } = await holdfast
+        .run(["status", "--json"])
+        .then(({ stdout }) => JSON.parse(stdout) as { engines: { kind: string; state: string }[] });
+      return engines.every(({ state }) => state === "ready");
+    });
+    assert.match(
+      await runOrThrow(["promtool", "check", "config", join(dir, "prometheus", "prometheus.yml")]),
+      /SUCCESS/,
+    );
+    assert.match(
+      await runOrThrow(["amtool", "check-config", join(dir, "alertmanager", "alertmanager.yml")]),
+      /SUCCESS/,
+    );
+  });
+
+  it("adds channels whose address stays sealed, and tests each", async () => {
+    const address = `smtp://127.0.0.1:${await mails.listen()}`;
+    const mail = ["channel", "add", "mail", "--type", "email", "--to", "ops@example.com"];
+    assert.equal((await holdfast.run(mail, address)).code, 0);
+    const added = await holdfast.run(
+      ["channel", "add", "hook", "--type", "webhook", "--json"],
+      hookUrl,
+    );
+    signingKey = (JSON.parse(added.stdout) as { signingKey: string }).signingKey;
+    assert.match(signingKey, /^whsec_/);
+    await holdfast.ok("channel", "test", "mail");
+    await holdfast.ok("channel", "test", "hook");
+    assert.match(mails.mails[0] ?? "", /Subject: FIRING: Test/);
+    assert.match(mails.mails[0] ?? "", /To: ops@example.com/);
+    assert.equal(told.length, 1);
+    assert.doesNotMatch(await holdfast.ok("channel", "list"), /127\.0\.0\.1/);
+    assert.doesNotMatch(await holdfast.ok("audit", "--json"), /127\.0\.0\.1/);
+  });
+
+  it("says what a channel that is down answered", async () => {
+    refusals = 1;
+    const { code, stderr } = await holdfast.run(["channel", "test", "hook"]);
+    assert.equal(code, 75);
+    assert.match(stderr, /it answered 503: not now/);
+    const wrong = await holdfast.run(
+      ["channel", "add", "x", "--type", "pigeon"],
+      "http://x.example",
+    );
+    assert.equal(wrong.code, 2);
+  });
+
+  it("tells of errors at 20 % within a minute, of the release, and when it is over", async () => {
+    const quiet = load(100);
+    await new Promise((resolve) => setTimeout(resolve, 5_000));
+    told.length = 0;
+    // The first delivery is refused: it must be tried again.
+    refusals = 1;
+    await holdfast.ok("config", "set", "faulty", "FAIL_EACH=5");
+    const began = Date.now();
+    await until("somebody is told", () => told.length > 0, 90_000);
+    const tookMs = Date.now() - began;
+    assert.ok(tookMs < 60_000, `${tookMs} ms`);
+    const [first] = told;
+    const { type, data } = JSON.parse(first?.body ?? "{}") as {
+      type: string;
+      data: { alerts: (AlertView & { state: string })[] };
+    };
+    assert.equal(type, "alert.firing");
+    const alert = data.alerts.find(
+      (one) => one.alert === "HighErrorRate" || one.alert === "ErrorBudgetBurn",
+    );
+    assert.equal(alert?.release, 2);
+    assert.ok((alert?.afterDeployMs ?? -1) >= 0);
+    const {
+      "webhook-id": id,
+      "webhook-timestamp": at,
+      "webhook-signature": signature,
+    } = first?.headers ?? {};
+    const key = Buffer.from(signingKey.replace("whsec_", ""), "base64");
+    const expected = createHmac("sha256", key)
+      .update(`${id}.${at}.${first?.body}`)
+      .digest("base64");
+    assert.equal(signature, `v1,${expected}`);
+    await until("it fires in the list too", async () => {
+      const { alerts } = await alertsNow();
+      return alerts.some(
+        (one) => one.alert === "HighErrorRate" && one.state === "firing" && one.release === 2,
+      );
+    });
+    const counted = await quiet();
+    await holdfast.ok("rollback", "faulty");
+    await until("the mail came too", () => mails.mails.some((one) => /HighErrorRate/.test(one)));
+    const sql =
+      "SELECT count(*) AS n, count(*) FILTER (status >= 500) AS bad FROM requests WHERE host = 'faulty.localhost'";
+    const { rows } = await holdfast.json<ResultTable>("query", sql);
+    assert.deepEqual(rows[0]?.map(Number), [counted.requests, counted.errors]);
+  });
+
+  it("shows what spent the budget, and which release", async () => {
+    const { objectives } = await holdfast.json<{ objectives: ObjectiveView[] }>("slo", "faulty");
+    const availability = objectives.find(({ kind }) => kind === "availability");
+    assert.ok((availability?.budgetLeft ?? 1) < 0);
+    assert.ok((availability?.burnRate ?? 0) > 10);
+    assert.equal(availability?.consumedBy[0]?.release, 2);
+  });
+
+  it("silences with owner and end, and ends a silence", async () => {
+    await holdfast.ok(
+      "silence",
+      "add",
+      "alertname=HighErrorRate",
+      "--for",
+      "1h",
+      "--comment",
+      "known",
+    );
+    const { silences } = await holdfast.json<{
+      silences: { id: string; createdBy: string; comment: string; status: { state: string } }[];
+    }>("silence", "list");
+    assert.equal(silences[0]?.createdBy, "owner");
+    assert.equal(silences[0]?.comment, "known");
+    await holdfast.ok("silence", "remove", silences[0]?.id ?? "");
+    const left = await holdfast.ok("silence", "list");
+    assert.match(left, /expired/);
+  });
+
+  it("reads an app's own metrics where its spec says so, and answers bad PromQL with its position", async () => {
+    await until("they were read", async () =>
+      /app=faulty .*release=1 .*42/.test(await holdfast.ok("metrics", "jobs_waiting")),
+    );
+    const { code, stderr } = await holdfast.run(["metrics", "sum(("]);
+    assert.equal(code, 2);
+    assert.match(stderr, /1:6: parse error/);
+    assert.match(await holdfast.ok("metrics", "up", "--since", "1m"), /[▁▂▃▄▅▆▇█]/);
+  });
+
+  const alertsNow = async (): Promise<{ alerts: AlertView[] }> =>
+    JSON.parse((await holdfast.run(["alerts", "--json"])).stdout) as { alerts: AlertView[] };
+});
