@@ -62,6 +62,8 @@ export async function measureEdge(log: (text: string) => void) {
     store = await TelemetryStore.open({
       dir: join(dir, "telemetry"),
       now: Date.now,
+      policies: () => ({}),
+      onDropped: () => undefined,
       isSource: () => true,
       onProblem: ignore,
     });

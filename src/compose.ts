@@ -10,7 +10,7 @@ import type { ApiDeps } from "./api/api-deps.ts";
 import { createApiServer } from "./api/server.ts";
 import { composeMonitoring, type Monitoring, servingObjectives } from "./compose-monitoring.ts";
 import { composeWorld, type World, type WorldOptions } from "./compose-world.ts";
-import { writeWhole } from "./drivers/files.ts";
+import { writeJson, writeWhole } from "./drivers/files.ts";
 import { deliver } from "./drivers/notifier/notifier.ts";
 import { NetworkProbe } from "./drivers/probe/http-probe.ts";
 import { TelemetryClient } from "./drivers/telemetry-client.ts";
@@ -22,7 +22,7 @@ import { type HoldfastError, messageOf, stuck } from "./kernel/error.ts";
 import { systemRandom } from "./kernel/id.ts";
 import type { AnyStep } from "./kernel/plan.ts";
 import type { Reconciler } from "./kernel/reconciler.ts";
-import { PLATFORM } from "./kernel/signal.ts";
+import { PLATFORM, type TelemetryPolicy } from "./kernel/signal.ts";
 import { APP, type AppSpec, type AppStatus } from "./resources/app/app.ts";
 import {
   type AppDeps,
@@ -54,6 +54,7 @@ import { buildRequestOf, createReleaseReconciler } from "./resources/release/rel
 import { releasesToForget } from "./resources/release/release-retention.ts";
 import { TASK, type Task, type TaskSpec, type TaskStatus } from "./resources/task/task.ts";
 import { createTaskReconciler } from "./resources/task/task-reconciler.ts";
+import { TELEMETRY } from "./resources/telemetry/telemetry.ts";
 import { backUpDatabase, openDatabase } from "./store/database.ts";
 import { deriveKey, loadSecretKey, SecretVault } from "./store/secret-vault.ts";
 import { SqliteStore } from "./store/sqlite-store.ts";
@@ -103,7 +104,7 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
       // First the doors: where they can't be opened, nothing in the world may be touched.
       await servers[0]?.listen({ path: home.apiSocket });
       await servers[1]?.listen({ host: "127.0.0.1", port: ports.api });
-      subscriptions.push(...linkKinds(store, controllers, world, options.log));
+      subscriptions.push(...linkKinds(store, controllers, world, options));
       for (const controller of controllers.values()) controller.start();
       subscriptions.push(keepCopy(db, home, options));
       subscriptions.push(monitoring.startReporting(deps.telemetry));
@@ -219,13 +220,15 @@ function linkKinds(
   store: SqliteStore,
   controllers: Map<string, AnyController>,
   world: World,
-  log: ControlPlaneOptions["log"],
+  { log, home: { telemetryPolicies } }: ControlPlaneOptions,
 ): (() => void)[] {
+  writePolicies(store, telemetryPolicies);
   const appsChanged = (): void => controllers.get(APP)?.lookAtAll();
   const unsubscribe = store.subscribe((ref, what) => {
     if (ref.kind === RELEASE && what === "status")
       controllers.get(APP)?.look(ref.name.split("/").slice(0, 2).join("/"));
     if ([EDGE, DATABASE, CACHE].includes(ref.kind) && what === "status") appsChanged();
+    if (ref.kind === TELEMETRY) writePolicies(store, telemetryPolicies);
     if (ref.kind === APP || ref.kind === CHANNEL)
       for (const kind of MONITORING) controllers.get(kind)?.lookAtAll();
     if (ref.kind === APP && what === "forgotten") forgetReleases(store, ref.name);
@@ -239,6 +242,14 @@ function linkKinds(
   const unwatch = world.processCompute.watch((appName) => controllers.get(APP)?.look(appName));
   const unwatchDocker = world.dockerCompute.watch((appName) => controllers.get(APP)?.look(appName));
   return [unsubscribe, unwatch, unwatchDocker];
+}
+
+// The telemetry process reads it; it has no other way to the platform's memory.
+function writePolicies(store: SqliteStore, file: string): void {
+  const policies = store
+    .list<TelemetryPolicy, never>(TELEMETRY)
+    .map(({ name, spec }) => [name, spec] as const);
+  writeJson(file, Object.fromEntries(policies));
 }
 
 function forgetReleases(store: SqliteStore, appName: string): void {

@@ -3,12 +3,15 @@
 import { z } from "zod";
 import { invalid } from "../kernel/error.ts";
 import {
+  DEFAULT_POLICY,
   LOG_LEVELS,
   type ResultTable,
+  type TelemetryPolicy,
   type TraceSpan,
   type TraceSummary,
 } from "../kernel/signal.ts";
 import { name as appName } from "../resources/app/manifest.ts";
+import { changedPolicy, policyChange, TELEMETRY } from "../resources/telemetry/telemetry.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { AppOperations } from "./app-operations.ts";
 import { type Route, route } from "./route.ts";
@@ -31,6 +34,7 @@ export function telemetryRoutes(deps: ApiDeps, operations: AppOperations): Route
   const from = (sinceMs: number): number => (sinceMs > 0 ? deps.clock.now() - sinceMs : 0);
   return [
     logsRoute(deps, operations, from),
+    ...policyRoutes(deps, operations),
     route({
       method: "GET",
       path: "/v1/traces",
@@ -87,6 +91,39 @@ export function telemetryRoutes(deps: ApiDeps, operations: AppOperations): Route
           to: deps.clock.now(),
           timeoutMs: QUERY_TIMEOUT_MS,
         }),
+    }),
+  ];
+}
+
+function policyRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
+  const path = "/v1/environments/{environment}/telemetry";
+  const params = z.object({ environment: appName });
+  const find = (name: string): TelemetryPolicy | undefined =>
+    deps.store.find<TelemetryPolicy, never>({ kind: TELEMETRY, name })?.spec;
+  return [
+    route({
+      method: "GET",
+      path,
+      summary: "How long telemetry is kept, and what of it is about people.",
+      params,
+      handle: ({ params: { environment } }) => {
+        operations.requireEnvironment(environment);
+        return find(environment) ?? DEFAULT_POLICY;
+      },
+    }),
+    route({
+      method: "PATCH",
+      path,
+      summary: "Changes how long telemetry is kept, and what of it is about people.",
+      params,
+      body: policyChange,
+      handle: ({ params: { environment }, body, actor }) => {
+        operations.requireEnvironment(environment);
+        const policy = changedPolicy(find(environment), body);
+        const options = { actor, action: "telemetry" };
+        deps.store.writeSpec({ kind: TELEMETRY, name: environment }, policy, options);
+        return policy;
+      },
     }),
   ];
 }

@@ -25,6 +25,7 @@ async function main(): Promise<void> {
     key: ensureKeyFile(home.telemetryKey),
     otlp: { host: "127.0.0.1", httpPort: ports.otlpHttp, grpcPort: ports.otlpGrpc },
     dir: home.telemetryDir,
+    policyFile: home.telemetryPolicies,
     logSourcesDir: home.logSourcesDir,
     socket: home.telemetrySocket,
     requestSocket: home.requestSocket,

@@ -26,6 +26,7 @@ import { alerts, silenceAdd, silenceList, silenceRemove, slo } from "./telemetry
 import { channelAdd, channelList, channelRemove, channelTest } from "./telemetry/channels.ts";
 import { logs } from "./telemetry/logs.ts";
 import { metrics } from "./telemetry/metrics.ts";
+import { telemetrySet, telemetryShow } from "./telemetry/policy.ts";
 import { query } from "./telemetry/query.ts";
 import { trace, traces } from "./telemetry/traces.ts";
 
@@ -56,6 +57,8 @@ export const COMMANDS: readonly Command[] = [
   channelList,
   channelTest,
   channelRemove,
+  telemetryShow,
+  telemetrySet,
   runCommand,
   configSet,
   configUnset,
@@ -73,6 +76,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   config: "Settings of an app, outside its code.",
   secret: "Secrets of an app.",
   channel: "Where alerts go.",
+  telemetry: "What is kept of logs, requests and spans.",
   silence: "Alerts that nobody is told of, for a time.",
 };
 

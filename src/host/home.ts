@@ -26,6 +26,7 @@ export interface Home {
   readonly sourcesDir: string;
   readonly logSourcesDir: string;
   readonly telemetryDir: string;
+  readonly telemetryPolicies: string;
   /** Prometheus, Alertmanager and the exporters. */
   readonly monitoringDir: string;
   readonly runtimeDir: string;
@@ -59,6 +60,7 @@ export function homeAt(root: string): Home {
     sourcesDir: at("sources"),
     logSourcesDir: at("logs", "sources"),
     telemetryDir: at("telemetry"),
+    telemetryPolicies: at("telemetry", "policies.json"),
     monitoringDir: at("monitoring"),
     runtimeDir: at("runtime"),
     environmentDir: (environment) => at("environments", environment),

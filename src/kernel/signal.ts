@@ -169,3 +169,32 @@ export interface PlatformReport {
   }[];
   readonly certificates: readonly { readonly host: string; readonly expiresAt: number }[];
 }
+
+/** How long telemetry of an environment is kept, and what of it is about people. */
+export interface TelemetryPolicy {
+  /** By signal: what is older goes, and the oldest where there is more. */
+  readonly retention: Readonly<
+    Record<"logs" | "requests" | "spans", { readonly days: number; readonly bytes: number }>
+  >;
+  readonly privacy: {
+    /** `cut`: the last part of an address is not kept. */
+    readonly addresses: "keep" | "cut" | "drop";
+    readonly userAgents: "keep" | "drop";
+    /** `names`: parameters without their values. */
+    readonly queryStrings: "keep" | "names" | "drop";
+  };
+}
+
+const GIB = 1024 ** 3;
+
+export const DEFAULT_POLICY: TelemetryPolicy = {
+  retention: {
+    logs: { days: 14, bytes: 4 * GIB },
+    requests: { days: 30, bytes: 4 * GIB },
+    spans: { days: 7, bytes: 2 * GIB },
+  },
+  privacy: { addresses: "cut", userAgents: "keep", queryStrings: "names" },
+};
+
+/** Environment → its policy, where it has one of its own. */
+export type TelemetryPolicies = Readonly<Record<string, TelemetryPolicy>>;

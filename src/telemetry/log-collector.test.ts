@@ -37,6 +37,8 @@ describe("collecting logs", () => {
     const store = await TelemetryStore.open({
       dir: storeDir,
       now: () => now,
+      policies: () => ({}),
+      onDropped: () => undefined,
       isSource: (file) => existsSync(join(dir, file)),
       onProblem: (_what, error) => assert.fail(String(error)),
     });

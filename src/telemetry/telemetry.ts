@@ -13,6 +13,7 @@ import { listenForOtlpGrpc } from "./otlp/otlp-grpc.ts";
 import { listenForOtlpHttp } from "./otlp/otlp-http.ts";
 import { OtlpIntake } from "./otlp/otlp-intake.ts";
 import { isScraper } from "./otlp/sender.ts";
+import { PolicyFile } from "./policy-file.ts";
 import { RequestReceiver } from "./request-receiver.ts";
 import { SqlQuery, type SqlQuestion } from "./sql-query.ts";
 import { TelemetryStore } from "./store/telemetry-store.ts";
@@ -30,6 +31,8 @@ export interface TelemetryOptions {
   readonly otlp: { readonly host: string; readonly httpPort: number; readonly grpcPort: number };
   readonly edgeUid: number | undefined;
   readonly now: () => number;
+  /** Where the control plane says how long what is kept. */
+  readonly policyFile: string;
   readonly isSource: (file: string) => boolean;
   readonly punchHole: (path: string, bytes: number) => Promise<void>;
   readonly onProblem: (what: string, error: unknown) => void;
@@ -50,50 +53,60 @@ const EDGE = {
 
 export async function startTelemetry(options: TelemetryOptions): Promise<Telemetry> {
   const { now, onProblem } = options;
-  const store = await TelemetryStore.open(options);
+  const policies = new PolicyFile(options.policyFile);
+  let platform: PlatformMetrics | undefined;
+  const store = await TelemetryStore.open({
+    ...options,
+    policies: () => policies.read(),
+    onDropped: (signal, rows) => {
+      platform?.drop("platform", `${signal}_of_the_past`, rows);
+      onProblem(`the disk is full: ${rows} rows of ${signal}, the oldest, were removed`, undefined);
+    },
+  });
   const { logs, requests } = store.signals;
   const clock = new MonotonicClock(now);
   const receiver = new RequestReceiver({
     socket: options.requestSocket,
     edgeUid: options.edgeUid,
-    append: (lines) => requests.journal.append(lines),
+    append: (lines) => store.append("requests", lines),
     onMessage: (text) =>
-      void logs.journal
-        .append(logLine(EDGE, clock.take(1), text))
+      void store
+        .append("logs", logLine(EDGE, clock.take(1), text))
         .catch((error: unknown) => onProblem("a message of the edge could not be kept", error)),
     onProblem: (error) => onProblem("request records could not be kept", error),
   });
   const collector = new LogCollector({
     dir: options.logSourcesDir,
     offsets: logs.offsets(),
-    append: (lines, mark) => logs.journal.append(lines, mark),
+    append: (lines, mark) => store.append("logs", lines, mark),
     clock,
     now,
     punchHole: options.punchHole,
-    onSkipped: (app, bytes) => platform.drop(app, "log_bytes", bytes),
+    onSkipped: (app, bytes) => metrics.drop(app, "log_bytes", bytes),
   });
   const registry = new MetricRegistry(now);
   countRequests(requests, store.database, registry);
-  const platform = new PlatformMetrics(registry, store);
+  const metrics = new PlatformMetrics(registry, store);
+  platform = metrics;
   const intake = new OtlpIntake({
     key: options.key,
     now,
-    appendSpans: (lines) => store.signals.spans.journal.append(lines),
-    appendLogs: (lines) => logs.journal.append(lines),
+    appendSpans: (lines) => store.append("spans", lines),
+    appendLogs: (lines) => store.append("logs", lines),
     takeMetrics: (sender, request) => takeMetrics(registry, sender, request),
     onRefused: ({ environment, app }, signal) =>
-      platform.drop(`${environment}/${app}`, `otlp_${signal}`, 1),
+      metrics.drop(`${environment}/${app}`, `otlp_${signal}`, 1),
   });
   const { host, httpPort, grpcPort } = options.otlp;
   const counted = {
     isScraper: (given: string | undefined) => isScraper(given, options.key),
-    render: () => platform.render(receiver.lost),
+    render: () => metrics.render(receiver.lost),
   };
   const http = await listenForOtlpHttp(intake, counted, { host, port: httpPort });
   const grpc = await listenForOtlpGrpc(intake, { host, port: grpcPort });
   await receiver.listen();
   collector.start((error) => onProblem("logs could not be collected", error));
-  await answerQuestions(options, store, receiver, collector, platform);
+  await answerQuestions(options, store, receiver, collector, metrics);
   return {
     close: async () => {
       grpc.forceShutdown();

@@ -44,7 +44,10 @@ export class Archive {
   constructor(dir: string) {
     this.dir = dir;
     mkdirSync(dir, { recursive: true, mode: 0o700 });
-    this.#content = readKept<Content>(this.#file) ?? EMPTY;
+    const content = readKept<Content>(this.#file) ?? EMPTY;
+    // One that had to make room at once may not have been able to say so.
+    const files = content.files.filter((file) => existsSync(join(dir, file.path)));
+    this.#content = { ...content, files };
     this.#removeStrays();
   }
 
@@ -103,6 +106,21 @@ export class Archive {
       for (const path of gone) rmSync(join(this.dir, path), { force: true });
     };
     setTimeout(remove, LINGER_MS).unref();
+  }
+
+  /** On a full disk: the oldest file goes, at once, and is said. Undefined where there is none. */
+  dropOldest(): ArchiveFile | undefined {
+    const [oldest] = this.#content.files.toSorted((a, b) => a.to - b.to);
+    if (oldest === undefined) return undefined;
+    const files = this.#content.files.filter((file) => file !== oldest);
+    this.#content = { ...this.#content, files };
+    rmSync(this.pathOf(oldest), { force: true });
+    try {
+      this.#keep(this.#content);
+    } catch {
+      // Still no room: what is not there is left out at the next start.
+    }
+    return oldest;
   }
 
   get #file(): string {

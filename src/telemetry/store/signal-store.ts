@@ -3,6 +3,7 @@
 
 import { mkdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { DEFAULT_POLICY, type TelemetryPolicies } from "../../kernel/signal.ts";
 import { quoted, timestamp } from "../sql.ts";
 import type { Archive, ArchiveFile } from "./archive.ts";
 import type { Database } from "./database.ts";
@@ -15,6 +16,7 @@ export interface SignalStoreOptions {
   readonly archive: Archive;
   readonly database: Database;
   readonly now: () => number;
+  readonly policies: () => TelemetryPolicies;
   /** Where marks say how far log files were read: whether a file is still there. */
   readonly isSource?: (file: string) => boolean;
 }
@@ -35,6 +37,7 @@ export interface Loaded {
 const SETTLE_AFTER_MS = 60_000;
 const SETTLE_BYTES = 32 * 1024 ** 2;
 const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
 /** More small files than this in one hour are made one. */
 const COMPACT_FILES = 12;
 const SMALL_BYTES = 16 * 1024 ** 2;
@@ -114,6 +117,26 @@ export class SignalStore {
     return offsets;
   }
 
+  /** Removes what is older than it may be, and the oldest where there is more than there may be. */
+  retain(): Promise<void> {
+    return this.#inTurn(async () => {
+      const { archive, now, policies } = this.#options;
+      const byEnvironment = Map.groupBy(archive.files(this.signal), (file) => file.environment);
+      for (const [environment, files] of byEnvironment) {
+        const { days, bytes } = (policies()[environment] ?? DEFAULT_POLICY).retention[this.signal];
+        const tooOld = now() - days * DAY_MS;
+        let room = bytes;
+        const gone = files
+          .toSorted((a, b) => b.to - a.to)
+          .filter((file) => {
+            room -= file.bytes;
+            return file.to < tooOld || room < 0;
+          });
+        if (gone.length > 0) archive.replace(gone, []);
+      }
+    });
+  }
+
   /** A query for all rows of an extent, whole rows of the table's columns. */
   rows({ from, to, environment }: Extent): string {
     const { archive } = this.#options;
@@ -152,8 +175,11 @@ export class SignalStore {
     const files = batches.map((batch) => this.journal.fileOf(batch));
     const bytes = files.reduce((sum, file) => sum + statSync(file).size, 0);
     if (bytes > 0) {
+      const parsed = this.#table.parse(files);
+      const columns = this.#table.columns.map(({ name }) => name);
+      const rows = this.#table.redact?.(parsed, columns, this.#options.policies()) ?? parsed;
       await this.#options.database.write(
-        `INSERT INTO ${this.#liveTable} SELECT ${last}, * FROM (${this.#table.parse(files)})`,
+        `INSERT INTO ${this.#liveTable} SELECT ${last}, * FROM (${rows})`,
       );
     }
     this.#live.push(...batches);

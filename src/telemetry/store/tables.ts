@@ -1,9 +1,10 @@
 // The tables of the store: what each row says, and how a line of a journal becomes one. Nothing is
 // parsed in JavaScript: the database reads journals as they are, on its own threads.
 
-import { REQUEST_COLUMNS } from "../../kernel/signal.ts";
+import { REQUEST_COLUMNS, type TelemetryPolicies } from "../../kernel/signal.ts";
 import { quoted } from "../sql.ts";
 import { MARK, SEPARATOR } from "./journal.ts";
+import { redactRequests } from "./privacy.ts";
 
 export type Signal = "logs" | "requests" | "spans";
 
@@ -19,6 +20,12 @@ export interface Table {
   readonly columns: readonly Column[];
   /** A query whose rows are those of journal files, in the order of `columns`. */
   readonly parse: (files: readonly string[]) => string;
+  /** Leaves out of rows what is about people, as each environment's policy says. */
+  readonly redact?: (
+    rows: string,
+    columns: readonly string[],
+    policies: TelemetryPolicies,
+  ) => string;
   /** Rows of a file lie in this order: what is asked for together is read together. */
   readonly order: string;
   readonly rowGroupRows: number;
@@ -190,6 +197,7 @@ const REQUESTS: Table = {
                  try_cast('0x' || requestId[:16] AS BIGINT) AS timeUs
           FROM ${readLines(files, REQUEST_COLUMNS, "\t")})
     WHERE timeUs IS NOT NULL`,
+  redact: redactRequests,
   order: "app, service, time",
   rowGroupRows: 122_880,
 };

@@ -4,6 +4,7 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../../kernel/error.ts";
+import type { TelemetryPolicies } from "../../kernel/signal.ts";
 import { Archive } from "./archive.ts";
 import { Database } from "./database.ts";
 import { type Extent, SignalStore } from "./signal-store.ts";
@@ -14,31 +15,42 @@ export interface TelemetryStoreOptions {
   readonly now: () => number;
   /** Whether a log file is still there: offsets of others are forgotten. */
   readonly isSource: (file: string) => boolean;
+  readonly policies: () => TelemetryPolicies;
   readonly onProblem: (what: string, error: unknown) => void;
+  /** Data that had to go because the disk was full. */
+  readonly onDropped: (signal: Signal, rows: number) => void;
 }
 
 const LOAD_EVERY_MS = 1_000;
 const SETTLE_CHECK_MS = 5_000;
 const COMPACT_EVERY_MS = 60_000;
+const RETAIN_EVERY_MS = 60_000;
+
+/** DuckDB says it in words. */
+const isFull = (error: unknown): boolean =>
+  (error as NodeJS.ErrnoException).code === "ENOSPC" || /No space left/i.test(messageOf(error));
 
 export class TelemetryStore {
   readonly database: Database;
   readonly archive: Archive;
   readonly signals: Readonly<Record<Signal, SignalStore>>;
+  readonly #options: TelemetryStoreOptions;
   readonly #timers: NodeJS.Timeout[] = [];
 
   private constructor(
     database: Database,
     archive: Archive,
     signals: Readonly<Record<Signal, SignalStore>>,
+    options: TelemetryStoreOptions,
   ) {
+    this.#options = options;
     this.database = database;
     this.archive = archive;
     this.signals = signals;
   }
 
   static async open(options: TelemetryStoreOptions): Promise<TelemetryStore> {
-    const { dir, now, isSource } = options;
+    const { dir, now, isSource, policies } = options;
     const spillDir = join(dir, "spill");
     rmSync(spillDir, { recursive: true, force: true });
     mkdirSync(spillDir, { recursive: true, mode: 0o700 });
@@ -52,10 +64,16 @@ export class TelemetryStore {
         archive,
         database,
         now,
+        policies,
         ...(signal === "logs" && { isSource }),
       });
     }
-    const store = new TelemetryStore(database, archive, stores as Record<Signal, SignalStore>);
+    const store = new TelemetryStore(
+      database,
+      archive,
+      stores as Record<Signal, SignalStore>,
+      options,
+    );
     store.#start(options);
     return store;
   }
@@ -63,6 +81,21 @@ export class TelemetryStore {
   /** What was appended so far can be asked for once it resolves. */
   async load(signals: readonly Signal[] = SIGNALS): Promise<void> {
     await Promise.all(signals.map((signal) => this.signals[signal].load()));
+  }
+
+  /**
+   * Appends; where the disk is full the oldest data makes room.
+   *
+   * @throws the system's error where there is none left to go
+   */
+  async append(signal: Signal, lines: string, mark = ""): Promise<void> {
+    for (;;) {
+      try {
+        return await this.signals[signal].journal.append(lines, mark);
+      } catch (error) {
+        if (!isFull(error) || !this.#makeRoom()) throw error;
+      }
+    }
   }
 
   rows(signal: Signal, extent: Extent): string {
@@ -75,6 +108,13 @@ export class TelemetryStore {
     this.database.close();
   }
 
+  #makeRoom(): boolean {
+    const gone = this.archive.dropOldest();
+    if (gone === undefined) return false;
+    this.#options.onDropped(gone.signal, gone.rows);
+    return true;
+  }
+
   #start({ onProblem }: TelemetryStoreOptions): void {
     const each = (
       everyMs: number,
@@ -83,14 +123,16 @@ export class TelemetryStore {
     ): void => {
       const all = (): void => {
         for (const signal of SIGNALS)
-          work(this.signals[signal]).catch((error: unknown) =>
-            onProblem(`${what} of ${signal} failed: ${messageOf(error)}`, error),
-          );
+          work(this.signals[signal]).catch((error: unknown) => {
+            if (isFull(error)) this.#makeRoom();
+            onProblem(`${what} of ${signal} failed: ${messageOf(error)}`, error);
+          });
       };
       this.#timers.push(setInterval(all, everyMs));
     };
     each(LOAD_EVERY_MS, "loading", (store) => store.load());
     each(SETTLE_CHECK_MS, "settling", (store) => store.settleWhenDue());
     each(COMPACT_EVERY_MS, "compacting", (store) => store.compact());
+    each(RETAIN_EVERY_MS, "retention", (store) => store.retain());
   }
 }

@@ -1,0 +1,52 @@
+// How long telemetry of an environment is kept, and what of it is about people. Named after its
+// environment; without one the defaults hold.
+
+import { z } from "zod";
+import type { Resource } from "../../kernel/resource.ts";
+import { DEFAULT_POLICY, type TelemetryPolicy } from "../../kernel/signal.ts";
+
+export const TELEMETRY = "telemetry";
+
+const BYTES_MIN = 16 * 1024 ** 2;
+
+const kept = z
+  .strictObject({
+    days: z.number().positive().max(3_650).describe("What is older goes."),
+    bytes: z.number().int().min(BYTES_MIN).describe("Where there is more, the oldest goes."),
+  })
+  .partial();
+
+/** What a person may change; what is left out stays. */
+export const policyChange = z.strictObject({
+  retention: z.strictObject({ logs: kept, requests: kept, spans: kept }).partial().default({}),
+  privacy: z
+    .strictObject({
+      addresses: z.enum(["keep", "cut", "drop"]),
+      userAgents: z.enum(["keep", "drop"]),
+      queryStrings: z.enum(["keep", "names", "drop"]),
+    })
+    .partial()
+    .default({}),
+});
+
+export type PolicyChange = z.output<typeof policyChange>;
+export type Telemetry = Resource<TelemetryPolicy, never>;
+
+export function changedPolicy(
+  before: TelemetryPolicy | undefined,
+  change: PolicyChange,
+): TelemetryPolicy {
+  const { retention, privacy } = before ?? DEFAULT_POLICY;
+  const signal = (name: keyof TelemetryPolicy["retention"]) => ({
+    days: change.retention[name]?.days ?? retention[name].days,
+    bytes: change.retention[name]?.bytes ?? retention[name].bytes,
+  });
+  return {
+    retention: { logs: signal("logs"), requests: signal("requests"), spans: signal("spans") },
+    privacy: {
+      addresses: change.privacy.addresses ?? privacy.addresses,
+      userAgents: change.privacy.userAgents ?? privacy.userAgents,
+      queryStrings: change.privacy.queryStrings ?? privacy.queryStrings,
+    },
+  };
+}
