@@ -100,9 +100,90 @@ export function monitoringRoutes(deps: ApiDeps): Route[] {
       }),
       handle: ({ query }) => alertViews(deps, query.environment, query.sinceMs),
     }),
+    topRoute(deps),
     ...silenceRoutes(deps),
   ];
 }
+
+/** One service of one release, as it is now. */
+export interface TopRow {
+  readonly app: string;
+  readonly service: string;
+  readonly release: number;
+  readonly ready: number;
+  readonly wanted: number;
+  readonly requestsPerSecond: number;
+  /** Share of requests that failed. */
+  readonly errorRatio: number;
+  readonly p50Ms: number;
+  readonly p95Ms: number;
+  /** Cores. */
+  readonly cpu?: number;
+  readonly memoryBytes?: number;
+}
+
+const TOP_WINDOW = "30s";
+
+function topRoute(deps: ApiDeps): Route {
+  return route({
+    method: "GET",
+    path: "/v1/top",
+    summary: "Requests, errors, latency, CPU and memory by service and release, as they are now.",
+    query: z.object({ environment }),
+    handle: async ({ query }) => {
+      const own = `environment="${query.environment}"`;
+      const by = "sum by (app, service, release)";
+      const requests = `holdfast_requests_total{${own},app!=""`;
+      const latency = (q: number): string =>
+        `histogram_quantile(${q}, sum by (app, service, release, le) (rate(holdfast_request_duration_seconds_bucket{${own},app!=""}[${TOP_WINDOW}])))`;
+      const questions = {
+        requestsPerSecond: `${by} (rate(${requests}}[${TOP_WINDOW}]))`,
+        errorsPerSecond: `${by} (rate(${requests},code=~"5xx|none"}[${TOP_WINDOW}]))`,
+        p50: latency(0.5),
+        p95: latency(0.95),
+        ready: `${by} (holdfast_instance_ready{${own}})`,
+        wanted: `${by} (holdfast_instance_wanted{${own}})`,
+        cpu: `${by} (rate(holdfast_instance_cpu_seconds_total{${own}}[${TOP_WINDOW}]))`,
+        memoryBytes: `${by} (holdfast_instance_memory_bytes{${own}})`,
+      };
+      const found = new Map<string, Record<string, number>>();
+      await Promise.all(
+        Object.entries(questions).map(async ([what, promql]) => {
+          const answer = (await deps.monitoring.ask("query", { query: promql })) as Vector;
+          for (const { metric, value } of answer.data.result) {
+            const key = `${metric["app"]} ${metric["service"]} ${metric["release"]}`;
+            found.set(key, { ...found.get(key), [what]: Number(value[1]) });
+          }
+        }),
+      );
+      return { rows: [...found].map(([key, values]) => topRow(key, values)).sort(byName) };
+    },
+  });
+}
+
+function topRow(key: string, values: Readonly<Record<string, number>>): TopRow {
+  const [app = "", service = "", release = ""] = key.split(" ");
+  const { requestsPerSecond = 0, errorsPerSecond = 0, cpu, memoryBytes } = values;
+  const ms = (seconds: number | undefined): number => (seconds ? seconds * 1000 || 0 : 0);
+  return {
+    app,
+    service,
+    release: Number(release),
+    ready: values["ready"] ?? 0,
+    wanted: values["wanted"] ?? 0,
+    requestsPerSecond,
+    errorRatio: requestsPerSecond > 0 ? errorsPerSecond / requestsPerSecond : 0,
+    p50Ms: ms(values["p50"]),
+    p95Ms: ms(values["p95"]),
+    ...(cpu !== undefined && { cpu }),
+    ...(memoryBytes !== undefined && { memoryBytes }),
+  };
+}
+
+const byName = (one: TopRow, other: TopRow): number =>
+  one.app.localeCompare(other.app) ||
+  one.service.localeCompare(other.service) ||
+  other.release - one.release;
 
 function silenceRoutes(deps: ApiDeps): Route[] {
   return [

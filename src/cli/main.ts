@@ -28,6 +28,7 @@ import { logs } from "./telemetry/logs.ts";
 import { metrics } from "./telemetry/metrics.ts";
 import { telemetrySet, telemetryShow } from "./telemetry/policy.ts";
 import { query } from "./telemetry/query.ts";
+import { top } from "./telemetry/top.ts";
 import { trace, traces } from "./telemetry/traces.ts";
 
 /** Every command there is, in the order in which help shows them. */
@@ -48,6 +49,7 @@ export const COMMANDS: readonly Command[] = [
   trace,
   query,
   metrics,
+  top,
   slo,
   alerts,
   silenceAdd,

@@ -29,6 +29,12 @@ export class Output {
     process.stdout.write(`${this.isJson ? JSON.stringify(facts) : printable(text)}\n`);
   }
 
+  /** A result that takes the place of the one before, where it is shown live. */
+  screen(facts: unknown, text: () => string, isLive: boolean): void {
+    if (isLive) process.stdout.write("\u001b[2J\u001b[H");
+    this.result(facts, text);
+  }
+
   progress(text: string): void {
     if (!this.isJson) process.stderr.write(`${printable(text)}\n`);
   }

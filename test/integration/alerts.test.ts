@@ -8,7 +8,7 @@ import { Agent, request } from "node:https";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import type { AlertView, ObjectiveView } from "../../src/api/monitoring-routes.ts";
+import type { AlertView, ObjectiveView, TopRow } from "../../src/api/monitoring-routes.ts";
 import { runOrThrow } from "../../src/drivers/exec.ts";
 import type { ResultTable } from "../../src/kernel/signal.ts";
 import { AppFolder } from "../support/app-folder.ts";
@@ -197,6 +197,13 @@ describe("alerts", { timeout: 300_000 }, () => {
       "SELECT count(*) AS n, count(*) FILTER (status >= 500) AS bad FROM requests WHERE host = 'faulty.localhost'";
     const { rows } = await holdfast.json<ResultTable>("query", sql);
     assert.deepEqual(rows[0]?.map(Number), [counted.requests, counted.errors]);
+  });
+
+  it("shows what runs now, by service and release", async () => {
+    const { rows } = await holdfast.json<{ rows: TopRow[] }>("top");
+    const serving = rows.find(({ app, release }) => app === "faulty" && release === 1);
+    assert.deepEqual([serving?.service, serving?.ready, serving?.wanted], ["web", 1, 1]);
+    assert.match(await holdfast.ok("top", "--once"), /faulty\/web +r1 +1\/1/);
   });
 
   it("shows what spent the budget, and which release", async () => {

@@ -7,7 +7,7 @@ import { createClient } from "@redis/client";
 import pg from "pg";
 import { AppFolder } from "../support/app-folder.ts";
 import { Installation } from "../support/installation.ts";
-import { TestNamespace } from "../support/test-namespace.ts";
+import { mayFilter, TestNamespace } from "../support/test-namespace.ts";
 
 const MANIFEST = (name: string): string =>
   `name: ${name}\nworkers: { w: { command: 'while true; do sleep 1; done' } }\nstores: { postgres: { role: runtime }, redis: {} }\n`;
@@ -128,13 +128,38 @@ describe("stores of an environment", { timeout: 120_000 }, () => {
     }
   });
 
+  it("keeps apps away from what watches all of them", async (t) => {
+    if (!(await mayFilter())) return t.skip("no packet filter here");
+    const answers = async (port: number | undefined): Promise<string> =>
+      (
+        await holdfast.ok(
+          "run",
+          "shop",
+          "--",
+          `node -e "fetch('http://127.0.0.1:${port}/').then(()=>console.log('answers'),()=>console.log('refused'))"`,
+        )
+      ).trim();
+    const { engines, otlpHttp } = holdfast.ports;
+    // The control: where it sends its telemetry it does get an answer.
+    assert.equal(await answers(otlpHttp), "answers");
+    for (const name of ["prometheus", "alertmanager", "node-exporter"])
+      assert.equal(await answers(engines[`${name}.platform`]), "refused", name);
+  });
+
   it("can't be reached from outside", async (t) => {
     const namespace = await TestNamespace.open();
     if (!namespace) return t.skip("no network namespaces here");
     try {
-      const { engines } = holdfast.ports;
-      assert.deepEqual(Object.keys(engines).sort(), ["postgres.production", "redis.production"]);
-      for (const port of Object.values(engines)) assert.ok(!(await namespace.reaches(port)));
+      const { engines, otlpHttp, otlpGrpc } = holdfast.ports;
+      assert.deepEqual(Object.keys(engines).sort(), [
+        "alertmanager.platform",
+        "node-exporter.platform",
+        "postgres.production",
+        "prometheus.platform",
+        "redis.production",
+      ]);
+      for (const port of [...Object.values(engines), otlpHttp, otlpGrpc])
+        assert.ok(!(await namespace.reaches(port)), String(port));
     } finally {
       await namespace.close();
     }

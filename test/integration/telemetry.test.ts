@@ -2,9 +2,7 @@
 // and telemetry is killed while they send.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { Agent, request as httpsRequest } from "node:https";
-import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { gzipSync } from "node:zlib";
 import { OTLPLogExporter } from "@opentelemetry/exporter-logs-otlp-http";
@@ -66,8 +64,7 @@ describe("telemetry", { timeout: 300_000 }, () => {
     const variables = await holdfast.ok("run", "storefront", "--", "env");
     token = /^OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20(\S+)$/m.exec(variables)?.[1] ?? "";
     assert.match(token, /^production\.storefront\.run\.r1\./);
-    const ports = JSON.parse(readFileSync(join(holdfast.home, "state", "ports.json"), "utf8"));
-    ({ otlpHttp: httpPort, otlpGrpc: grpcPort } = ports as { otlpHttp: number; otlpGrpc: number });
+    ({ otlpHttp: httpPort, otlpGrpc: grpcPort } = holdfast.ports);
     assert.match(variables, new RegExp(`OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:${httpPort}`));
   });
   after(() => holdfast.close());

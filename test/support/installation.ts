@@ -6,6 +6,7 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
+import type { InstallationPorts } from "../../src/host/ports.ts";
 
 export const CHECKOUT = join(import.meta.dirname, "..", "..");
 export const STOREFRONT = join(CHECKOUT, "examples", "storefront");
@@ -60,7 +61,7 @@ export class Installation {
     return stdout;
   }
 
-  get ports(): { http: number; https: number; api: number; engines: Record<string, number> } {
+  get ports(): InstallationPorts {
     return JSON.parse(readFileSync(join(this.home, "state", "ports.json"), "utf8"));
   }
 
