@@ -1,11 +1,10 @@
 // Every measurement of the README in one run, and its table. `--write` puts the table into README.md.
 
-import { readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { measureDeploy } from "./deploy.ts";
 import { measureDisturbance } from "./disturbance.ts";
 import { measureEdge } from "./edge.ts";
 import { measurePass } from "./pass.ts";
+import { writeTable } from "./readme-table.ts";
 
 const log = (text: string): void => console.error(text);
 const number = (value: number | undefined, digits = 2): string =>
@@ -53,23 +52,6 @@ const rows = [
     number(pass.ratio),
   ],
 ];
-const table = [
-  "| what | reach | measured |",
-  "| --- | --- | --- |",
-  ...rows.map((row) => `| ${row.join(" | ")} |`),
-].join("\n");
 console.log(JSON.stringify({ pass, edge, deploy, disturbance }, null, 2));
-console.log(table);
-
-if (process.argv.includes("--write")) {
-  const readme = join(import.meta.dirname, "..", "README.md");
-  const marked = /(<!-- bench -->\n)[\s\S]*?(\n<!-- \/bench -->)/;
-  writeFileSync(
-    readme,
-    readFileSync(readme, "utf8").replace(
-      marked,
-      (_all, head: string, tail: string) => head + table + tail,
-    ),
-  );
-}
+writeTable("bench", rows);
 process.exit(0);

@@ -1,0 +1,22 @@
+// Prints a table of what was measured; with `--write` it takes its place in README.md, between
+// `<!-- name -->` and `<!-- /name -->`.
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+export function writeTable(name: string, rows: readonly (readonly string[])[]): void {
+  const table = [
+    "| what | reach | measured |",
+    "| --- | --- | --- |",
+    ...rows.map((row) => `| ${row.join(" | ")} |`),
+  ].join("\n");
+  console.log(table);
+  if (!process.argv.includes("--write")) return;
+  const readme = join(import.meta.dirname, "..", "README.md");
+  const marked = new RegExp(`(<!-- ${name} -->\\n)[\\s\\S]*?(\\n<!-- /${name} -->)`);
+  const text = readFileSync(readme, "utf8");
+  writeFileSync(
+    readme,
+    text.replace(marked, (_all, head: string, tail: string) => head + table + tail),
+  );
+}
