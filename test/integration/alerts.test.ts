@@ -192,7 +192,8 @@ describe("alerts", { timeout: 300_000 }, () => {
     });
     const counted = await quiet();
     await holdfast.ok("rollback", "faulty");
-    await until("the mail came too", () => mails.mails.some((one) => /HighErrorRate/.test(one)));
+    const isOfIt = (one: string): boolean => /HighErrorRate|ErrorBudgetBurn/.test(one);
+    await until("the mail came too", () => mails.mails.some(isOfIt), 60_000);
     const sql =
       "SELECT count(*) AS n, count(*) FILTER (status >= 500) AS bad FROM requests WHERE host = 'faulty.localhost'";
     const { rows } = await holdfast.json<ResultTable>("query", sql);

@@ -20,7 +20,8 @@ export function renderAlertmanager(state: AlertmanagerState): Readonly<Record<st
       receiver: NOBODY,
       group_by: ["environment", "app", "service"],
       group_wait: "5s",
-      group_interval: "1m",
+      // One that joins a group is told of soon too.
+      group_interval: "15s",
       repeat_interval: "4h",
       routes: channels.map(({ name, severities }) => ({
         receiver: name,
