@@ -201,9 +201,11 @@ describe("alerts", { timeout: 300_000 }, () => {
   });
 
   it("shows what runs now, by service and release", async () => {
-    const { rows } = await holdfast.json<{ rows: TopRow[] }>("top");
-    const serving = rows.find(({ app, release }) => app === "faulty" && release === 1);
-    assert.deepEqual([serving?.service, serving?.ready, serving?.wanted], ["web", 1, 1]);
+    await until("it was counted", async () => {
+      const { rows } = await holdfast.json<{ rows: TopRow[] }>("top");
+      const serving = rows.find(({ app, release }) => app === "faulty" && release === 1);
+      return serving?.service === "web" && serving.ready === 1 && serving.wanted === 1;
+    });
     assert.match(await holdfast.ok("top", "--once"), /faulty\/web +r1 +1\/1/);
   });
 
