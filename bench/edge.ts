@@ -1,7 +1,8 @@
 // What the edge costs: the same load through Holdfast's edge with everything on, a bare HAProxy,
 // nginx, Caddy and a proxy in Node, one thread each, in front of one upstream, in turn, in one run.
-// The proxy has one core to itself; load generator, upstream and the reader of request records share
-// the other. Answers of 40 bytes show what a request costs; of 20 KB, what that is for a page.
+// The proxy has one core to itself; load generator, upstream and the telemetry process, which takes
+// in every request record meanwhile, share the other. Answers of 40 bytes show what a request costs;
+// of 20 KB, what that is for a page.
 
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -17,9 +18,10 @@ import {
   routeEntries,
 } from "../src/drivers/haproxy/haproxy-config.ts";
 import { LocalCa } from "../src/drivers/local-ca/local-ca.ts";
+import { TelemetryClient } from "../src/drivers/telemetry-client.ts";
+import { homeAt } from "../src/host/home.ts";
+import type { ResultTable } from "../src/kernel/signal.ts";
 import { defaultHealth, defaultLimits } from "../src/resources/app/manifest.ts";
-import { RequestReceiver } from "../src/telemetry/request-receiver.ts";
-import { TelemetryStore } from "../src/telemetry/store/telemetry-store.ts";
 
 const UPSTREAM = 19_100;
 const PORTS = {
@@ -30,16 +32,20 @@ const PORTS = {
   nginx: 19_105,
   caddy: 19_106,
   node: 19_107,
+  unseen: 19_108,
 } as const;
 type Proxy = keyof typeof PORTS;
 const PAGE_BYTES = 20_000;
 const HOST = "bench.localhost";
 const SECONDS = Number(process.env["HOLDFAST_BENCH_SECONDS"] ?? 4);
 const ROUNDS = Number(process.env["HOLDFAST_BENCH_ROUNDS"] ?? 3);
+/** Only these, to take something apart. */
+const ONLY = process.env["HOLDFAST_BENCH_PROXIES"]?.split(",");
 const PROXY_CPU = "0";
 const OTHER_CPU = "1";
 
 interface Measured {
+  readonly answers: number;
   readonly perSecond: number;
   /** Of one core, while under load. */
   readonly cpu: number;
@@ -48,8 +54,6 @@ interface Measured {
 export async function measureEdge(log: (text: string) => void) {
   const dir = mkdtempSync(join(tmpdir(), "holdfast-bench-"));
   const children: ChildProcess[] = [];
-  let telemetry: RequestReceiver | undefined;
-  let store: TelemetryStore | undefined;
   const start = (cpu: string, argv: readonly string[]): ChildProcess => {
     const child = spawn("taskset", ["-c", cpu, ...argv], { stdio: "ignore" });
     children.push(child);
@@ -58,27 +62,12 @@ export async function measureEdge(log: (text: string) => void) {
   pinSelf(OTHER_CPU);
   try {
     const tls = await prepare(dir);
-    const ignore = (): undefined => undefined;
-    store = await TelemetryStore.open({
-      dir: join(dir, "telemetry"),
-      now: Date.now,
-      policies: () => ({}),
-      onDropped: () => undefined,
-      isSource: () => true,
-      onProblem: ignore,
-    });
-    telemetry = new RequestReceiver({
-      socket: join(dir, "requests.sock"),
-      edgeUid: undefined,
-      append: async (lines) => store?.signals.requests.journal.append(lines),
-      onMessage: ignore,
-      onProblem: ignore,
-    });
-    await telemetry.listen();
+    const telemetry = startTelemetry(join(dir, "home"), children);
     start(OTHER_CPU, ["haproxy", "-f", join(dir, "upstream.cfg")]);
     const proxies: Partial<Record<Proxy, ChildProcess>> = {};
     proxies.holdfast = start(PROXY_CPU, ["haproxy", "-f", join(dir, "holdfast.cfg")]);
     proxies["holdfast-tls"] = proxies.holdfast;
+    proxies.unseen = start(PROXY_CPU, ["haproxy", "-f", join(dir, "unseen.cfg")]);
     proxies.bare = start(PROXY_CPU, ["haproxy", "-f", join(dir, "bare.cfg")]);
     proxies["bare-tls"] = proxies.bare;
     if (tls.nginx)
@@ -108,10 +97,17 @@ export async function measureEdge(log: (text: string) => void) {
     ]);
     await new Promise((resolve) => setTimeout(resolve, 2_500));
     const results = new Map<string, Measured[]>();
+    const { telemetrySocket } = homeAt(join(dir, "home"));
+    let answered = 0;
+    let records = 0;
     for (let round = 0; round < ROUNDS; round += 1) {
       for (const [name, child] of Object.entries(proxies) as [Proxy, ChildProcess][]) {
+        if (ONLY && !ONLY.includes(name)) continue;
         for (const path of name === "holdfast" || name === "bare" ? ["/", "/page"] : ["/"]) {
           const measured = await load(name, child, path);
+          if (name.startsWith("holdfast")) answered += measured.answers;
+          // What comes next must not pay for the records of what was.
+          records = await countRecords(telemetrySocket);
           const key = `${name}${path}`;
           results.set(key, [...(results.get(key) ?? []), measured]);
           log(
@@ -126,8 +122,16 @@ export async function measureEdge(log: (text: string) => void) {
       const [one, other] = [median(a + path), median(b + path)];
       return one && other && one.perSecond / other.perSecond;
     };
+    const perCpuSecond = (name: string): number => {
+      const { perSecond, cpu } = median(name) ?? { perSecond: 0, cpu: 1 };
+      return perSecond / cpu;
+    };
     return {
       medians: Object.fromEntries([...results.keys()].map((name) => [name, median(name)])),
+      telemetryMicrosPerRecord: (cpuSeconds(telemetry.pid ?? 0) / records) * 1e6,
+      recordsOverAnswers: records / answered,
+      telemetryOnOverOff: ratio("holdfast", "unseen"),
+      telemetryOnOverOffByCpu: perCpuSecond("holdfast/") / perCpuSecond("unseen/"),
       overBareHaproxy: ratio("holdfast", "bare"),
       overBareHaproxyPage: ratio("holdfast", "bare", "/page"),
       overBareHaproxyTls: ratio("holdfast-tls", "bare-tls"),
@@ -136,12 +140,36 @@ export async function measureEdge(log: (text: string) => void) {
       overNode: ratio("holdfast", "node"),
     };
   } finally {
-    await telemetry?.close();
-    await store?.close();
     for (const child of children) child.kill("SIGTERM");
     rmSync(dir, { recursive: true, force: true });
     pinSelf(`${PROXY_CPU},${OTHER_CPU}`);
   }
+}
+
+/** The process itself, as an installation runs it, on the core of load and upstream. */
+function startTelemetry(home: string, children: ChildProcess[]): ChildProcess {
+  const program = join(import.meta.dirname, "../src/bin/telemetry.ts");
+  const nicely = ["nice", "-n", "5", process.execPath, program];
+  const child = spawn("taskset", ["-c", OTHER_CPU, ...nicely], {
+    env: { ...process.env, HOLDFAST_HOME: home },
+    stdio: "ignore",
+  });
+  children.push(child);
+  return child;
+}
+
+/** Once it answers, telemetry has taken in all there was. */
+async function countRecords(telemetrySocket: string): Promise<number> {
+  const client = new TelemetryClient(telemetrySocket);
+  const sql = "SELECT count(*) FROM requests";
+  const { rows } = await client.ask<ResultTable>("/query", {
+    sql,
+    from: 0,
+    to: Date.now() + 60_000,
+    limit: 1,
+    timeoutMs: 30_000,
+  });
+  return Number(rows[0]?.[0]);
 }
 
 function pinSelf(cpus: string): void {
@@ -172,7 +200,8 @@ async function load(name: Proxy, proxy: ChildProcess, path: string): Promise<Mea
   const cpu = (cpuSeconds(proxy.pid ?? 0) - before) / SECONDS;
   if (/Non-2xx|Socket errors/.test(output))
     throw new Error(`${name} answered with errors: ${output}`);
-  return { perSecond: Number(/Requests\/sec:\s+([\d.]+)/.exec(output)?.[1]), cpu };
+  const answers = Number(/(\d+) requests in/.exec(output)?.[1]);
+  return { answers, perSecond: Number(/Requests\/sec:\s+([\d.]+)/.exec(output)?.[1]), cpu };
 }
 
 const TICKS_PER_SECOND = 100;
@@ -221,17 +250,25 @@ async function prepare(dir: string): Promise<{ nginx: boolean; caddy: string | u
     httpsPort: PORTS["holdfast-tls"],
     dir,
     adminSocket: join(dir, "admin.sock"),
-    requestSocket: join(dir, "requests.sock"),
+    requestSocket: homeAt(join(dir, "home")).requestSocket,
     maxConnections: 1_000,
     user: undefined,
     threads: 1,
-    records: true,
+    telemetry: true,
   };
   // The public listener redirects what is not TLS: to measure without TLS that one rule is left out.
-  const config = renderConfig(state, layout)
-    .replace("frontend public\n", `frontend public\n  bind 127.0.0.1:${PORTS.holdfast}\n`)
-    .replace(/^ {2}http-request redirect location .*\n/m, "");
-  writeFileSync(join(dir, "holdfast.cfg"), config);
+  const plain = (config: string, port: number): string =>
+    config
+      .replace("frontend public\n", `frontend public\n  bind 127.0.0.1:${port}\n`)
+      .replace(/^ {2}http-request redirect location .*\n/m, "");
+  writeFileSync(join(dir, "holdfast.cfg"), plain(renderConfig(state, layout), PORTS.holdfast));
+  const unseen = {
+    ...layout,
+    telemetry: false,
+    httpsBinds: [],
+    adminSocket: join(dir, "off.sock"),
+  };
+  writeFileSync(join(dir, "unseen.cfg"), plain(renderConfig(state, unseen), PORTS.unseen));
   const common =
     "defaults\n  mode http\n  timeout connect 2s\n  timeout client 30s\n  timeout server 30s\n";
   writeFileSync(

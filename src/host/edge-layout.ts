@@ -25,7 +25,7 @@ export function edgeLayout(config: Config, home: Home, ports: InstallationPorts)
     maxConnections: Math.min(MAX_CONNECTIONS, allowedConnections()),
     user: config.isRoot ? "haproxy" : undefined,
     threads: undefined,
-    records: true,
+    telemetry: true,
   };
 }
 

@@ -31,6 +31,10 @@ const SCRIPTS: Readonly<Record<OwnProcess, string>> = {
   telemetry: "telemetry.ts",
 };
 
+// Where there is too little of the machine the edge and the apps come first: what they said waits
+// in the edge's ring and in files, and is taken in later.
+const NICENESS: Readonly<Record<OwnProcess, number>> = { "control-plane": 0, telemetry: 5 };
+
 export function isRunning(home: Home, name: OwnProcess): boolean {
   return daemonOf(home, name).observe(systemClock.now()).state === "running";
 }
@@ -93,6 +97,7 @@ export function startOwn(home: Home, name: OwnProcess): void {
         "/bin/sh",
         KEEP_RUNNING,
         stopFile(home, name),
+        ...["nice", "-n", String(NICENESS[name])],
         process.execPath,
         "--disable-warning=ExperimentalWarning",
         YOUNG_GENERATION,

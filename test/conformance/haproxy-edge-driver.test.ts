@@ -40,7 +40,7 @@ const open = (): HaproxyEdgeDriver =>
       maxConnections: 200,
       user: undefined,
       threads: 1,
-      records: true,
+      telemetry: true,
     },
   });
 const edge = open();

@@ -26,8 +26,8 @@ export interface EdgeLayout {
   /** Undefined: it stays the user that starts it. */
   readonly user: string | undefined;
   readonly threads: number | undefined;
-  /** A request record per request; off only to measure what it costs. */
-  readonly records: boolean;
+  /** A record per request, and its trace; off only to measure what they cost. */
+  readonly telemetry: boolean;
 }
 
 const RATE_WINDOW_S = 10;
@@ -78,7 +78,7 @@ function renderStatic(
   return [
     "# Written by Holdfast: every change here is overwritten.",
     renderGlobal(layout),
-    ...(layout.records ? [renderRing(layout)] : []),
+    ...(layout.telemetry ? [renderRing(layout)] : []),
     renderDefaults(layout),
     renderPublic(layout),
     renderInternal(state, layout),
@@ -115,10 +115,10 @@ function renderRing({ requestSocket }: EdgeLayout): string {
   ]);
 }
 
-function renderDefaults({ dir, records }: EdgeLayout): string {
+function renderDefaults({ dir, telemetry }: EdgeLayout): string {
   return section("defaults", [
     "mode http",
-    ...(records ? ["log ring@requests format raw local0"] : []),
+    ...(telemetry ? ["log ring@requests format raw local0"] : []),
     "timeout connect 2s",
     "timeout client 60s",
     "timeout server 60s",
@@ -149,7 +149,7 @@ function renderPublic(layout: EdgeLayout): string {
     ...httpsBinds.map((bind) => `bind ${bind} ssl crt-list ${dir}/crt-list.txt alpn h2,http/1.1`),
     "tcp-request connection track-sc1 src table connections",
     "http-request deny deny_status 400 if { req.hdr(host) -m sub / @ }",
-    ...identifyRequest(),
+    ...identifyRequest(layout),
     // Before routing: what is not TLS is only told where to go.
     `http-request redirect location https://%[req.hdr(host),field(1,:),lower]${port}%[capture.req.uri] code 308 if !{ ssl_fc }`,
     // One lookup for the host and path as they came; other spellings of the host and wildcards only
@@ -181,7 +181,7 @@ function renderInternal(state: EdgeState, layout: EdgeLayout): string {
         .toSorted((a, b) => a - b)
         .map((port) => `bind ${address}:${port}${address === "127.0.0.1" ? "" : " transparent"}`),
     ),
-    ...identifyRequest(),
+    ...identifyRequest(layout),
     `http-request set-var(txn.to) dst_port,map_int(${layout.dir}/internal.map)`,
     "use_backend %[var(txn.to),field(1,|)]",
     ...logFormat(layout),
@@ -204,22 +204,25 @@ function renderBridge(address: string, port: number): string {
 // A request id of microseconds and chance, which is the id of the trace too: a W3C traceparent is
 // begun with it, or continued where the client sent a valid one. Its second half names the edge's
 // own span: so a request record is a span, and needs no further column.
-function identifyRequest(): string[] {
+function identifyRequest({ telemetry }: EdgeLayout): string[] {
   const span = "%[unique-id,bytes(16,16)]";
   const random = "%[rand,hex,lower]";
   const time = "%[date(0,us),hex,lower]";
   const valid =
     "{ req.hdr_cnt(traceparent) gt 0 } { req.hdr(traceparent) -m reg ^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$ }";
+  const trace = [
+    `http-request set-var(txn.trace) req.hdr(traceparent),bytes(3,49) if ${valid}`,
+    "http-request del-header traceparent",
+    `http-request add-header traceparent 00-%[var(txn.trace),bytes(0,32)]-${span}-01 if { var(txn.trace) -m found }`,
+    `http-request add-header traceparent 00-%[unique-id]-${span}-01 if !{ var(txn.trace) -m found }`,
+  ];
   return [
     "capture request header host len 255",
     "capture request header user-agent len 200",
     `unique-id-format ${time}${random}`,
     "unique-id-header x-request-id",
-    `http-request set-var(txn.trace) req.hdr(traceparent),bytes(3,49) if ${valid}`,
     "http-request del-header x-request-id",
-    "http-request del-header traceparent",
-    `http-request add-header traceparent 00-%[var(txn.trace),bytes(0,32)]-${span}-01 if { var(txn.trace) -m found }`,
-    `http-request add-header traceparent 00-%[unique-id]-${span}-01 if !{ var(txn.trace) -m found }`,
+    ...(telemetry ? trace : []),
     "http-response set-header x-request-id %[unique-id]",
   ];
 }
@@ -240,9 +243,9 @@ function forwardedHeaders(): string[] {
   ];
 }
 
-function logFormat({ records }: EdgeLayout): string[] {
+function logFormat({ telemetry }: EdgeLayout): string[] {
   const fields = REQUEST_COLUMNS.map((column) => COLUMN_EXPRESSIONS[column]).join("\\t");
-  return records ? [`log-format "${fields}"`] : [];
+  return telemetry ? [`log-format "${fields}"`] : [];
 }
 
 interface Pool {

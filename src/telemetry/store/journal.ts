@@ -56,11 +56,6 @@ export class Journal {
     this.#last = Math.max(after, ...this.batches());
   }
 
-  /** Bytes of the batch that is open. */
-  get openBytes(): number {
-    return this.#open?.bytes ?? 0;
-  }
-
   /**
    * Resolves once the lines are on disk. Concurrent appends share one sync.
    *
