@@ -251,6 +251,7 @@ async function prepare(dir: string): Promise<{ nginx: boolean; caddy: string | u
     dir,
     adminSocket: join(dir, "admin.sock"),
     requestSocket: homeAt(join(dir, "home")).requestSocket,
+    usageSocket: homeAt(join(dir, "home")).usageSocket,
     maxConnections: 1_000,
     user: undefined,
     threads: 1,

@@ -10,10 +10,11 @@ import { appendFileSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DuckDBInstance, DuckDBTimestampValue } from "@duckdb/node-api";
+import type { Signal } from "../src/kernel/signal.ts";
 import { LogCollector } from "../src/telemetry/log-collector.ts";
 import { MonotonicClock } from "../src/telemetry/log-journal.ts";
 import { LogQuery } from "../src/telemetry/log-query.ts";
-import { type Signal, TABLES } from "../src/telemetry/store/tables.ts";
+import { TABLES } from "../src/telemetry/store/tables.ts";
 import { TelemetryStore } from "../src/telemetry/store/telemetry-store.ts";
 import { TraceQuery } from "../src/telemetry/trace-query.ts";
 import { writeTable } from "./readme-table.ts";

@@ -9,6 +9,7 @@ import {
   type TelemetryPolicy,
   type TraceSpan,
   type TraceSummary,
+  type UsageReport,
 } from "../kernel/signal.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import { changedPolicy, policyChange, TELEMETRY } from "../resources/telemetry/telemetry.ts";
@@ -74,10 +75,37 @@ export function telemetryRoutes(deps: ApiDeps, operations: AppOperations): Route
         return { traceId, spans };
       },
     }),
+    ...questionRoutes(deps, operations, from),
+  ];
+}
+
+function questionRoutes(
+  deps: ApiDeps,
+  operations: AppOperations,
+  from: (sinceMs: number) => number,
+): Route[] {
+  return [
+    route({
+      method: "GET",
+      path: "/v1/usage",
+      summary: "What users did and saw: views, visitors, web vitals, errors and feedback.",
+      query: z.object({
+        environment,
+        app: appName,
+        release,
+        sinceMs: sinceMs.default(DAY_MS),
+        limit: z.coerce.number().int().min(1).max(ROW_LIMIT_MAX).default(20),
+      }),
+      handle: ({ query: { sinceMs, ...rest } }) => {
+        operations.getApp(rest.environment, rest.app);
+        const question = { ...rest, from: from(sinceMs), to: deps.clock.now() };
+        return deps.telemetry.ask<UsageReport>("/usage", question);
+      },
+    }),
     route({
       method: "POST",
       path: "/v1/query",
-      summary: "Read-only SQL over the tables logs, requests and spans.",
+      summary: "Read-only SQL over the tables logs, requests, spans and usage.",
       body: z.object({
         sql: z.string().min(1).max(SQL_MAX_CHARS),
         environment: appName.optional(),

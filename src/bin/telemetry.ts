@@ -29,6 +29,7 @@ async function main(): Promise<void> {
     logSourcesDir: home.logSourcesDir,
     socket: home.telemetrySocket,
     requestSocket: home.requestSocket,
+    usageSocket: home.usageSocket,
     edgeUid: config.isRoot ? findSystemUser("haproxy")?.uid : undefined,
     now: () => Date.now(),
     isSource: (file) => existsSync(join(home.logSourcesDir, file)),

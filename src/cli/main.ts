@@ -30,6 +30,7 @@ import { telemetrySet, telemetryShow } from "./telemetry/policy.ts";
 import { query } from "./telemetry/query.ts";
 import { top } from "./telemetry/top.ts";
 import { trace, traces } from "./telemetry/traces.ts";
+import { usage } from "./telemetry/usage.ts";
 
 /** Every command there is, in the order in which help shows them. */
 export const COMMANDS: readonly Command[] = [
@@ -50,6 +51,7 @@ export const COMMANDS: readonly Command[] = [
   query,
   metrics,
   top,
+  usage,
   slo,
   alerts,
   silenceAdd,
@@ -78,7 +80,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   config: "Settings of an app, outside its code.",
   secret: "Secrets of an app.",
   channel: "Where alerts go.",
-  telemetry: "What is kept of logs, requests and spans.",
+  telemetry: "How long telemetry is kept, and what of it is about people.",
   silence: "Alerts that nobody is told of, for a time.",
 };
 

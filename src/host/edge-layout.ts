@@ -22,6 +22,7 @@ export function edgeLayout(config: Config, home: Home, ports: InstallationPorts)
     dir: home.edgeDir,
     adminSocket: join(home.runDir, "edge-admin.sock"),
     requestSocket: home.requestSocket,
+    usageSocket: home.usageSocket,
     maxConnections: Math.min(MAX_CONNECTIONS, allowedConnections()),
     user: config.isRoot ? "haproxy" : undefined,
     threads: undefined,

@@ -17,6 +17,8 @@ export interface Home {
   readonly apiSocket: string;
   readonly telemetrySocket: string;
   readonly requestSocket: string;
+  /** Reports of browsers come in here. */
+  readonly usageSocket: string;
   readonly runDir: string;
   readonly edgeDir: string;
   readonly caDir: string;
@@ -51,6 +53,7 @@ export function homeAt(root: string): Home {
     apiSocket: at("run", "api.sock"),
     telemetrySocket: at("run", "telemetry.sock"),
     requestSocket: at("edge", "requests.sock"),
+    usageSocket: at("edge", "usage.sock"),
     runDir: at("run"),
     edgeDir: at("edge"),
     caDir: at("ca"),

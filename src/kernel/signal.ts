@@ -129,6 +129,61 @@ export interface TraceSpan {
   readonly events: readonly unknown[];
 }
 
+/** Where the edge serves the script that a page loads to report, and takes what it reports. */
+export const USAGE_SCRIPT = "/_holdfast/usage.js";
+export const USAGE_REPORTS = "/_holdfast/usage";
+
+/** What the users of an app did and saw, as their browsers reported it. */
+export interface UsageReport {
+  readonly views: number;
+  readonly visitors: number;
+  readonly pages: readonly PageUsage[];
+  readonly releases: readonly ReleaseUsage[];
+  readonly referrers: readonly { readonly host: string; readonly views: number }[];
+  readonly browsers: readonly { readonly browser: string; readonly views: number }[];
+  readonly errors: readonly {
+    readonly text: string;
+    readonly page: string;
+    readonly release: number;
+    readonly count: number;
+    /** ms since the epoch */
+    readonly last: number;
+  }[];
+  readonly feedback: readonly {
+    /** ms since the epoch */
+    readonly time: number;
+    readonly page: string;
+    readonly release: number;
+    /** 1 to 5, where one was given */
+    readonly rating: number | undefined;
+    readonly text: string;
+  }[];
+}
+
+/** 75th percentiles, as web vitals are judged; undefined where no browser reported any. */
+export interface WebVitals {
+  readonly lcpMs: number | undefined;
+  readonly inpMs: number | undefined;
+  readonly cls: number | undefined;
+}
+
+export interface PageUsage extends WebVitals {
+  readonly page: string;
+  readonly views: number;
+  readonly visitors: number;
+  /** Errors of scripts in browsers. */
+  readonly errors: number;
+  /** Requests for it that were answered with a 5xx, or not at all. */
+  readonly failed: number;
+}
+
+export interface ReleaseUsage extends WebVitals {
+  readonly service: string;
+  readonly release: number;
+  readonly views: number;
+  readonly errors: number;
+}
+
 /** Answer of a question in SQL. */
 export interface ResultTable {
   readonly columns: readonly string[];
@@ -170,12 +225,14 @@ export interface PlatformReport {
   readonly certificates: readonly { readonly host: string; readonly expiresAt: number }[];
 }
 
+/** What is kept, each in a table of its own. */
+export const SIGNALS = ["logs", "requests", "spans", "usage"] as const;
+export type Signal = (typeof SIGNALS)[number];
+
 /** How long telemetry of an environment is kept, and what of it is about people. */
 export interface TelemetryPolicy {
   /** By signal: what is older goes, and the oldest where there is more. */
-  readonly retention: Readonly<
-    Record<"logs" | "requests" | "spans", { readonly days: number; readonly bytes: number }>
-  >;
+  readonly retention: Readonly<Record<Signal, { readonly days: number; readonly bytes: number }>>;
   readonly privacy: {
     /** `cut`: the last part of an address is not kept. */
     readonly addresses: "keep" | "cut" | "drop";
@@ -192,6 +249,7 @@ export const DEFAULT_POLICY: TelemetryPolicy = {
     logs: { days: 14, bytes: 4 * GIB },
     requests: { days: 30, bytes: 4 * GIB },
     spans: { days: 7, bytes: 2 * GIB },
+    usage: { days: 90, bytes: GIB },
   },
   privacy: { addresses: "cut", userAgents: "keep", queryStrings: "names" },
 };

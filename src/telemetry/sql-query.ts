@@ -1,7 +1,6 @@
 // Questions of a person in SQL: the tables as views of one stretch of time, nothing else.
 
-import type { ResultTable } from "../kernel/signal.ts";
-import { SIGNALS } from "./store/tables.ts";
+import { type ResultTable, SIGNALS } from "../kernel/signal.ts";
 import type { TelemetryStore } from "./store/telemetry-store.ts";
 
 export interface SqlQuestion {

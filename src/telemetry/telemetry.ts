@@ -20,12 +20,15 @@ import { TelemetryStore } from "./store/telemetry-store.ts";
 import { startTelemetryServer } from "./telemetry-server.ts";
 import { type TraceFilter, TraceQuery } from "./trace-query.ts";
 import { TrafficQuery } from "./traffic-query.ts";
+import { UsageQuery, type UsageQuestion } from "./usage/usage-query.ts";
+import { listenForUsage } from "./usage/usage-server.ts";
 
 export interface TelemetryOptions {
   readonly dir: string;
   readonly logSourcesDir: string;
   readonly socket: string;
   readonly requestSocket: string;
+  readonly usageSocket: string;
   /** Signs the tokens of senders. */
   readonly key: Buffer;
   readonly otlp: { readonly host: string; readonly httpPort: number; readonly grpcPort: number };
@@ -88,20 +91,18 @@ export async function startTelemetry(options: TelemetryOptions): Promise<Telemet
   countRequests(requests, store.database, registry);
   const metrics = new PlatformMetrics(registry, store);
   platform = metrics;
-  const intake = new OtlpIntake({
-    key: options.key,
-    now,
-    appendSpans: (lines) => store.append("spans", lines),
-    appendLogs: (lines) => store.append("logs", lines),
-    takeMetrics: (sender, request) => takeMetrics(registry, sender, request),
-    onRefused: ({ environment, app }, signal) =>
-      metrics.drop(`${environment}/${app}`, `otlp_${signal}`, 1),
-  });
+  const intake = otlpIntake(options, store, registry, metrics);
   const { host, httpPort, grpcPort } = options.otlp;
   const counted = {
     isScraper: (given: string | undefined) => isScraper(given, options.key),
     render: () => metrics.render(receiver.lost),
   };
+  const browsers = await listenForUsage({
+    ...options,
+    socket: options.usageSocket,
+    append: (lines) => store.append("usage", lines),
+    onDropped: (app, events) => metrics.drop(app, "usage_events", events),
+  });
   const http = await listenForOtlpHttp(intake, counted, { host, port: httpPort });
   const grpc = await listenForOtlpGrpc(intake, { host, port: grpcPort });
   await receiver.listen();
@@ -112,11 +113,30 @@ export async function startTelemetry(options: TelemetryOptions): Promise<Telemet
       grpc.forceShutdown();
       http.close();
       http.closeAllConnections();
+      browsers.close();
+      browsers.closeAllConnections();
       await collector.stop();
       await receiver.close();
       await store.close();
     },
   };
+}
+
+function otlpIntake(
+  { key, now }: TelemetryOptions,
+  store: TelemetryStore,
+  registry: MetricRegistry,
+  platform: PlatformMetrics,
+): OtlpIntake {
+  return new OtlpIntake({
+    key,
+    now,
+    appendSpans: (lines) => store.append("spans", lines),
+    appendLogs: (lines) => store.append("logs", lines),
+    takeMetrics: (sender, request) => takeMetrics(registry, sender, request),
+    onRefused: ({ environment, app }, signal) =>
+      platform.drop(`${environment}/${app}`, `otlp_${signal}`, 1),
+  });
 }
 
 function answerQuestions(
@@ -128,6 +148,7 @@ function answerQuestions(
 ): Promise<void> {
   const traffic = new TrafficQuery(store);
   const traces = new TraceQuery(store);
+  const usage = new UsageQuery(store);
   return startTelemetryServer({
     socket,
     logs: new LogQuery(store, now, () => collector.collect()),
@@ -144,6 +165,10 @@ function answerQuestions(
       "/traces": async (filter: TraceFilter) => {
         await receiver.flush();
         return traces.find(filter);
+      },
+      "/usage": async (question: UsageQuestion) => {
+        await receiver.flush();
+        return usage.report(question);
       },
       "/query": async (question: SqlQuestion) => {
         await receiver.flush();

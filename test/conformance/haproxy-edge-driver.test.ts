@@ -37,6 +37,7 @@ const open = (): HaproxyEdgeDriver =>
       dir: root,
       adminSocket: join(root, "admin.sock"),
       requestSocket: join(root, "requests.sock"),
+      usageSocket: join(root, "usage.sock"),
       maxConnections: 200,
       user: undefined,
       threads: 1,

@@ -4,6 +4,7 @@ import type { Cart } from "./cache.ts";
 import type { Product } from "./orders.ts";
 
 const shopName = process.env["SHOP_NAME"] ?? "Storefront";
+const usageScript = process.env["HOLDFAST_USAGE_SCRIPT"];
 const banner = process.env["BANNER"] ?? "";
 
 const STYLE = `
@@ -36,7 +37,7 @@ const price = (cents: number): string => `€ ${(cents / 100).toFixed(2)}`;
 function page(title: string, cartSize: number, body: string): string {
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
-<title>${escapeHtml(title)} · ${escapeHtml(shopName)}</title><style>${STYLE}</style></head>
+<title>${escapeHtml(title)} · ${escapeHtml(shopName)}</title><style>${STYLE}</style>${usageScript ? `<script defer src="${usageScript}"></script>` : ""}</head>
 <body>${banner ? `<div class="banner">${escapeHtml(banner)}</div>` : ""}
 <header><h1><a href="/">${escapeHtml(shopName)}</a></h1><a href="/cart">Cart (${cartSize})</a></header>
 <main>${body}</main>
@@ -85,11 +86,21 @@ export function renderCart(products: readonly Product[], cart: Cart, problem = "
   );
 }
 
+// What the usage script of the edge offers; without it there is nobody to tell.
+const feedback = usageScript
+  ? `<p>How was it? ${[1, 2, 3, 4, 5]
+      .map(
+        (rating) =>
+          `<button onclick="holdfast.feedback('',${rating});this.disabled=true">${rating}</button>`,
+      )
+      .join(" ")}</p>`
+  : "";
+
 export const renderThanks = (id: string, cart: Cart): string =>
   page(
     "Thank you",
     sizeOf(cart),
-    `<h2>Thank you!</h2><p>We have your order <strong>${escapeHtml(id)}</strong>. A confirmation is on its way.</p><p><a href="/">Back to the shop</a></p>`,
+    `<h2>Thank you!</h2><p>We have your order <strong>${escapeHtml(id)}</strong>. A confirmation is on its way.</p>${feedback}<p><a href="/">Back to the shop</a></p>`,
   );
 
 export const renderProblem = (text: string): string =>

@@ -1,7 +1,7 @@
 // How long telemetry is kept, and what of it is about people.
 
 import { invalid } from "../../kernel/error.ts";
-import type { TelemetryPolicy } from "../../kernel/signal.ts";
+import { SIGNALS, type TelemetryPolicy } from "../../kernel/signal.ts";
 import { listOf } from "../app/change.ts";
 import type { Command } from "../command.ts";
 import type { Output } from "../output.ts";
@@ -22,8 +22,7 @@ export const telemetryShow: Command = {
 export const telemetrySet: Command = {
   usage: "telemetry set <pairs...>",
   summary: "Change how long telemetry is kept, and what of it is about people.",
-  details:
-    "<signal>.days and <signal>.bytes for logs, requests and spans; addresses: keep, cut, drop; user-agents: keep, drop; query-strings: keep, names, drop. Privacy holds for what comes from then on.",
+  details: `<signal>.days and <signal>.bytes for ${SIGNALS.join(", ")}; addresses: keep, cut, drop; user-agents: keep, drop; query-strings: keep, names, drop. Privacy holds for what comes from then on.`,
   examples: [
     "holdfast telemetry set logs.days=30 logs.bytes=8000000000",
     "holdfast telemetry set addresses=drop query-strings=drop",
@@ -52,7 +51,7 @@ function changeOf(pairs: readonly string[]) {
     const [signal = "", field = ""] = key.split(".");
     const name = PRIVACY[key];
     if (name !== undefined) privacy[name] = value;
-    else if (/^(logs|requests|spans)\.(days|bytes)$/.test(key) && Number(value) > 0)
+    else if (isSetting(signal, field) && Number(value) > 0)
       retention[signal] = { ...retention[signal], [field]: Number(value) };
     else
       throw invalid("cli.bad_policy", `"${pair}" is not something that can be set`, {
@@ -61,6 +60,9 @@ function changeOf(pairs: readonly string[]) {
   }
   return { retention, privacy };
 }
+
+const isSetting = (signal: string, field: string): boolean =>
+  SIGNALS.some((one) => one === signal) && (field === "days" || field === "bytes");
 
 function render({ retention, privacy }: TelemetryPolicy, output: Output): string {
   const size = (bytes: number): string => `${(bytes / 1024 ** 3).toFixed(1)} GiB`;

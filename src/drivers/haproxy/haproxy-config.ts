@@ -8,7 +8,12 @@
 // Every rule costs each request: bench/edge.ts says how much.
 
 import { stuck } from "../../kernel/error.ts";
-import { REQUEST_COLUMNS, type RequestColumn } from "../../kernel/signal.ts";
+import {
+  REQUEST_COLUMNS,
+  type RequestColumn,
+  USAGE_REPORTS,
+  USAGE_SCRIPT,
+} from "../../kernel/signal.ts";
 import type { Slot } from "../../resources/app/app.ts";
 import type { PoolPolicy } from "../../resources/app/app-driver.ts";
 import { defaultHealth, defaultLimits, type Health } from "../../resources/app/manifest.ts";
@@ -22,6 +27,7 @@ export interface EdgeLayout {
   readonly dir: string;
   readonly adminSocket: string;
   readonly requestSocket: string;
+  readonly usageSocket: string;
   readonly maxConnections: number;
   /** Undefined: it stays the user that starts it. */
   readonly user: string | undefined;
@@ -31,6 +37,8 @@ export interface EdgeLayout {
 }
 
 const RATE_WINDOW_S = 10;
+/** What one browser may report, which is one report every few seconds. */
+const USAGE = { pool: "holdfast.usage", reportsPerWindow: 60, bytes: 32_768 };
 const QUEUE_PER_INSTANCE = 4;
 export const ERROR_STATUSES = [400, 403, 404, 408, 413, 429, 500, 502, 503, 504] as const;
 
@@ -75,17 +83,21 @@ function renderStatic(
   const pools = Object.entries(state.apps).flatMap(([appName, app]) =>
     poolsOf(app).map((pool) => [appName, pool] as const),
   );
+  const reporting = pools
+    .filter(([, { policy }]) => policy.usage)
+    .map(([appName, { service, slot }]) => poolId(appName, service, slot));
   return [
     "# Written by Holdfast: every change here is overwritten.",
     renderGlobal(layout),
     ...(layout.telemetry ? [renderRing(layout)] : []),
     renderDefaults(layout),
-    renderPublic(layout),
+    renderPublic(layout, reporting),
     renderInternal(state, layout),
     ...Object.entries(state.bridges).flatMap(([address, ports]) =>
       ports.map((port) => renderBridge(address, port)),
     ),
     ...pools.map(([appName, pool]) => renderPool(appName, pool, servers(appName, pool))),
+    ...(reporting.length > 0 ? [renderUsage(layout)] : []),
   ].join("\n\n");
 }
 
@@ -141,7 +153,7 @@ function renderDefaults({ dir, telemetry }: EdgeLayout): string {
   ]);
 }
 
-function renderPublic(layout: EdgeLayout): string {
+function renderPublic(layout: EdgeLayout, reporting: readonly string[]): string {
   const { dir, httpBinds, httpsBinds, httpsPort } = layout;
   const port = httpsPort === 443 ? "" : `:${httpsPort}`;
   return section("frontend public", [
@@ -161,6 +173,10 @@ function renderPublic(layout: EdgeLayout): string {
     "http-request return status 404 content-type text/html lf-file " +
       `${dir}/errors/no-route.html if !{ var(txn.to) -m found }`,
     ...forwardedHeaders(),
+    ...reporting.map(
+      (pool) =>
+        `use_backend ${USAGE.pool} if { path_beg ${USAGE_REPORTS} } { var(txn.to) -m beg ${pool}| }`,
+    ),
     "use_backend %[var(txn.to),field(1,|)]",
     ...logFormat(layout),
   ]).concat(
@@ -185,6 +201,21 @@ function renderInternal(state: EdgeState, layout: EdgeLayout): string {
     `http-request set-var(txn.to) dst_port,map_int(${layout.dir}/internal.map)`,
     "use_backend %[var(txn.to),field(1,|)]",
     ...logFormat(layout),
+  ]);
+}
+
+// What browsers report goes to telemetry, whoever they say they are: only the pool is the edge's word.
+function renderUsage({ dir, usageSocket }: EdgeLayout): string {
+  return section(`backend ${USAGE.pool}`, [
+    `http-request return status 200 content-type text/javascript hdr cache-control "public, max-age=3600" file ${dir}/usage.js if { path ${USAGE_SCRIPT} }`,
+    `http-request return status 404 if !{ path ${USAGE_REPORTS} }`,
+    "http-request return status 405 hdr allow POST if !{ method POST }",
+    `http-request deny deny_status 413 if { req.hdr_val(content-length) gt ${USAGE.bytes} }`,
+    `stick-table type ipv6 size 100k expire 1m store http_req_rate(${RATE_WINDOW_S}s)`,
+    "http-request track-sc0 src",
+    `http-request deny deny_status 429 if { sc_http_req_rate(0) gt ${USAGE.reportsPerWindow} }`,
+    "http-request set-header x-holdfast-pool %[var(txn.to),field(1,|)]",
+    `server telemetry unix@${usageSocket}`,
   ]);
 }
 
@@ -276,6 +307,12 @@ function renderPool(appName: string, pool: Pool, servers: readonly string[]): st
     limits.retryIdempotencyKey
       ? "http-request disable-l7-retry if !{ method GET HEAD OPTIONS } !{ req.hdr(idempotency-key) -m found }"
       : "http-request disable-l7-retry if !{ method GET HEAD OPTIONS }",
+    // A page's script can read this, and says with it which release the page is from.
+    ...(pool.policy.usage
+      ? [
+          "http-response add-header server-timing holdfast;desc=%[srv_name,field(4,.)]-%[unique-id] if { res.hdr(content-type) -m beg text/html }",
+        ]
+      : []),
     ...servers,
   ];
   return section(`backend ${poolId(appName, pool.service, pool.slot)}`, lines);

@@ -42,6 +42,7 @@ import {
 } from "./haproxy-config.ts";
 import { type LiveServer, parseServers } from "./haproxy-stats.ts";
 import { RuntimeApi } from "./runtime-api.ts";
+import { renderUsageScript } from "./usage-script.ts";
 
 export interface HaproxyOptions {
   readonly clock: Clock;
@@ -306,6 +307,7 @@ export class HaproxyEdgeDriver implements EdgeDriver {
       if (!existsSync(file)) writeWhole(file, renderErrorPages(status), 0o644);
     }
     writeWhole(join(layout.dir, "errors", "no-route.html"), renderNoRoutePage(), 0o644);
+    writeWhole(join(layout.dir, "usage.js"), renderUsageScript(), 0o644);
     const routes = renderMap(routeEntries(state, layout.httpsPort));
     writeWhole(join(layout.dir, "routes.map"), routes, 0o644);
     writeWhole(join(layout.dir, "internal.map"), renderMap(internalEntries(state)), 0o644);

@@ -94,6 +94,8 @@ export interface HealthProbe {
 export interface PoolPolicy {
   readonly health: Health;
   readonly limits: Limits;
+  /** Its pages can report what their users see. */
+  readonly usage?: true;
 }
 
 export interface EdgeDeclaration {

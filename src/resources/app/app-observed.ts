@@ -145,7 +145,11 @@ export function declarationFor(
     const manifest = manifestOf(observed, set.release);
     for (const [service, spec] of Object.entries(manifest?.services ?? {})) {
       if (!manifest) continue;
-      const policy = { health: healthOf(manifest, service), limits: spec.limits ?? defaultLimits };
+      const policy = {
+        health: healthOf(manifest, service),
+        limits: spec.limits ?? defaultLimits,
+        ...(manifest.usage && { usage: true as const }),
+      };
       const known = services[service];
       services[service] = known ? { ...known, [slot]: policy } : { a: policy, b: policy };
       for (const { host } of spec.routes) hosts.add(host);

@@ -2,6 +2,7 @@
 // its stores. What a person sets wins over what Holdfast offers, except for the port.
 
 import type { Redacted } from "../../kernel/redacted.ts";
+import { USAGE_SCRIPT } from "../../kernel/signal.ts";
 import type { Release } from "../release/release.ts";
 import type { InstanceOrder } from "./app-plan.ts";
 
@@ -38,6 +39,7 @@ export function variablesFor(sources: VariableSources): Variables {
     HOLDFAST_RELEASE: String(number),
     HOLDFAST_INSTANCE: order.name,
     ...(publicUrl !== undefined && { HOLDFAST_URL: publicUrl }),
+    ...(manifest.usage && { HOLDFAST_USAGE_SCRIPT: USAGE_SCRIPT }),
     ...(source.commit !== undefined && { SOURCE_COMMIT: source.commit }),
     ...internalUrls(sources),
     ...resourceVariables(release, order),

@@ -276,6 +276,12 @@ export const manifestSchema = z
       .array(z.string().regex(VARIABLE, "must be a variable name"))
       .default([])
       .describe("Secrets that must be set (holdfast secret set) before a deploy."),
+    usage: z
+      .boolean()
+      .default(false)
+      .describe(
+        "The edge serves /_holdfast/usage.js and takes what it reports: page views, web vitals, errors and feedback, without cookies.",
+      ),
     build: build.optional(),
     compute: z
       .enum(["process", "docker"])

@@ -3,7 +3,7 @@
 
 import { z } from "zod";
 import type { Resource } from "../../kernel/resource.ts";
-import { DEFAULT_POLICY, type TelemetryPolicy } from "../../kernel/signal.ts";
+import { DEFAULT_POLICY, SIGNALS, type Signal, type TelemetryPolicy } from "../../kernel/signal.ts";
 
 export const TELEMETRY = "telemetry";
 
@@ -18,7 +18,7 @@ const kept = z
 
 /** What a person may change; what is left out stays. */
 export const policyChange = z.strictObject({
-  retention: z.strictObject({ logs: kept, requests: kept, spans: kept }).partial().default({}),
+  retention: z.partialRecord(z.enum(SIGNALS), kept).default({}),
   privacy: z
     .strictObject({
       addresses: z.enum(["keep", "cut", "drop"]),
@@ -37,12 +37,11 @@ export function changedPolicy(
   change: PolicyChange,
 ): TelemetryPolicy {
   const { retention, privacy } = before ?? DEFAULT_POLICY;
-  const signal = (name: keyof TelemetryPolicy["retention"]) => ({
-    days: change.retention[name]?.days ?? retention[name].days,
-    bytes: change.retention[name]?.bytes ?? retention[name].bytes,
-  });
+  const changed = (signal: Signal) => ({ ...retention[signal], ...change.retention[signal] });
   return {
-    retention: { logs: signal("logs"), requests: signal("requests"), spans: signal("spans") },
+    retention: Object.fromEntries(
+      SIGNALS.map((signal) => [signal, changed(signal)]),
+    ) as TelemetryPolicy["retention"],
     privacy: {
       addresses: change.privacy.addresses ?? privacy.addresses,
       userAgents: change.privacy.userAgents ?? privacy.userAgents,

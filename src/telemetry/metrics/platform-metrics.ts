@@ -2,7 +2,7 @@
 // telemetry had to drop.
 
 import type { PlatformReport } from "../../kernel/signal.ts";
-import { SIGNALS } from "../store/tables.ts";
+import { SIGNALS } from "../../kernel/signal.ts";
 import type { TelemetryStore } from "../store/telemetry-store.ts";
 import type { Labels, MetricRegistry, MetricType } from "./registry.ts";
 

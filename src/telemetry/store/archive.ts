@@ -7,8 +7,8 @@
 
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join, relative } from "node:path";
+import { SIGNALS, type Signal } from "../../kernel/signal.ts";
 import { keepFile, readKept, syncPath } from "./durable-file.ts";
-import { SIGNALS, type Signal } from "./tables.ts";
 
 export interface ArchiveFile {
   readonly signal: Signal;

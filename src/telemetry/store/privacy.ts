@@ -22,7 +22,7 @@ const QUERY = {
   drop: "''",
 } as const;
 
-export function redactRequests(
+export function redactPeople(
   rows: string,
   columns: readonly string[],
   policies: TelemetryPolicies,

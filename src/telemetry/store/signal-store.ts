@@ -3,12 +3,12 @@
 
 import { mkdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { DEFAULT_POLICY, type TelemetryPolicies } from "../../kernel/signal.ts";
+import { DEFAULT_POLICY, type Signal, type TelemetryPolicies } from "../../kernel/signal.ts";
 import { quoted, timestamp } from "../sql.ts";
 import type { Archive, ArchiveFile } from "./archive.ts";
 import type { Database } from "./database.ts";
 import { Journal } from "./journal.ts";
-import { type Signal, TABLES, type Table } from "./tables.ts";
+import { TABLES, type Table } from "./tables.ts";
 
 export interface SignalStoreOptions {
   readonly signal: Signal;
@@ -123,7 +123,9 @@ export class SignalStore {
       const { archive, now, policies } = this.#options;
       const byEnvironment = Map.groupBy(archive.files(this.signal), (file) => file.environment);
       for (const [environment, files] of byEnvironment) {
-        const { days, bytes } = (policies()[environment] ?? DEFAULT_POLICY).retention[this.signal];
+        const { days, bytes } = { ...DEFAULT_POLICY, ...policies()[environment] }.retention[
+          this.signal
+        ];
         const tooOld = now() - days * DAY_MS;
         let room = bytes;
         const gone = files

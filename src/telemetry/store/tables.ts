@@ -1,12 +1,10 @@
 // The tables of the store: what each row says, and how a line of a journal becomes one. Nothing is
 // parsed in JavaScript: the database reads journals as they are, on its own threads.
 
-import { REQUEST_COLUMNS, type TelemetryPolicies } from "../../kernel/signal.ts";
+import { REQUEST_COLUMNS, type Signal, type TelemetryPolicies } from "../../kernel/signal.ts";
 import { quoted } from "../sql.ts";
 import { MARK, SEPARATOR } from "./journal.ts";
-import { redactRequests } from "./privacy.ts";
-
-export type Signal = "logs" | "requests" | "spans";
+import { redactPeople } from "./privacy.ts";
 
 export interface Column {
   readonly name: string;
@@ -71,6 +69,24 @@ export const SPAN_JOURNAL = [
   "scope",
   "attributes",
   "events",
+] as const;
+
+export const USAGE_JOURNAL = [
+  "timeUs",
+  "environment",
+  "app",
+  "service",
+  "release",
+  "kind",
+  "page",
+  "name",
+  "value",
+  "visitor",
+  "client",
+  "browser",
+  "device",
+  "traceId",
+  "text",
 ] as const;
 
 /** An empty value is empty, not unknown. */
@@ -197,7 +213,7 @@ const REQUESTS: Table = {
                  try_cast('0x' || requestId[:16] AS BIGINT) AS timeUs
           FROM ${readLines(files, REQUEST_COLUMNS, "\t")})
     WHERE timeUs IS NOT NULL`,
-  redact: redactRequests,
+  redact: redactPeople,
   order: "app, service, time",
   rowGroupRows: 122_880,
 };
@@ -233,9 +249,40 @@ const SPANS: Table = {
   rowGroupRows: 24_576,
 };
 
+/** Without what names one user, order or invitation: `/reset/3f2a…` is `/reset/*`. */
+export const pageOf = (path: string): string =>
+  `regexp_replace(${path}, '/([0-9a-fA-F-]{20,}|[^/]{64,})(/|$)', '/*\\2', 'g')`;
+
+const USAGE: Table = {
+  signal: "usage",
+  says: "What browsers reported of the pages of apps with `usage: true`; anybody can report anything.",
+  columns: [
+    column("time", "TIMESTAMP", "when the report arrived (UTC)"),
+    ...WHOSE.slice(0, 4),
+    column("kind", "VARCHAR", "view, vital, error, feedback"),
+    column("page", "VARCHAR", "path of the page, without query; long ids in it are `*`"),
+    column("name", "VARCHAR", "of a vital: LCP, INP, FCP, TTFB (milliseconds), CLS"),
+    column("value", "DOUBLE", "of a vital; rating of a feedback, 1 to 5"),
+    column("visitor", "VARCHAR", "the same for one visitor of one app on one day (UTC)"),
+    column("client", "VARCHAR", "address without its last part, or less, as privacy says"),
+    column("browser", "VARCHAR", "Chrome, Firefox, Safari, Edge, other"),
+    column("device", "VARCHAR", "desktop, mobile"),
+    column("trace_id", "VARCHAR", "trace of the request that served the page"),
+    column("text", "VARCHAR", "host a view came from; message of an error; words of a feedback"),
+  ],
+  parse: (files) => `
+    SELECT make_timestamp(timeUs::BIGINT), environment, app, service, release::INTEGER, kind,
+           ${pageOf("page")}, name, try_cast(value AS DOUBLE), visitor, client, browser, device,
+           traceId, text
+    FROM ${readLines(files, USAGE_JOURNAL)}`,
+  redact: redactPeople,
+  order: "app, kind, time",
+  rowGroupRows: 122_880,
+};
+
 export const TABLES: Readonly<Record<Signal, Table>> = {
   logs: LOGS,
   requests: REQUESTS,
   spans: SPANS,
+  usage: USAGE,
 };
-export const SIGNALS = Object.keys(TABLES) as readonly Signal[];

@@ -4,11 +4,10 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../../kernel/error.ts";
-import type { TelemetryPolicies } from "../../kernel/signal.ts";
+import { SIGNALS, type Signal, type TelemetryPolicies } from "../../kernel/signal.ts";
 import { Archive } from "./archive.ts";
 import { Database } from "./database.ts";
 import { type Extent, SignalStore } from "./signal-store.ts";
-import { SIGNALS, type Signal } from "./tables.ts";
 
 export interface TelemetryStoreOptions {
   readonly dir: string;
