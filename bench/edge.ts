@@ -252,6 +252,7 @@ async function prepare(dir: string): Promise<{ nginx: boolean; caddy: string | u
     adminSocket: join(dir, "admin.sock"),
     requestSocket: homeAt(join(dir, "home")).requestSocket,
     usageSocket: homeAt(join(dir, "home")).usageSocket,
+    metricsBind: join(dir, "metrics.sock"),
     maxConnections: 1_000,
     user: undefined,
     threads: 1,
@@ -268,6 +269,7 @@ async function prepare(dir: string): Promise<{ nginx: boolean; caddy: string | u
     telemetry: false,
     httpsBinds: [],
     adminSocket: join(dir, "off.sock"),
+    metricsBind: join(dir, "off-metrics.sock"),
   };
   writeFileSync(join(dir, "unseen.cfg"), plain(renderConfig(state, unseen), PORTS.unseen));
   const common =

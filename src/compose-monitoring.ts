@@ -14,7 +14,11 @@ import {
   type MonitoringProgram,
 } from "./drivers/prometheus/monitoring-engine-driver.ts";
 import { PrometheusClient } from "./drivers/prometheus/prometheus-client.ts";
-import { renderPrometheus, type Target } from "./drivers/prometheus/prometheus-config.ts";
+import {
+  renderPrometheus,
+  type StoreTarget,
+  type Target,
+} from "./drivers/prometheus/prometheus-config.ts";
 import { enginePort } from "./host/ports.ts";
 import { systemClock } from "./kernel/clock.ts";
 import type { ResourceStore } from "./kernel/resource-store.ts";
@@ -27,7 +31,9 @@ import { CHANNEL, type ChannelSpec } from "./resources/channel/channel.ts";
 import {
   ALERTING,
   CACHE,
+  CACHE_EXPORTER,
   DATABASE,
+  DATABASE_EXPORTER,
   EDGE,
   type EngineSpec,
   type EngineStatus,
@@ -91,19 +97,35 @@ export function composeMonitoring(options: WorldOptions, store: ResourceStore, w
     new MonitoringEngineDriver({
       clock: systemClock,
       program,
-      dir: join(home.monitoringDir, name),
-      logFile: home.logFile(`engine.${name}`),
-      port: async () => {
+      dirOf: () => join(home.monitoringDir, name),
+      logFileOf: () => home.logFile(`engine.${name}`),
+      portOf: async () => {
         // What one of them is told of the others is complete from the beginning.
         for (const other of PROGRAMS) await port(other);
         return port(name);
       },
+    });
+  const exporter = (name: string, program: MonitoringProgram) =>
+    new MonitoringEngineDriver({
+      clock: systemClock,
+      program,
+      dirOf: (environment) => join(home.monitoringDir, `${name}.${environment}`),
+      logFileOf: (environment) => home.logFile(`engine.${name}.${environment}`),
+      portOf: (environment) => enginePort(home, name, environment),
     });
   return {
     engines: {
       [METRICS]: engine("prometheus", prometheusProgram(around)),
       [ALERTING]: engine("alertmanager", alertmanagerProgram(around)),
       [HOST_EXPORTER]: engine("node-exporter", HOST_EXPORTER_PROGRAM),
+      [DATABASE_EXPORTER]: exporter("postgres-exporter", {
+        ...DATABASE_EXPORTER_PROGRAM,
+        variables: world.storeMonitors.postgres,
+      }),
+      [CACHE_EXPORTER]: exporter("redis-exporter", {
+        ...CACHE_EXPORTER_PROGRAM,
+        variables: world.storeMonitors.redis,
+      }),
     },
     client: new PrometheusClient({
       prometheus: () => port("prometheus"),
@@ -144,6 +166,8 @@ function prometheusProgram(around: Surroundings): MonitoringProgram {
           address: `127.0.0.1:${options.ports.otlpHttp}`,
           tokenFile: tokenFile(around, "scrape", scrapeToken(key)),
         },
+        edge: `127.0.0.1:${options.ports.edgeMetrics}`,
+        stores: storeTargets(store),
         hostExporter: `127.0.0.1:${knownPort("node-exporter")}`,
         alertmanager: `127.0.0.1:${knownPort("alertmanager")}`,
         apps: metricTargets(store, world),
@@ -194,6 +218,22 @@ const HOST_EXPORTER_PROGRAM: MonitoringProgram = {
   readyPath: "/",
 };
 
+const DATABASE_EXPORTER_PROGRAM: MonitoringProgram = {
+  command: "prometheus-postgres-exporter",
+  packages: "prometheus-postgres-exporter",
+  files: () => ({}),
+  argv: (_dir, port) => [`--web.listen-address=127.0.0.1:${port}`, "--log.format=json"],
+  readyPath: "/",
+};
+
+const CACHE_EXPORTER_PROGRAM: MonitoringProgram = {
+  command: "prometheus-redis-exporter",
+  packages: "prometheus-redis-exporter",
+  files: () => ({}),
+  argv: (_dir, port) => [`-web.listen-address=127.0.0.1:${port}`, "-log-format=json"],
+  readyPath: "/health",
+};
+
 export type Monitoring = ReturnType<typeof composeMonitoring>;
 
 function metricTargets(store: ResourceStore, world: World): Target[] {
@@ -207,6 +247,15 @@ function metricTargets(store: ResourceStore, world: World): Target[] {
     }),
   );
 }
+
+const storeTargets = (store: ResourceStore): StoreTarget[] =>
+  ([DATABASE_EXPORTER, CACHE_EXPORTER] as const).flatMap((kind) =>
+    store.list<EngineSpec, EngineStatus>(kind).flatMap(({ name, status }) => {
+      const job = kind === DATABASE_EXPORTER ? "postgres" : "redis";
+      const address = status?.address;
+      return address === undefined ? [] : [{ job, environment: name, address } as const];
+    }),
+  );
 
 const backlogsOf = (store: ResourceStore): Backlog[] =>
   servingApps(store).flatMap(({ environment, app, manifest }) =>

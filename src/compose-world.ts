@@ -15,10 +15,12 @@ import { HaproxyEdgeDriver } from "./drivers/haproxy/haproxy-edge-driver.ts";
 import { LocalCa } from "./drivers/local-ca/local-ca.ts";
 import { PostgresAccess } from "./drivers/postgres/postgres-access.ts";
 import { PostgresEngineDriver } from "./drivers/postgres/postgres-engine-driver.ts";
+import { ensurePostgresMonitor } from "./drivers/postgres/postgres-monitor.ts";
 import { AppUsers } from "./drivers/process/app-user.ts";
 import { ProcessComputeDriver } from "./drivers/process/process-compute-driver.ts";
 import { RedisAccess } from "./drivers/redis/redis-access.ts";
 import { RedisEngineDriver } from "./drivers/redis/redis-engine-driver.ts";
+import { ensureRedisMonitor, REDIS_MONITOR } from "./drivers/redis/redis-monitor.ts";
 import { edgeLayout } from "./host/edge-layout.ts";
 import type { Home } from "./host/home.ts";
 import { enginePort, type InstallationPorts, monitoringPorts } from "./host/ports.ts";
@@ -126,7 +128,42 @@ function composeStores({ home }: WorldOptions, store: SqliteStore, vault: Secret
     portOf: engine("redis").portOf,
     password: (app) => vault.ensure(`store/${app}/redis`, newPassword),
   });
-  return { postgres, redis, stores: new EnvironmentStores(store, postgresAccess, redisAccess) };
+  return {
+    postgres,
+    redis,
+    stores: new EnvironmentStores(store, postgresAccess, redisAccess),
+    storeMonitors: composeStoreMonitors(home, vault, postgres, redis),
+  };
+}
+
+// What the exporters of an environment's stores connect with, as their variables.
+function composeStoreMonitors(
+  home: Home,
+  vault: SecretVault,
+  postgres: PostgresEngineDriver,
+  redis: RedisEngineDriver,
+) {
+  const newPassword = (): string => randomBytes(24).toString("base64url");
+  const password = (store: string, environment: string) =>
+    vault.ensure(`engine/${store}-monitor/${environment}`, newPassword);
+  return {
+    postgres: async (environment: string) => {
+      const port = await enginePort(home, "postgres", environment);
+      const secret = password("postgres", environment);
+      return {
+        DATA_SOURCE_NAME: await ensurePostgresMonitor(postgres, environment, port, secret),
+      };
+    },
+    redis: async (environment: string) => {
+      const secret = password("redis", environment);
+      await ensureRedisMonitor(redis, environment, secret);
+      return {
+        REDIS_ADDR: `redis://127.0.0.1:${await enginePort(home, "redis", environment)}`,
+        REDIS_USER: REDIS_MONITOR,
+        REDIS_PASSWORD: secret.reveal(),
+      };
+    },
+  };
 }
 
 function composeSecrets(vault: SecretVault) {

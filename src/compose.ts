@@ -34,15 +34,19 @@ import { CHANNEL } from "./resources/channel/channel.ts";
 import {
   ALERTING,
   CACHE,
+  CACHE_EXPORTER,
   DATABASE,
+  DATABASE_EXPORTER,
   EDGE,
   EDGE_NAME,
+  ENVIRONMENT_ENGINES,
   type EngineSpec,
   HOST_EXPORTER,
   METRICS,
   MONITORING,
 } from "./resources/engine/engine.ts";
 import { createEngineReconciler } from "./resources/engine/engine-reconciler.ts";
+import { ENVIRONMENT } from "./resources/environment/environment.ts";
 import {
   RELEASE,
   type Release,
@@ -228,6 +232,8 @@ function linkKinds(
     if (ref.kind === RELEASE && what === "status")
       controllers.get(APP)?.look(ref.name.split("/").slice(0, 2).join("/"));
     if ([EDGE, DATABASE, CACHE].includes(ref.kind) && what === "status") appsChanged();
+    if ((ref.kind === DATABASE_EXPORTER || ref.kind === CACHE_EXPORTER) && what === "status")
+      controllers.get(METRICS)?.lookAtAll();
     if (ref.kind === TELEMETRY) writePolicies(store, telemetryPolicies);
     if (ref.kind === APP || ref.kind === CHANNEL)
       for (const kind of MONITORING) controllers.get(kind)?.lookAtAll();
@@ -295,6 +301,9 @@ function seed(store: SqliteStore): void {
   write(METRICS, PLATFORM, "prometheus");
   write(ALERTING, PLATFORM, "alertmanager");
   write(HOST_EXPORTER, PLATFORM, "node-exporter");
+  // What an environment of an earlier build does not have yet.
+  for (const { name } of store.list(ENVIRONMENT))
+    for (const [kind, engine] of ENVIRONMENT_ENGINES) write(kind, name, engine);
 }
 
 function issueAdminToken(tokens: TokenStore, home: Home): void {

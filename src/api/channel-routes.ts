@@ -11,8 +11,8 @@ import {
   type ChannelSpec,
   channelInput,
 } from "../resources/channel/channel.ts";
+import { releaseInForce } from "./alert-views.ts";
 import type { ApiDeps } from "./api-deps.ts";
-import { releaseInForce } from "./monitoring-routes.ts";
 import { type Route, route } from "./route.ts";
 
 const ofChannel = z.object({ channel: channelName });

@@ -2,9 +2,16 @@
 
 import { z } from "zod";
 import { all, bad, badRatio } from "../resources/app/alert-rules.ts";
-import { APP, type AppSpec, type AppStatus, appResourceName } from "../resources/app/app.ts";
+import {
+  APP,
+  type AppSpec,
+  type AppStatus,
+  type Rollout,
+  type RolloutReason,
+} from "../resources/app/app.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import { OBJECTIVE_DAYS, type Objective } from "../resources/app/objectives.ts";
+import { alertsRoute } from "./alert-views.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { type Route, route } from "./route.ts";
 
@@ -17,26 +24,10 @@ const PROMETHEUS = [
   "rules",
   "alerts",
 ] as const;
-const HISTORY_STEP_S = 15;
-const HISTORY_MAX_MS = 7 * 24 * 3_600_000;
+const PROMETHEUS_FORMS = ["query", "query_range", "series", "labels"] as const;
+const fields = z.record(z.string(), z.union([z.string(), z.array(z.string())]));
 const SILENCE_MAX_MS = 30 * 24 * 3_600_000;
 const environment = appName.default("production");
-
-export interface AlertView {
-  readonly alert: string;
-  readonly state: "pending" | "firing" | "resolved";
-  readonly severity: string;
-  readonly labels: Readonly<Record<string, string>>;
-  readonly summary: string;
-  readonly query: string;
-  readonly runbook: string;
-  /** ms since the epoch */
-  readonly since: number;
-  readonly until?: number;
-  /** Release in force, and how long after its deploy the alert began. */
-  readonly release?: number;
-  readonly afterDeployMs?: number;
-}
 
 export interface ObjectiveView extends Objective {
   readonly days: number;
@@ -59,8 +50,19 @@ export function monitoringRoutes(deps: ApiDeps): Route[] {
         method: "GET",
         path: `/v1/prometheus/api/v1/${path}`,
         summary: `Prometheus' own API: ${path}.`,
-        query: z.record(z.string(), z.union([z.string(), z.array(z.string())])),
+        query: fields,
         handle: ({ query }) => deps.monitoring.ask(path, query),
+      }),
+    ),
+    // Long questions come as forms; Grafana asks so by default.
+    ...PROMETHEUS_FORMS.map((path) =>
+      route({
+        method: "POST",
+        path: `/v1/prometheus/api/v1/${path}`,
+        summary: `Prometheus' own API: ${path}, as a form.`,
+        query: fields,
+        body: fields,
+        handle: ({ query, body }) => deps.monitoring.ask(path, { ...query, ...body }),
       }),
     ),
     route({
@@ -68,7 +70,7 @@ export function monitoringRoutes(deps: ApiDeps): Route[] {
       path: "/v1/prometheus/api/v1/label/{label}/values",
       summary: "Prometheus' own API: values of a label.",
       params: z.object({ label: z.string().regex(/^[a-zA-Z_][a-zA-Z0-9_]*$/) }),
-      query: z.record(z.string(), z.union([z.string(), z.array(z.string())])),
+      query: fields,
       handle: ({ params, query }) => deps.monitoring.ask(`label/${params.label}/values`, query),
     }),
     route({
@@ -86,24 +88,66 @@ export function monitoringRoutes(deps: ApiDeps): Route[] {
         ),
       }),
     }),
-    route({
-      method: "GET",
-      path: "/v1/alerts",
-      summary: "Alerts that fire, and those that did: why, since when, with the release in force.",
-      query: z.object({
-        environment,
-        sinceMs: z.coerce
-          .number()
-          .min(0)
-          .max(HISTORY_MAX_MS)
-          .default(24 * 3_600_000),
-      }),
-      handle: ({ query }) => alertViews(deps, query.environment, query.sinceMs),
-    }),
+    alertsRoute(deps),
+    deploysRoute(deps),
     topRoute(deps),
     ...silenceRoutes(deps),
   ];
 }
+
+/** A release that was put in charge, or was not. */
+export interface DeployView {
+  readonly app: string;
+  readonly release: number;
+  readonly reason: RolloutReason;
+  readonly outcome: "succeeded" | "failed" | "running";
+  /** ms since the epoch: when it was asked for, and when it had all traffic or was given up */
+  readonly startedAt: number;
+  readonly endedAt?: number;
+}
+
+function deploysRoute(deps: ApiDeps): Route {
+  return route({
+    method: "GET",
+    path: "/v1/deploys",
+    summary: "Deploys and rollbacks of an environment, oldest first: the last twenty of each app.",
+    query: z.object({
+      environment,
+      app: appName.optional(),
+      sinceMs: z.coerce.number().min(0).default(0),
+    }),
+    handle: ({ query }) => {
+      const from = query.sinceMs > 0 ? deps.clock.now() - query.sinceMs : 0;
+      const deploys = deps.store
+        .list<AppSpec, AppStatus>(APP, `${query.environment}/`)
+        .filter(
+          ({ name }) => query.app === undefined || name === `${query.environment}/${query.app}`,
+        )
+        .flatMap(({ name, status }) =>
+          [...(status?.rollout ? [status.rollout] : []), ...(status?.history ?? [])].map(
+            (rollout) => deployView(name, rollout),
+          ),
+        );
+      return {
+        deploys: deploys
+          .filter(({ startedAt, endedAt }) => (endedAt ?? startedAt) >= from)
+          .sort((a, b) => a.startedAt - b.startedAt),
+      };
+    },
+  });
+}
+
+const deployView = (
+  name: string,
+  { placement, reason, outcome, startedAt, endedAt }: Rollout,
+): DeployView => ({
+  app: name.split("/")[1] ?? name,
+  release: placement.set.release,
+  reason,
+  outcome: outcome ?? "running",
+  startedAt,
+  ...(endedAt !== undefined && { endedAt }),
+});
 
 /** One service of one release, as it is now. */
 export interface TopRow {
@@ -269,101 +313,5 @@ async function objectiveView(deps: ApiDeps, objective: Objective): Promise<Objec
         bad: Math.round(Number(value[1])),
       }))
       .sort((a, b) => b.bad - a.bad),
-  };
-}
-
-interface ActiveAlerts {
-  readonly data: {
-    readonly alerts: readonly {
-      readonly labels: Readonly<Record<string, string>>;
-      readonly annotations: Readonly<Record<string, string>>;
-      readonly state: "pending" | "firing";
-      readonly activeAt: string;
-    }[];
-  };
-}
-interface Matrix {
-  readonly data: {
-    readonly result: readonly {
-      readonly metric: Readonly<Record<string, string>>;
-      readonly values: readonly (readonly [number, string])[];
-    }[];
-  };
-}
-
-async function alertViews(
-  deps: ApiDeps,
-  environment: string,
-  sinceMs: number,
-): Promise<{ alerts: readonly AlertView[] }> {
-  const now = deps.clock.now();
-  const isHere = (labels: Readonly<Record<string, string>>): boolean =>
-    labels["environment"] === undefined || labels["environment"] === environment;
-  const active = (await deps.monitoring.ask("alerts", {})) as ActiveAlerts;
-  const firing = active.data.alerts
-    .filter(({ labels }) => isHere(labels))
-    .map(({ labels, annotations, state, activeAt }): AlertView => {
-      const since = Date.parse(activeAt);
-      return { ...viewOf(deps, labels, since), ...textsOf(annotations), state };
-    });
-  const past = (await deps.monitoring.ask("query_range", {
-    query: 'ALERTS{alertstate="firing"}',
-    start: String((now - sinceMs) / 1000),
-    end: String(now / 1000),
-    step: String(Math.max(HISTORY_STEP_S, sinceMs / 1000 / 10_000)),
-  })) as Matrix;
-  const resolved = past.data.result
-    .filter(({ metric }) => isHere(metric))
-    .flatMap(({ metric, values }) => {
-      const { alertstate: _, __name__: __, ...labels } = metric;
-      const since = (values[0]?.[0] ?? 0) * 1000;
-      const until = (values.at(-1)?.[0] ?? 0) * 1000;
-      const isStill = firing.some((one) => JSON.stringify(one.labels) === JSON.stringify(labels));
-      return isStill || now - until < 2 * HISTORY_STEP_S * 1000
-        ? []
-        : [{ ...viewOf(deps, labels, since), state: "resolved" as const, until }];
-    });
-  return { alerts: [...firing, ...resolved.sort((a, b) => b.since - a.since)] };
-}
-
-const textsOf = (annotations: Readonly<Record<string, string>>) => ({
-  summary: annotations["summary"] ?? "",
-  query: annotations["query"] ?? "",
-  runbook: annotations["runbook"] ?? "",
-});
-
-function viewOf(deps: ApiDeps, given: Readonly<Record<string, string>>, since: number) {
-  const labels = Object.fromEntries(Object.entries(given).sort(([a], [b]) => (a < b ? -1 : 1)));
-  const { alertname = "", severity = "" } = labels;
-  return {
-    alert: alertname,
-    severity,
-    labels,
-    summary: "",
-    query: "",
-    runbook: "",
-    since,
-    ...releaseInForce(deps, labels, since),
-  };
-}
-
-/** The release that an alert is about, and how long after its deploy it began. */
-export function releaseInForce(
-  deps: ApiDeps,
-  { environment, app, release: named }: Readonly<Record<string, string>>,
-  since: number,
-): { readonly release?: number; readonly afterDeployMs?: number } {
-  if (!environment || !app) return {};
-  const name = appResourceName(environment, app);
-  const status = deps.store.find<AppSpec, AppStatus>({ kind: APP, name })?.status;
-  const release = Number(named) || status?.serving?.set.release;
-  if (release === undefined) return {};
-  const rollout = status?.history.find(
-    (one) => one.placement.set.release === release && one.outcome === "succeeded",
-  );
-  const began = rollout?.endedAt;
-  return {
-    release,
-    ...(began !== undefined && since >= began && { afterDeployMs: since - began }),
   };
 }

@@ -8,7 +8,7 @@ import { APP, type App, appResourceName, type Rollout } from "../resources/app/a
 import { INFERENCE_FILES, inferManifest } from "../resources/app/infer.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import { manifestJsonSchema } from "../resources/app/manifest-file.ts";
-import { CACHE, DATABASE, type EngineSpec } from "../resources/engine/engine.ts";
+import { ENVIRONMENT_ENGINES, type EngineSpec } from "../resources/engine/engine.ts";
 import { ENVIRONMENT, type EnvironmentSpec } from "../resources/environment/environment.ts";
 import {
   TASK,
@@ -117,12 +117,8 @@ function environmentRoutes(deps: ApiDeps): Route[] {
           const before = deps.store.find<EnvironmentSpec, never>({ kind: ENVIRONMENT, name });
           const compute = body.compute ?? before?.spec.compute ?? "process";
           deps.store.writeSpec<EnvironmentSpec>({ kind: ENVIRONMENT, name }, { compute }, options);
-          deps.store.writeSpec<EngineSpec>(
-            { kind: DATABASE, name },
-            { engine: "postgresql" },
-            options,
-          );
-          deps.store.writeSpec<EngineSpec>({ kind: CACHE, name }, { engine: "redis" }, options);
+          for (const [kind, engine] of ENVIRONMENT_ENGINES)
+            deps.store.writeSpec<EngineSpec>({ kind, name }, { engine }, options);
           return { name, ...body };
         }),
     }),

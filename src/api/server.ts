@@ -27,6 +27,11 @@ export function createApiServer({ deps, access, onBug }: ApiServerOptions): Fast
   const routes = createRoutes(deps);
   // An upload is handed on as a stream: it is never whole in memory.
   server.addContentTypeParser(UPLOAD_TYPE, (_request, payload, done) => done(null, payload));
+  server.addContentTypeParser(
+    "application/x-www-form-urlencoded",
+    { parseAs: "string" },
+    (_request, body, done) => done(null, formFields(String(body))),
+  );
   server.setErrorHandler((error, request, reply) => {
     const known = asApiError(error);
     if (known.actsNext === "developer")
@@ -50,6 +55,17 @@ export function createApiServer({ deps, access, onBug }: ApiServerOptions): Fast
     });
   }
   return server;
+}
+
+/** Name → value, or values where it is there more than once. */
+function formFields(body: string): Record<string, string | string[]> {
+  const given = new URLSearchParams(body);
+  return Object.fromEntries(
+    [...new Set(given.keys())].map((name) => {
+      const [first = "", ...others] = given.getAll(name);
+      return [name, others.length > 0 ? [first, ...others] : first];
+    }),
+  );
 }
 
 async function handle(

@@ -1,7 +1,7 @@
 // The one screen: what runs, how it is, what users get, and what a person has to do.
 
 import type { PassReport } from "../kernel/controller.ts";
-import type { TrafficSummary } from "../kernel/signal.ts";
+import { PLATFORM, type TrafficSummary } from "../kernel/signal.ts";
 import { APP, type App, type AppSpec, type AppStatus } from "../resources/app/app.ts";
 import {
   CACHE,
@@ -37,7 +37,11 @@ export async function statusView(deps: ApiDeps, environment: string) {
     ...[DATABASE, CACHE].flatMap((kind) =>
       deps.store.list<EngineSpec, EngineStatus>(kind).filter(({ name }) => name === environment),
     ),
-    ...MONITORING.flatMap((kind) => deps.store.list<EngineSpec, EngineStatus>(kind)),
+    ...MONITORING.flatMap((kind) =>
+      deps.store
+        .list<EngineSpec, EngineStatus>(kind)
+        .filter(({ name }) => name === environment || name === PLATFORM),
+    ),
   ];
   const blocked = [
     ...engines.flatMap(({ kind, name, status }) => blockedOf(`${kind} ${name}`, status?.pass)),

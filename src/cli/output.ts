@@ -62,10 +62,12 @@ export class Output {
 
   table(rows: readonly (readonly string[])[], head?: readonly string[]): string {
     const all = head ? [head, ...rows] : rows;
-    const widths = all.reduce<number[]>(
-      (max, row) => row.map((cell, i) => Math.max(max[i] ?? 0, visibleLength(cell))),
-      [],
-    );
+    const widths = all.reduce<number[]>((max, row) => {
+      // What nothing follows needs no room.
+      for (const [i, cell] of row.slice(0, -1).entries())
+        max[i] = Math.max(max[i] ?? 0, visibleLength(cell));
+      return max;
+    }, []);
     const render = (row: readonly string[]): string =>
       row
         .map((cell, i) =>

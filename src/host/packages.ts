@@ -41,6 +41,14 @@ export const ENGINE_PACKAGES: readonly EnginePackage[] = [
   },
   // Only root may use it, and only root's apps have users of their own.
   {
+    name: "prometheus-postgres-exporter",
+    isThere: () => anyOf("/usr/bin/prometheus-postgres-exporter"),
+  },
+  {
+    name: "prometheus-redis-exporter",
+    isThere: () => anyOf("/usr/bin/prometheus-redis-exporter"),
+  },
+  {
     name: "nftables",
     isThere: () => process.getuid?.() !== 0 || anyOf("/usr/sbin/nft", "/sbin/nft"),
   },

@@ -14,19 +14,24 @@ export interface InstallationPorts {
   /** Where instances send OpenTelemetry: over HTTP, over gRPC. */
   readonly otlpHttp: number;
   readonly otlpGrpc: number;
+  /** Where the edge says what it counted. */
+  readonly edgeMetrics: number;
   /** `postgres.production` → port. */
   readonly engines: Readonly<Record<string, number>>;
 }
 
-type Door = "http" | "https" | "api" | "otlpHttp" | "otlpGrpc";
+const DOORS = ["http", "https", "api", "otlpHttp", "otlpGrpc", "edgeMetrics"] as const;
+type Door = (typeof DOORS)[number];
+/** What a person may choose. */
+type GivenDoor = "http" | "https" | "api";
 
-const DOORS: readonly Door[] = ["http", "https", "api", "otlpHttp", "otlpGrpc"];
 const WANTED: Readonly<Record<Door, readonly number[]>> = {
   http: [80, 8080],
   https: [443, 8443],
   api: [7070],
   otlpHttp: [4318],
   otlpGrpc: [4317],
+  edgeMetrics: [],
 };
 const RANGES = {
   http: { first: 8_080, last: 8_299 },
@@ -34,6 +39,7 @@ const RANGES = {
   api: { first: 7_070, last: 7_299 },
   otlpHttp: { first: 14_000, last: 14_399 },
   otlpGrpc: { first: 14_400, last: 14_799 },
+  edgeMetrics: { first: 14_800, last: 15_199 },
   engine: { first: 15_400, last: 16_399 },
 } as const;
 
@@ -59,14 +65,18 @@ export async function enginePort(home: Home, engine: string, environment: string
   return port;
 }
 
-/** Of the programs that watch: they ask nobody who they are. */
-export const monitoringPorts = (home: Home): number[] =>
-  Object.entries(readJson<InstallationPorts>(home.portsFile)?.engines ?? {})
-    .filter(([engine]) => engine.endsWith(".platform"))
+/** Of what watches and counts: these ask nobody who they are. */
+export function monitoringPorts(home: Home): number[] {
+  const ports = readJson<InstallationPorts>(home.portsFile);
+  if (!ports) return [];
+  const engines = Object.entries(ports.engines)
+    .filter(([engine]) => engine.endsWith(".platform") || engine.includes("-exporter."))
     .map(([, port]) => port);
+  return [ports.edgeMetrics, ...engines];
+}
 
 async function choose(door: Door, config: Config, home: Home): Promise<number> {
-  const given = door === "otlpHttp" || door === "otlpGrpc" ? undefined : config.ports[door];
+  const given = config.ports[door as GivenDoor];
   const host = door === "http" || door === "https" ? (config.bind ?? "0.0.0.0") : "127.0.0.1";
   if (given !== undefined) {
     if (await isPortFree(given, host)) return given;

@@ -38,6 +38,7 @@ const open = (): HaproxyEdgeDriver =>
       adminSocket: join(root, "admin.sock"),
       requestSocket: join(root, "requests.sock"),
       usageSocket: join(root, "usage.sock"),
+      metricsBind: join(root, "metrics.sock"),
       maxConnections: 200,
       user: undefined,
       threads: 1,

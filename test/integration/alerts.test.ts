@@ -3,12 +3,14 @@
 
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { createServer, type IncomingHttpHeaders } from "node:http";
 import { Agent, request } from "node:https";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import type { AlertView, ObjectiveView, TopRow } from "../../src/api/monitoring-routes.ts";
+import type { AlertView } from "../../src/api/alert-views.ts";
+import type { ObjectiveView, TopRow } from "../../src/api/monitoring-routes.ts";
 import { runOrThrow } from "../../src/drivers/exec.ts";
 import type { ResultTable } from "../../src/kernel/signal.ts";
 import { AppFolder } from "../support/app-folder.ts";
@@ -245,6 +247,73 @@ describe("alerts", { timeout: 300_000 }, () => {
     assert.equal(code, 2);
     assert.match(stderr, /1:6: parse error/);
     assert.match(await holdfast.ok("metrics", "up", "--since", "1m"), /[▁▂▃▄▅▆▇█]/);
+  });
+
+  it("counts edge, stores and machine by their own exporters", async () => {
+    const one = async (promql: string): Promise<number> =>
+      Number((await holdfast.ok("metrics", promql)).trim().split(/\s+/).at(-1));
+    const inProduction = '{environment="production"}';
+    await until("both stores were counted", async () => {
+      const counted = await one(`pg_up${inProduction} + on(environment) redis_up${inProduction}`);
+      return counted === 2;
+    });
+    assert.equal(await one(`sum(pg_settings_max_connections${inProduction})`), 200);
+    const edge = 'haproxy_backend_http_responses_total{app="faulty",service="web",code="2xx"}';
+    assert.ok((await one(`sum(${edge})`)) > 100, "answers by the edge's own count");
+    assert.ok((await one('sum(node_filesystem_avail_bytes{holds="holdfast"})')) > 0);
+  });
+
+  it("marks deploys on what it shows", async () => {
+    const drawn = await holdfast.ok("metrics", "up", "--since", "10m");
+    assert.match(drawn, /deploys +▲/);
+    assert.match(drawn, /▲ \S+ faulty release 2 \(config\) serves/);
+    const { deploys } = await holdfast.json<{ deploys: { release: number; reason: string }[] }>(
+      "metrics",
+      "up",
+      "--since",
+      "10m",
+    );
+    assert.deepEqual(
+      deploys.map(({ release, reason }) => [release, reason]),
+      [
+        [1, "deploy"],
+        [2, "config"],
+        [1, "rollback"],
+      ],
+    );
+    const listed = await holdfast.ok("traces", "faulty", "--since", "10m", "-n", "1000");
+    assert.match(listed, /▲ faulty release 1 \(rollback\) serves/);
+  });
+
+  it("answers Prometheus' own API to whoever has a token, also asked by form", async () => {
+    const token = readFileSync(join(holdfast.home, "state", "admin.token"), "utf8").trim();
+    const ask = (init: RequestInit) =>
+      fetch(`http://127.0.0.1:${holdfast.ports.api}/v1/prometheus/api/v1/query`, {
+        method: "POST",
+        body: new URLSearchParams({ query: "vector(3)" }),
+        ...init,
+      });
+    const answer = await ask({ headers: { authorization: `Bearer ${token}` } });
+    const { data } = (await answer.json()) as { data: { result: { value: unknown[] }[] } };
+    assert.equal(data.result[0]?.value[1], "3");
+    assert.equal((await ask({})).status, 401);
+  });
+
+  it("keeps what was over in the list, with its rule", async () => {
+    await until(
+      "it is over",
+      async () => {
+        const { alerts } = await alertsNow();
+        const over = alerts.find(
+          (one) => one.alert === "HighErrorRate" && one.state === "resolved" && one.release === 2,
+        );
+        if (!over) return false;
+        assert.match(over.summary, /production\/faulty web fails … of its requests \(release 2\)/);
+        assert.equal(over.runbook, "docs/runbooks/high-error-rate.md");
+        return true;
+      },
+      120_000,
+    );
   });
 
   const alertsNow = async (): Promise<{ alerts: AlertView[] }> =>

@@ -139,26 +139,31 @@ describe("stores of an environment", { timeout: 120_000 }, () => {
           `node -e "fetch('http://127.0.0.1:${port}/').then(()=>console.log('answers'),()=>console.log('refused'))"`,
         )
       ).trim();
-    const { engines, otlpHttp } = holdfast.ports;
+    const { engines, otlpHttp, edgeMetrics } = holdfast.ports;
     // The control: where it sends its telemetry it does get an answer.
     assert.equal(await answers(otlpHttp), "answers");
     for (const name of ["prometheus", "alertmanager", "node-exporter"])
       assert.equal(await answers(engines[`${name}.platform`]), "refused", name);
+    for (const name of ["postgres-exporter", "redis-exporter"])
+      assert.equal(await answers(engines[`${name}.production`]), "refused", name);
+    assert.equal(await answers(edgeMetrics), "refused", "what the edge counted");
   });
 
   it("can't be reached from outside", async (t) => {
     const namespace = await TestNamespace.open();
     if (!namespace) return t.skip("no network namespaces here");
     try {
-      const { engines, otlpHttp, otlpGrpc } = holdfast.ports;
+      const { engines, otlpHttp, otlpGrpc, edgeMetrics } = holdfast.ports;
       assert.deepEqual(Object.keys(engines).sort(), [
         "alertmanager.platform",
         "node-exporter.platform",
+        "postgres-exporter.production",
         "postgres.production",
         "prometheus.platform",
+        "redis-exporter.production",
         "redis.production",
       ]);
-      for (const port of [...Object.values(engines), otlpHttp, otlpGrpc])
+      for (const port of [...Object.values(engines), otlpHttp, otlpGrpc, edgeMetrics])
         assert.ok(!(await namespace.reaches(port)), String(port));
     } finally {
       await namespace.close();

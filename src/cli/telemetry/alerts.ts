@@ -1,6 +1,7 @@
 // Objectives and alerts.
 
-import type { AlertView, ObjectiveView } from "../../api/monitoring-routes.ts";
+import type { AlertView } from "../../api/alert-views.ts";
+import type { ObjectiveView } from "../../api/monitoring-routes.ts";
 import { invalid } from "../../kernel/error.ts";
 import { listOf } from "../app/change.ts";
 import type { Command } from "../command.ts";

@@ -1,8 +1,10 @@
+import type { DeployView } from "../../api/monitoring-routes.ts";
 import { invalid } from "../../kernel/error.ts";
 import type { LogLine } from "../../kernel/signal.ts";
 import { wholeNumber } from "../app/change.ts";
 import type { Command, CommandContext, Options } from "../command.ts";
 import type { Output, Style } from "../output.ts";
+import { deploysSince, deployText, momentOf } from "./deploys.ts";
 import { sinceMsOf } from "./since.ts";
 
 export const logs: Command = {
@@ -41,11 +43,22 @@ export const logs: Command = {
       description: "edge, postgres, redis, control-plane, telemetry",
     },
   ],
-  run: async ({ client, output, environment, signal }, [target], options) => {
-    const query = { environment, ...whoseLogs(target, options), ...filterOf(options) };
+  run: async (context, [target], options) => {
+    const { client, output, environment, signal } = context;
+    const whose = whoseLogs(target, options);
+    const query = { environment, ...whose, ...filterOf(options) };
+    const deploys =
+      output.isJson || whose.engine !== undefined
+        ? []
+        : [...(await deploysSince(context, 0, whose.app))];
     let count = 0;
     for await (const line of client.events<LogLine>("/v1/logs", query, signal)) {
       count += 1;
+      // Those before the first line are of another time.
+      while (deploys[0] && momentOf(deploys[0]) <= line.time) {
+        const [deploy] = deploys.splice(0, 1);
+        if (deploy && count > 1) output.line(deploy, deployLine(deploy, output));
+      }
       output.line(line, lineText(line, output));
     }
     if (count === 0) output.progress("no log line matches");
@@ -53,7 +66,7 @@ export const logs: Command = {
   },
 };
 
-function whoseLogs(target: unknown, options: Options): Record<string, string | undefined> {
+function whoseLogs(target: unknown, options: Options) {
   const [app, service] = String(target ?? "").split("/");
   const engine = engineName(options["engine"]);
   if (app && engine)
@@ -98,6 +111,9 @@ function engineName(given: unknown): string | undefined {
     hint: `engines are: ${known.join(", ")}`,
   });
 }
+
+const deployLine = (deploy: DeployView, output: Output): string =>
+  `${output.paint("dim", new Date(momentOf(deploy)).toISOString())} ▲ ${deployText(deploy, output)}`;
 
 const LEVEL_STYLE: Readonly<Record<string, Style>> = {
   debug: "dim",

@@ -1,6 +1,8 @@
+import type { DeployView } from "../../api/monitoring-routes.ts";
 import { wholeNumber } from "../app/change.ts";
 import type { Command } from "../command.ts";
 import type { Output } from "../output.ts";
+import { deploysSince, deployText, momentOf } from "./deploys.ts";
 import { sinceMsOf } from "./since.ts";
 
 interface Answer {
@@ -29,7 +31,8 @@ export const metrics: Command = {
     { flags: "--since <duration>", description: "how it went over the last 5m, 2h, 1d" },
     { flags: "--points <count>", description: "how many points of it", default: String(POINTS) },
   ],
-  run: async ({ client, output }, [promql], options) => {
+  run: async (context, [promql], options) => {
+    const { client, output } = context;
     const query = String(promql);
     const sinceMs = sinceMsOf(options["since"]);
     const points = wholeNumber(String(options["points"] ?? POINTS), "--points", 2);
@@ -39,26 +42,57 @@ export const metrics: Command = {
       `/v1/prometheus/api/v1/${sinceMs > 0 ? "query_range" : "query"}`,
       sinceMs > 0 ? { query, start: end - sinceMs / 1000, end, step } : { query },
     );
-    output.result(answer.data, () => render(answer, output));
+    if (sinceMs === 0) {
+      output.result(answer.data, () => render(answer, output));
+      return 0;
+    }
+    const deploys = await deploysSince(context, sinceMs);
+    const axis = { begin: end - sinceMs / 1000, step, points };
+    output.result({ ...answer.data, deploys }, () => render(answer, output, axis, deploys));
     return 0;
   },
 };
 
-function render({ data }: Answer, output: Output): string {
+/** Seconds since the epoch, seconds, and how many of those steps. */
+interface Axis {
+  readonly begin: number;
+  readonly step: number;
+  readonly points: number;
+}
+
+const columnOf = ({ begin, step }: Axis, seconds: number): number =>
+  Math.round((seconds - begin) / step);
+
+function render(
+  { data }: Answer,
+  output: Output,
+  axis: Axis = { begin: 0, step: 1, points: 0 },
+  deploys: readonly DeployView[] = [],
+): string {
   // A number alone has no series.
   if (data.resultType === "scalar") return String((data.result as unknown as [number, string])[1]);
   if (data.result.length === 0) return "no series matches";
-  return output.table(
-    data.result.map(({ metric, value, values }) =>
-      values
-        ? [
-            labelsText(metric),
-            output.paint("cyan", sparkline(values.map(([, text]) => Number(text)))),
-            numberText(Number(values.at(-1)?.[1])),
-          ]
-        : [labelsText(metric), numberText(Number(value?.[1]))],
-    ),
+  const rows = data.result.map(({ metric, value, values }) => {
+    if (!values) return [labelsText(metric), numberText(Number(value?.[1]))];
+    const line = Array<number>(axis.points + 1).fill(Number.NaN);
+    for (const [seconds, text] of values) line[columnOf(axis, seconds)] = Number(text);
+    return [
+      labelsText(metric),
+      output.paint("cyan", sparkline(line)),
+      numberText(Number(values.at(-1)?.[1])),
+    ];
+  });
+  if (deploys.length === 0) return output.table(rows);
+  const columns = deploys.map((one) => columnOf(axis, momentOf(one) / 1000));
+  const marks = Array.from({ length: axis.points + 1 }, (_, at) =>
+    columns.includes(at) ? "▲" : " ",
   );
+  return [
+    output.table([...rows, ["deploys", marks.join(""), ""]]),
+    ...deploys.map(
+      (one) => `▲ ${new Date(momentOf(one)).toISOString()} ${deployText(one, output)}`,
+    ),
+  ].join("\n");
 }
 
 const BARS = "▁▂▃▄▅▆▇█";

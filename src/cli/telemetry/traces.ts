@@ -1,9 +1,11 @@
 // Traces: a list, and one drawn as a waterfall.
 
+import type { DeployView } from "../../api/monitoring-routes.ts";
 import type { TraceSpan, TraceSummary } from "../../kernel/signal.ts";
 import { wholeNumber } from "../app/change.ts";
 import type { Command } from "../command.ts";
 import { durationText, type Output } from "../output.ts";
+import { deploysSince, deployText, momentOf } from "./deploys.ts";
 import { lineText, logsOfTrace } from "./logs.ts";
 import { sinceMsOf } from "./since.ts";
 
@@ -18,7 +20,8 @@ export const traces: Command = {
     { flags: "--since <duration>", description: "only the last 30s, 5m, 2h, 1d", default: "1h" },
     { flags: "-n, --lines <count>", description: "at most this many", default: "20" },
   ],
-  run: async ({ client, output, environment }, [target], options) => {
+  run: async (context, [target], options) => {
+    const { client, output, environment } = context;
     const [app, service] = String(target ?? "").split("/");
     const release = options["release"];
     const facts = await client.get<{ traces: readonly TraceSummary[] }>("/v1/traces", {
@@ -31,26 +34,47 @@ export const traces: Command = {
       sinceMs: sinceMsOf(options["since"]),
       limit: wholeNumber(String(options["lines"] ?? "20"), "-n", 1),
     });
-    output.result(facts, () =>
-      facts.traces.length === 0
-        ? "no trace matches"
-        : output.table(
-            facts.traces.map((one) => [
-              new Date(one.time).toISOString(),
-              one.traceId,
-              `${one.app}/${one.service} r${one.release}`,
-              one.status >= 500 || one.status < 100
-                ? output.paint("red", String(one.status))
-                : String(one.status),
-              durationText(one.durationMs),
-              one.name,
-            ]),
-            ["when", "trace", "service", "status", "took", "request"],
-          ),
+    const oldest = Math.min(...facts.traces.map(({ time }) => time));
+    const deploys =
+      options["slow"] === true || facts.traces.length === 0
+        ? []
+        : await deploysSince(context, Date.now() - oldest, app || undefined);
+    output.result({ ...facts, deploys }, () =>
+      facts.traces.length === 0 ? "no trace matches" : traceTable(facts.traces, deploys, output),
     );
     return 0;
   },
 };
+
+/** Newest first, with deploys between them; or as they come, without. */
+function traceTable(
+  found: readonly TraceSummary[],
+  deploys: readonly DeployView[],
+  output: Output,
+): string {
+  const rows = found.map((one) => ({
+    at: one.time,
+    cells: [
+      new Date(one.time).toISOString(),
+      one.traceId,
+      `${one.app}/${one.service} r${one.release}`,
+      one.status >= 500 || one.status < 100
+        ? output.paint("red", String(one.status))
+        : String(one.status),
+      durationText(one.durationMs),
+      one.name,
+    ],
+  }));
+  const marks = deploys.map((one) => ({
+    at: momentOf(one),
+    cells: [new Date(momentOf(one)).toISOString(), `▲ ${deployText(one, output)}`],
+  }));
+  const all = marks.length === 0 ? rows : [...rows, ...marks].sort((a, b) => b.at - a.at);
+  return output.table(
+    all.map(({ cells }) => cells),
+    ["when", "trace", "service", "status", "took", "request"],
+  );
+}
 
 const LOG_LINES = 50;
 

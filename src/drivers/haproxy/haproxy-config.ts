@@ -28,6 +28,8 @@ export interface EdgeLayout {
   readonly adminSocket: string;
   readonly requestSocket: string;
   readonly usageSocket: string;
+  /** Where Prometheus reads what it counted. */
+  readonly metricsBind: string;
   readonly maxConnections: number;
   /** Undefined: it stays the user that starts it. */
   readonly user: string | undefined;
@@ -93,6 +95,7 @@ function renderStatic(
     renderDefaults(layout),
     renderPublic(layout, reporting),
     renderInternal(state, layout),
+    renderMetrics(layout),
     ...Object.entries(state.bridges).flatMap(([address, ports]) =>
       ports.map((port) => renderBridge(address, port)),
     ),
@@ -183,6 +186,15 @@ function renderPublic(layout: EdgeLayout, reporting: readonly string[]): string 
     "\n\n",
     section("backend connections", ["stick-table type ipv6 size 100k expire 1m store conn_cur"]),
   );
+}
+
+function renderMetrics({ metricsBind }: EdgeLayout): string {
+  return section("frontend metrics", [
+    "no log",
+    `bind ${metricsBind}`,
+    "http-request use-service prometheus-exporter if { path /metrics }",
+    "http-request return status 404",
+  ]);
 }
 
 // Components of an app reach each other here, by port: the same pools, the same records.

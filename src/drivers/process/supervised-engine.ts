@@ -62,13 +62,13 @@ export class SupervisedEngine {
     return { running: false, startedAt, endedAt: at, recentEnds: this.#recent(now), detail };
   }
 
-  start(argv: Argv): void {
+  start(argv: Argv, env: NodeJS.ProcessEnv = {}): void {
     const { clock, logFile } = this.#options;
     // `engine.postgres.production.log` → engine/postgres.production
     const name = basename(logFile, ".log").replace(/^engine\./, "");
     const who = { service: name, release: 0, instance: name, role: "engine" };
     describeLog(logFile, { app: `engine/${name}`, ...who });
-    this.#daemon.start({ argv, cwd: "/", env: CLEAN_ENV, logFile }, clock.now());
+    this.#daemon.start({ argv, cwd: "/", env: { ...CLEAN_ENV, ...env }, logFile }, clock.now());
   }
 
   get pid(): number | undefined {

@@ -1,6 +1,6 @@
-// The programs that watch: Prometheus, Alertmanager, the exporter of the machine. Each is a
-// supervised process with a few files that say what to do; where those should say something else,
-// they are written again and the program reads them.
+// The programs that watch: Prometheus, Alertmanager, the exporters of the machine and of stores. Each
+// is a supervised process with a few files that say what to do; where those should say something
+// else, they are written again and the program reads them.
 
 import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -17,8 +17,9 @@ export interface MonitoringProgram {
   readonly packages: string;
   /** File name → content; undefined where it has none. */
   readonly files: () => Readonly<Record<string, string>>;
-  /** Files with secrets, readable by the program's user only. */
   readonly argv: (dir: string, port: number) => readonly string[];
+  /** Variables, which may be secret; makes sure first of what they need. */
+  readonly variables?: (name: string) => Promise<Readonly<Record<string, string>>>;
   /** Answers 200 once it is ready. */
   readonly readyPath: string;
 }
@@ -26,9 +27,9 @@ export interface MonitoringProgram {
 export interface MonitoringOptions {
   readonly clock: Clock;
   readonly program: MonitoringProgram;
-  readonly dir: string;
-  readonly logFile: string;
-  readonly port: () => Promise<number>;
+  readonly dirOf: (name: string) => string;
+  readonly logFileOf: (name: string) => string;
+  readonly portOf: (name: string) => Promise<number>;
 }
 
 const HOST = "127.0.0.1";
@@ -37,21 +38,20 @@ const READY_TIMEOUT_MS = 2_000;
 
 export class MonitoringEngineDriver implements EngineDriver {
   readonly #options: MonitoringOptions;
-  readonly #engine: SupervisedEngine;
+  readonly #engines = new Map<string, SupervisedEngine>();
   #version: Promise<string | undefined> | undefined;
 
   constructor(options: MonitoringOptions) {
     this.#options = options;
-    const { clock, dir, logFile } = options;
-    this.#engine = new SupervisedEngine({ clock, dir: join(dir, "run"), logFile });
   }
 
-  async observe(): Promise<EngineView> {
-    const { program, dir, port } = this.#options;
-    const process = this.#engine.observe();
-    const at = await port();
+  async observe(name: string): Promise<EngineView> {
+    const { program, dirOf, portOf } = this.#options;
+    const dir = dirOf(name);
+    const process = this.#engine(name).observe();
+    const at = await portOf(name);
     const isReady = process.running && (await this.#isReady(at));
-    const outdated = existsSync(dir) ? this.#outdatedFiles() : [];
+    const outdated = existsSync(dir) ? this.#outdatedFiles(dir) : [];
     return {
       version: await this.#findVersion(),
       packages: program.packages,
@@ -66,44 +66,60 @@ export class MonitoringEngineDriver implements EngineDriver {
     };
   }
 
-  async create(): Promise<void> {
-    const data = join(this.#options.dir, "data");
+  async create(name: string): Promise<void> {
+    const dir = this.#options.dirOf(name);
+    const data = join(dir, "data");
     mkdirSync(data, { recursive: true, mode: 0o700 });
-    giveTo(findSystemUser("prometheus"), this.#options.dir, data);
+    giveTo(findSystemUser("prometheus"), dir, data);
   }
 
-  async start(): Promise<void> {
-    const { program, dir, port } = this.#options;
-    this.#writeFiles();
+  async start(name: string): Promise<void> {
+    const { program, dirOf, portOf } = this.#options;
+    const dir = dirOf(name);
+    this.#writeFiles(dir);
     const argv = [
       ...asUser(findSystemUser("prometheus")),
       program.command,
-      ...program.argv(dir, await port()),
+      ...program.argv(dir, await portOf(name)),
     ];
-    this.#engine.start(argv as unknown as Argv);
+    this.#engine(name).start(argv as unknown as Argv, await program.variables?.(name));
   }
 
-  async configure(): Promise<void> {
-    this.#writeFiles();
-    this.#engine.signal("SIGHUP");
+  async configure(name: string): Promise<void> {
+    this.#writeFiles(this.#options.dirOf(name));
+    this.#engine(name).signal("SIGHUP");
   }
 
-  async stop(): Promise<void> {
-    await this.#engine.stop("SIGTERM", STOP_TIMEOUT_MS);
+  async stop(name: string): Promise<void> {
+    await this.#engine(name).stop("SIGTERM", STOP_TIMEOUT_MS);
   }
 
-  #outdatedFiles(): string[] {
+  #outdatedFiles(dir: string): string[] {
     return Object.entries(this.#options.program.files())
-      .filter(([name, text]) => readText(join(this.#options.dir, name)) !== text)
+      .filter(([name, text]) => readText(join(dir, name)) !== text)
       .map(([name]) => name);
   }
 
-  #writeFiles(): void {
+  #writeFiles(dir: string): void {
     for (const [name, text] of Object.entries(this.#options.program.files())) {
-      const path = join(this.#options.dir, name);
+      const path = join(dir, name);
       writeWhole(path, text, 0o600);
       giveTo(findSystemUser("prometheus"), path);
     }
+  }
+
+  #engine(name: string): SupervisedEngine {
+    const { clock, dirOf, logFileOf } = this.#options;
+    let engine = this.#engines.get(name);
+    if (!engine) {
+      engine = new SupervisedEngine({
+        clock,
+        dir: join(dirOf(name), "run"),
+        logFile: logFileOf(name),
+      });
+      this.#engines.set(name, engine);
+    }
+    return engine;
   }
 
   async #isReady(port: number): Promise<boolean> {
@@ -119,7 +135,7 @@ export class MonitoringEngineDriver implements EngineDriver {
 
   #findVersion(): Promise<string | undefined> {
     this.#version ??= run([this.#options.program.command, "--version"]).then(
-      ({ stdout, stderr }) => /version (\S+)/.exec(stdout + stderr)?.[1],
+      ({ stdout, stderr }) => /(?:version|Exporter) (\d\S*)/.exec(stdout + stderr)?.[1],
       () => {
         // Not there yet: whoever installs it need not start anything again.
         this.#version = undefined;

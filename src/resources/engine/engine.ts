@@ -11,7 +11,16 @@ export const EDGE = "edge";
 export const METRICS = "metrics";
 export const ALERTING = "alerting";
 export const HOST_EXPORTER = "host-exporter";
-export const MONITORING = [METRICS, ALERTING, HOST_EXPORTER] as const;
+/** What counts an environment's stores; named after the environment like those. */
+export const DATABASE_EXPORTER = "database-exporter";
+export const CACHE_EXPORTER = "cache-exporter";
+export const MONITORING = [
+  METRICS,
+  ALERTING,
+  HOST_EXPORTER,
+  DATABASE_EXPORTER,
+  CACHE_EXPORTER,
+] as const;
 
 /** The edge belongs to the installation; databases and caches are named after their environment. */
 export const EDGE_NAME = "edge";
@@ -23,8 +32,18 @@ export interface EngineSpec {
     | "redis"
     | "prometheus"
     | "alertmanager"
-    | "node-exporter";
+    | "node-exporter"
+    | "postgres-exporter"
+    | "redis-exporter";
 }
+
+/** The engines of an environment: its stores, and what counts them. */
+export const ENVIRONMENT_ENGINES: readonly (readonly [kind: string, EngineSpec["engine"]])[] = [
+  [DATABASE, "postgresql"],
+  [CACHE, "redis"],
+  [DATABASE_EXPORTER, "postgres-exporter"],
+  [CACHE_EXPORTER, "redis-exporter"],
+];
 
 export interface EngineStatusFields {
   /** Written before the first instance of data is made: never lay a blank one over lost data. */

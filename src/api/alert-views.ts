@@ -1,0 +1,179 @@
+// Alerts that fire, and those that did: why, since when, with the release in force.
+
+import { z } from "zod";
+import { APP, type AppSpec, type AppStatus, appResourceName } from "../resources/app/app.ts";
+import { name as appName } from "../resources/app/manifest.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import { type Route, route } from "./route.ts";
+
+const HISTORY_STEP_MS = 15_000;
+const HISTORY_MAX_MS = 7 * 24 * 3_600_000;
+
+export interface AlertView {
+  readonly alert: string;
+  readonly state: "pending" | "firing" | "resolved";
+  readonly severity: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly summary: string;
+  readonly query: string;
+  readonly runbook: string;
+  /** ms since the epoch */
+  readonly since: number;
+  readonly until?: number;
+  /** Release in force, and how long after its deploy the alert began. */
+  readonly release?: number;
+  readonly afterDeployMs?: number;
+}
+
+export function alertsRoute(deps: ApiDeps): Route {
+  return route({
+    method: "GET",
+    path: "/v1/alerts",
+    summary: "Alerts that fire, and those that did: why, since when, with the release in force.",
+    query: z.object({
+      environment: appName.default("production"),
+      sinceMs: z.coerce
+        .number()
+        .min(0)
+        .max(HISTORY_MAX_MS)
+        .default(24 * 3_600_000),
+    }),
+    handle: ({ query }) => alertViews(deps, query.environment, query.sinceMs),
+  });
+}
+
+interface ActiveAlerts {
+  readonly data: {
+    readonly alerts: readonly {
+      readonly labels: Readonly<Record<string, string>>;
+      readonly annotations: Readonly<Record<string, string>>;
+      readonly state: "pending" | "firing";
+      readonly activeAt: string;
+    }[];
+  };
+}
+interface Matrix {
+  readonly data: {
+    readonly result: readonly {
+      readonly metric: Readonly<Record<string, string>>;
+      readonly values: readonly (readonly [number, string])[];
+    }[];
+  };
+}
+
+async function alertViews(
+  deps: ApiDeps,
+  environment: string,
+  sinceMs: number,
+): Promise<{ alerts: readonly AlertView[] }> {
+  const now = deps.clock.now();
+  const stepMs = Math.max(HISTORY_STEP_MS, sinceMs / 10_000);
+  const isHere = (labels: Readonly<Record<string, string>>): boolean =>
+    labels["environment"] === undefined || labels["environment"] === environment;
+  const active = (await deps.monitoring.ask("alerts", {})) as ActiveAlerts;
+  const firing = active.data.alerts
+    .filter(({ labels }) => isHere(labels))
+    .map(({ labels, annotations, state, activeAt }): AlertView => {
+      const since = Date.parse(activeAt);
+      return { ...viewOf(deps, labels, since), ...textsOf(annotations), state };
+    });
+  const past = (await deps.monitoring.ask("query_range", {
+    query: 'ALERTS{alertstate="firing"}',
+    start: String((now - sinceMs) / 1000),
+    end: String(now / 1000),
+    step: String(stepMs / 1000),
+  })) as Matrix;
+  const rules = await alertRules(deps);
+  const resolved = past.data.result
+    .filter(({ metric }) => isHere(metric))
+    .flatMap(({ metric: { alertstate: _, __name__: __, ...labels }, values }) =>
+      stretchesOf(values, stepMs)
+        .filter(({ until }) => now - until >= 2 * stepMs)
+        .map(({ since, until }) => ({
+          ...viewOf(deps, labels, since),
+          ...textsOf(rules.get(labels["alertname"] ?? ""), labels),
+          state: "resolved" as const,
+          until,
+        })),
+    );
+  return { alerts: [...firing, ...resolved.sort((a, b) => b.since - a.since)] };
+}
+
+/** When it fired, and fired again: a gap of more than two steps is an end. */
+function stretchesOf(values: Matrix["data"]["result"][number]["values"], stepMs: number) {
+  const stretches: { since: number; until: number }[] = [];
+  for (const [seconds] of values) {
+    const at = seconds * 1000;
+    const last = stretches.at(-1);
+    if (last && at - last.until <= 2 * stepMs) last.until = at;
+    else stretches.push({ since: at, until: at });
+  }
+  return stretches;
+}
+
+interface Rules {
+  readonly data: {
+    readonly groups: readonly {
+      readonly rules: readonly {
+        readonly name: string;
+        readonly annotations?: Readonly<Record<string, string>>;
+      }[];
+    }[];
+  };
+}
+
+/** Alert → its annotations as they were written. */
+async function alertRules(deps: ApiDeps) {
+  const { data } = (await deps.monitoring.ask("rules", { type: "alert" })) as Rules;
+  return new Map(
+    data.groups.flatMap(({ rules }) => rules.map((rule) => [rule.name, rule.annotations] as const)),
+  );
+}
+
+// Of one that is over Prometheus knows the rule and the labels, no longer the value.
+function textsOf(
+  annotations: Readonly<Record<string, string>> = {},
+  labels: Readonly<Record<string, string>> = {},
+) {
+  const { summary = "", query = "", runbook = "" } = annotations;
+  const filled = summary
+    .replaceAll(/\{\{ *\$labels\.(\w+) *\}\}/g, (_, name: string) => labels[name] ?? "")
+    .replaceAll(/\{\{[^}]*\}\}/g, "…");
+  return { summary: filled, query, runbook };
+}
+
+function viewOf(deps: ApiDeps, given: Readonly<Record<string, string>>, since: number) {
+  const labels = Object.fromEntries(Object.entries(given).sort(([a], [b]) => (a < b ? -1 : 1)));
+  const { alertname = "", severity = "" } = labels;
+  return {
+    alert: alertname,
+    severity,
+    labels,
+    summary: "",
+    query: "",
+    runbook: "",
+    since,
+    ...releaseInForce(deps, labels, since),
+  };
+}
+
+/** The release that an alert is about, and how long after its deploy it began. */
+export function releaseInForce(
+  deps: ApiDeps,
+  { environment, app, release: named }: Readonly<Record<string, string>>,
+  since: number,
+): { readonly release?: number; readonly afterDeployMs?: number } {
+  if (!environment || !app) return {};
+  const name = appResourceName(environment, app);
+  const status = deps.store.find<AppSpec, AppStatus>({ kind: APP, name })?.status;
+  const release = Number(named) || status?.serving?.set.release;
+  if (release === undefined) return {};
+  const rollout = status?.history.find(
+    (one) => one.placement.set.release === release && one.outcome === "succeeded",
+  );
+  const began = rollout?.endedAt;
+  return {
+    release,
+    ...(began !== undefined && since >= began && { afterDeployMs: since - began }),
+  };
+}
