@@ -24,7 +24,14 @@ import { systemClock } from "./kernel/clock.ts";
 import type { ResourceStore } from "./kernel/resource-store.ts";
 import { type InstanceUsage, PLATFORM, type PlatformReport } from "./kernel/signal.ts";
 import { type Backlog, ruleGroups } from "./resources/app/alert-rules.ts";
-import { APP, type AppSpec, type AppStatus, type InstanceView } from "./resources/app/app.ts";
+import {
+  APP,
+  type App,
+  type AppSpec,
+  type AppStatus,
+  type InstanceView,
+} from "./resources/app/app.ts";
+import { technologyOf } from "./resources/app/app-reconciler.ts";
 import type { Manifest } from "./resources/app/manifest.ts";
 import { type Objective, objectivesOf } from "./resources/app/objectives.ts";
 import { CHANNEL, type ChannelSpec } from "./resources/channel/channel.ts";
@@ -40,7 +47,12 @@ import {
   HOST_EXPORTER,
   METRICS,
 } from "./resources/engine/engine.ts";
-import { RELEASE, type ReleaseSpec, releaseName } from "./resources/release/release.ts";
+import {
+  RELEASE,
+  type ReleaseSpec,
+  type ReleaseStatus,
+  releaseName,
+} from "./resources/release/release.ts";
 import { deliverToken, scrapeToken } from "./telemetry/otlp/sender.ts";
 
 const RETENTION = { time: "30d", size: "2GB" } as const;
@@ -135,7 +147,9 @@ export function composeMonitoring(options: WorldOptions, store: ResourceStore, w
       authorization === `Bearer ${deliverToken(key)}`,
     startReporting: (telemetry: TelemetryReader) => {
       const report = (): void =>
-        void telemetry.ask("/platform", platformReport(store, world)).catch(() => undefined);
+        void platformReport(store, world)
+          .then((said) => telemetry.ask("/platform", said))
+          .catch(() => undefined);
       const timer = setInterval(report, REPORT_EVERY_MS);
       return () => clearInterval(timer);
     },
@@ -264,15 +278,16 @@ const backlogsOf = (store: ResourceStore): Backlog[] =>
     ),
   );
 
-function platformReport(store: ResourceStore, world: World): PlatformReport {
+async function platformReport(store: ResourceStore, world: World): Promise<PlatformReport> {
+  const instances = store
+    .list<AppSpec, AppStatus>(APP)
+    .flatMap((app) =>
+      (app.status?.instances ?? [])
+        .filter(({ role }) => role !== "task")
+        .map((instance) => usageOf(app, instance, store, world)),
+    );
   return {
-    instances: store
-      .list<AppSpec, AppStatus>(APP)
-      .flatMap(({ name, status }) =>
-        (status?.instances ?? [])
-          .filter(({ role }) => role !== "task")
-          .map((instance) => usageOf(name, instance, status?.serving?.set.release, world)),
-      ),
+    instances: await Promise.all(instances),
     engines: [EDGE, DATABASE, CACHE].flatMap((kind) =>
       store.list<EngineSpec, EngineStatus>(kind).map(({ name, status }) => ({
         kind,
@@ -286,20 +301,29 @@ function platformReport(store: ResourceStore, world: World): PlatformReport {
 
 const PASSING = ["draining", "warm", "stopping", "finished"];
 
-function usageOf(
-  appName: string,
+async function usageOf(
+  { name: appName, uid, status }: App,
   { name, component, release, state, restarts }: InstanceView,
-  serving: number | undefined,
+  store: ResourceStore,
   world: World,
-): InstanceUsage {
+): Promise<InstanceUsage> {
   const [environment = "", app = ""] = appName.split("/");
+  const serving = status?.serving?.set.release;
+  const made = store.find<ReleaseSpec, ReleaseStatus>({
+    kind: RELEASE,
+    name: releaseName(appName, release),
+  });
+  const compute = technologyOf(made) === "docker" ? world.dockerCompute : world.processCompute;
+  const { services = {}, workers = {} } = made?.spec.manifest ?? {};
+  const cpuLimit = (services[component] ?? workers[component])?.resources?.cpu;
   return {
     environment,
     app,
     service: component,
     release,
     instance: name,
-    ...world.processCompute.usage(name),
+    ...(await compute.usage(uid, name).catch(() => undefined)),
+    ...(cpuLimit !== undefined && { cpuLimit }),
     restarts,
     isReady: state === "ready",
     isWanted: release === serving && !PASSING.includes(state),

@@ -190,17 +190,24 @@ export interface ResultTable {
   readonly rows: readonly (readonly unknown[])[];
 }
 
-/** What an instance uses, and how it is. */
-export interface InstanceUsage {
+/** What an instance takes of the machine. */
+export interface ResourceUse {
+  /** Since it was started, of all cores. */
+  readonly cpuSeconds: number;
+  readonly memoryBytes: number;
+  /** Undefined where there is no limit. */
+  readonly memoryLimitBytes?: number;
+}
+
+/** What an instance uses, and how it is; no figures where it does not run. */
+export interface InstanceUsage extends Partial<ResourceUse> {
   readonly environment: string;
   readonly app: string;
   readonly service: string;
   readonly release: number;
   readonly instance: string;
-  /** Undefined where it can't be seen. */
-  readonly cpuSeconds?: number;
-  readonly memoryBytes?: number;
-  readonly memoryLimitBytes?: number;
+  /** Cores it may have; undefined: all there are. */
+  readonly cpuLimit?: number;
   readonly restarts: number;
   readonly isReady: boolean;
   /** It is one of those that should serve now. */

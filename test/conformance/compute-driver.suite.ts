@@ -114,6 +114,18 @@ export function runComputeSuite(suite: ComputeSuite): void {
       await until("it ended twice", async () => (await find(one.name))?.exits.length === 2);
     });
 
+    promise("says what one uses while it runs", async () => {
+      const one = spec(commands.serve);
+      await start(one);
+      await until("it answers", async () => answers(await find(one.name)));
+      const use = await driver.usage(OWNER, one.name);
+      assert.ok((use?.memoryBytes ?? 0) > 0 && (use?.cpuSeconds ?? -1) >= 0, JSON.stringify(use));
+      await driver.kill(OWNER, one.name);
+      await untilExited(one.name);
+      assert.equal(await driver.usage(OWNER, one.name), undefined);
+      assert.equal(await driver.usage(OWNER, "test.suite.nothing.r1.1"), undefined);
+    });
+
     promise("gives the last lines of output, oldest first", async () => {
       const one = spec(commands.sayAndExit);
       await start(one);

@@ -6,6 +6,7 @@
 import type { Clock } from "../../src/kernel/clock.ts";
 import { sleep } from "../../src/kernel/clock.ts";
 import { transient } from "../../src/kernel/error.ts";
+import type { ResourceUse } from "../../src/kernel/signal.ts";
 import type {
   Address,
   ComputeDriver,
@@ -136,6 +137,11 @@ export class MemoryWorld implements ComputeDriver, EdgeDriver, HealthProbe {
 
   async tail(_owner: string, name: string): Promise<readonly string[]> {
     return this.instances.has(name) ? [`the last words of ${name}`] : [];
+  }
+
+  async usage(_owner: string, name: string): Promise<ResourceUse | undefined> {
+    const isRunning = this.instances.get(name)?.state === "running";
+    return isRunning ? { cpuSeconds: 0, memoryBytes: 1 } : undefined;
   }
 
   isHealthy(name: string): boolean {

@@ -9,6 +9,7 @@ import type { Readable } from "node:stream";
 import { type Clock, sleep } from "../../kernel/clock.ts";
 import { messageOf } from "../../kernel/error.ts";
 import { Redacted } from "../../kernel/redacted.ts";
+import type { ResourceUse } from "../../kernel/signal.ts";
 import type {
   ComputeDriver,
   Instance,
@@ -61,6 +62,14 @@ interface ContainerDetails {
     readonly Networks: Readonly<
       Record<string, { readonly IPAddress: string; readonly Gateway: string }>
     >;
+  };
+}
+
+interface ContainerStats {
+  readonly cpu_stats: { readonly cpu_usage: { readonly total_usage: number } };
+  readonly memory_stats: {
+    readonly usage?: number;
+    readonly stats?: Readonly<Record<string, number>>;
   };
 }
 
@@ -147,6 +156,28 @@ export class DockerComputeDriver implements ComputeDriver {
     const stop = new AbortController();
     void this.#watchEvents(onEnd, stop.signal);
     return () => stop.abort();
+  }
+
+  async usage(owner: string, name: string): Promise<ResourceUse | undefined> {
+    const { engine } = this.#options;
+    const container = await this.#inspectOwned(owner, name);
+    if (!container?.State.Running) return undefined;
+    const { status, body } = await engine.call(
+      "GET",
+      `/containers/${container.Id}/stats?stream=false&one-shot=true`,
+      { accept: [404, 409] },
+    );
+    if (status >= 300) return undefined;
+    const { cpu_stats, memory_stats } = body as ContainerStats;
+    const { usage = 0, stats = {} } = memory_stats;
+    // Files that the kernel can drop are not counted; control groups of version 1 call them otherwise.
+    const droppable = stats["inactive_file"] ?? stats["total_inactive_file"] ?? 0;
+    const limit = container.HostConfig.Memory;
+    return {
+      cpuSeconds: cpu_stats.cpu_usage.total_usage / 1e9,
+      memoryBytes: Math.max(0, usage - droppable),
+      ...(limit > 0 && { memoryLimitBytes: limit }),
+    };
   }
 
   async localhost(environment: string): Promise<string> {

@@ -3,6 +3,7 @@
 
 import { existsSync, mkdirSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { ResourceUse } from "../../kernel/signal.ts";
 import type { Resources } from "../../resources/app/manifest.ts";
 import { readText } from "../files.ts";
 import { installationId } from "./app-user.ts";
@@ -65,7 +66,7 @@ export class Cgroup {
   }
 
   /** CPU time and memory of the group; undefined where there is none. Files that the kernel can drop are not counted. */
-  usage(): { cpuSeconds: number; memoryBytes: number; memoryLimitBytes?: number } | undefined {
+  usage(): ResourceUse | undefined {
     const read = (file: string): string | undefined =>
       this.#folders.map((folder) => readText(join(folder, file))).find((one) => one);
     const stat = read("memory.stat");

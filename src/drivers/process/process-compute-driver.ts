@@ -17,6 +17,7 @@ import {
 import { delimiter, dirname, join } from "node:path";
 import { type Clock, sleep } from "../../kernel/clock.ts";
 import { Redacted } from "../../kernel/redacted.ts";
+import type { ResourceUse } from "../../kernel/signal.ts";
 import type {
   ComputeDriver,
   Instance,
@@ -32,6 +33,7 @@ import { Cgroup, cgroupVersion } from "./cgroup.ts";
 import { Daemon, type DaemonExit } from "./daemon.ts";
 import { keepApart } from "./firewall.ts";
 import { findFreePort, isPortFree } from "./free-port.ts";
+import { groupUse } from "./process-groups.ts";
 
 export interface ProcessComputeOptions {
   readonly clock: Clock;
@@ -164,6 +166,13 @@ export class ProcessComputeDriver implements ComputeDriver {
     return record ? tailFile(this.#logFile(record), maxLines) : [];
   }
 
+  async usage(owner: string, name: string): Promise<ResourceUse | undefined> {
+    const { pid } = new Daemon(join(this.#dirOf(owner, name), "run"));
+    if (pid === undefined) return undefined;
+    // Without a control group: what is still in the process group that it began.
+    return this.#cgroup(name).usage() ?? groupUse(pid, this.#options.clock.now());
+  }
+
   /** Calls back with the app whose instance ended. A hint only: whoever misses it looks later. */
   watch(onEnd: (appName: string) => void): () => void {
     const watcher = watch(this.#options.dir, { recursive: true }, (_event, file) => {
@@ -269,11 +278,6 @@ export class ProcessComputeDriver implements ComputeDriver {
   }
 
   // One after the other: a table that was drawn up earlier must not replace a later one.
-  /** What an instance uses now; undefined where it has no control group. */
-  usage(name: string) {
-    return new Cgroup(this.#options.root, name).usage();
-  }
-
   #keepApart(): Promise<unknown> {
     this.#firewall = this.#firewall.then(() => {
       const admitted = this.#records().flatMap(({ spec, port }) => {

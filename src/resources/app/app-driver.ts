@@ -3,6 +3,7 @@
 // in test/conformance, the in-memory fakes included.
 
 import type { Redacted } from "../../kernel/redacted.ts";
+import type { ResourceUse } from "../../kernel/signal.ts";
 import type { Artifact } from "../release/release.ts";
 import type { Slot } from "./app.ts";
 import type { Health, Limits, Manifest, Resources, Route } from "./manifest.ts";
@@ -78,6 +79,8 @@ export interface ComputeDriver {
   remove(owner: string, name: string): Promise<void>;
   /** The last lines of its output, oldest first. */
   tail(owner: string, name: string, maxLines: number): Promise<readonly string[]>;
+  /** What it uses now, with everything it started; undefined where it does not run. */
+  usage(owner: string, name: string): Promise<ResourceUse | undefined>;
 }
 
 export interface ProbeResult {

@@ -48,6 +48,7 @@ export class PlatformMetrics {
         if (value !== undefined) this.#set(`holdfast_instance_${name}`, type, help, labels, value);
       };
       set("cpu_seconds_total", "counter", "CPU time it took.", one.cpuSeconds);
+      set("cpu_limit_cores", "gauge", "Cores it may have.", one.cpuLimit);
       set("memory_bytes", "gauge", "Memory it has.", one.memoryBytes);
       set("memory_limit_bytes", "gauge", "Memory it may have.", one.memoryLimitBytes);
       set("restarts_total", "counter", "How often it ended and was started again.", one.restarts);
