@@ -26,6 +26,8 @@ function readGroups(): ReadonlyMap<number, ResourceUse> {
     const text = readText(`/proc/${entry}/stat`);
     if (text === undefined) continue;
     const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+    // It has ended; only its exit status is still waited for.
+    if (fields[0] === "Z" || fields[0] === "X") continue;
     const number = (index: number): number => Number(fields[index] ?? 0);
     const known = groups.get(number(2)) ?? { cpuSeconds: 0, memoryBytes: 0 };
     const ticks = number(11) + number(12) + number(13) + number(14);
