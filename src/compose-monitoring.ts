@@ -3,6 +3,7 @@
 // composition root.
 
 import { statSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import type { TelemetryReader } from "./api/api-deps.ts";
 import type { World, WorldOptions } from "./compose-world.ts";
@@ -315,7 +316,8 @@ async function usageOf(
   });
   const compute = technologyOf(made) === "docker" ? world.dockerCompute : world.processCompute;
   const { services = {}, workers = {} } = made?.spec.manifest ?? {};
-  const cpuLimit = (services[component] ?? workers[component])?.resources?.cpu;
+  const cpuLimit =
+    (services[component] ?? workers[component])?.resources?.cpu ?? availableParallelism();
   return {
     environment,
     app,
@@ -323,7 +325,7 @@ async function usageOf(
     release,
     instance: name,
     ...(await compute.usage(uid, name).catch(() => undefined)),
-    ...(cpuLimit !== undefined && { cpuLimit }),
+    cpuLimit,
     restarts,
     isReady: state === "ready",
     isWanted: release === serving && !PASSING.includes(state),

@@ -21,6 +21,7 @@ import type { ApiDeps } from "./api-deps.ts";
 import { AppOperations } from "./app-operations.ts";
 import { channelRoutes } from "./channel-routes.ts";
 import { followRollout, followTask } from "./follow.ts";
+import { insightRoutes } from "./insight-routes.ts";
 import { monitoringRoutes } from "./monitoring-routes.ts";
 import { type Route, route } from "./route.ts";
 import { statusView } from "./status-view.ts";
@@ -42,6 +43,7 @@ export function createRoutes(deps: ApiDeps): readonly Route[] {
     ...settingRoutes(operations),
     ...telemetryRoutes(deps, operations),
     ...monitoringRoutes(deps),
+    ...insightRoutes(deps, operations),
     ...channelRoutes(deps),
     ...journalRoutes(deps),
     ...taskRoutes(deps, operations),

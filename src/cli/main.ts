@@ -24,6 +24,7 @@ import { Output } from "./output.ts";
 import { doctor, down, start, up } from "./platform/installation.ts";
 import { alerts, silenceAdd, silenceList, silenceRemove, slo } from "./telemetry/alerts.ts";
 import { channelAdd, channelList, channelRemove, channelTest } from "./telemetry/channels.ts";
+import { anomalies, forecast } from "./telemetry/insight.ts";
 import { logs } from "./telemetry/logs.ts";
 import { metrics } from "./telemetry/metrics.ts";
 import { telemetrySet, telemetryShow } from "./telemetry/policy.ts";
@@ -52,6 +53,8 @@ export const COMMANDS: readonly Command[] = [
   metrics,
   top,
   usage,
+  anomalies,
+  forecast,
   slo,
   alerts,
   silenceAdd,

@@ -184,6 +184,48 @@ export interface ReleaseUsage extends WebVitals {
   readonly errors: number;
 }
 
+/** One service in one hour. */
+export interface HourSummary {
+  /** Its beginning, ms since the epoch. */
+  readonly hour: number;
+  readonly environment: string;
+  readonly app: string;
+  readonly service: string;
+  readonly requests: number;
+  readonly errors: number;
+  readonly p50Ms: number;
+  readonly p95Ms: number;
+}
+
+/** Something that is not as it usually is at that hour of the week. */
+export interface Departure {
+  /** Beginning of the hour, ms since the epoch. */
+  readonly hour: number;
+  readonly environment: string;
+  readonly app: string;
+  readonly service: string;
+  /** Requests per hour; share of errors, 0 to 1; 95th percentile of latency, ms. */
+  readonly what: "requests" | "errors" | "p95";
+  readonly value: number;
+  readonly usual: number;
+  /** Between these two it would not have been said. */
+  readonly low: number;
+  readonly high: number;
+  /** Deviations from the usual; beyond 3.5 it is said. */
+  readonly score: number;
+}
+
+export interface AnomalyReport {
+  /** Newest first. */
+  readonly departures: readonly Departure[];
+  /** How many hours of each service's past are known. */
+  readonly known: readonly {
+    readonly app: string;
+    readonly service: string;
+    readonly hours: number;
+  }[];
+}
+
 /** Answer of a question in SQL. */
 export interface ResultTable {
   readonly columns: readonly string[];
@@ -206,8 +248,8 @@ export interface InstanceUsage extends Partial<ResourceUse> {
   readonly service: string;
   readonly release: number;
   readonly instance: string;
-  /** Cores it may have; undefined: all there are. */
-  readonly cpuLimit?: number;
+  /** Cores it may have. */
+  readonly cpuLimit: number;
   readonly restarts: number;
   readonly isReady: boolean;
   /** It is one of those that should serve now. */

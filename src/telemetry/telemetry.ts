@@ -2,6 +2,8 @@
 // store between them.
 
 import type { PlatformReport } from "../kernel/signal.ts";
+import { type AnomalyQuestion, BaselineQuery } from "./baseline/baseline-query.ts";
+import { HourSummaries } from "./baseline/hour-summaries.ts";
 import { LogCollector } from "./log-collector.ts";
 import { logLine, MonotonicClock } from "./log-journal.ts";
 import { LogQuery } from "./log-query.ts";
@@ -107,9 +109,12 @@ export async function startTelemetry(options: TelemetryOptions): Promise<Telemet
   const grpc = await listenForOtlpGrpc(intake, { host, port: grpcPort });
   await receiver.listen();
   collector.start((error) => onProblem("logs could not be collected", error));
-  await answerQuestions(options, store, receiver, collector, metrics);
+  const hours = new HourSummaries({ ...options, store });
+  hours.start((error) => onProblem("what is usual could not be learned", error));
+  await answerQuestions(options, store, hours, receiver, collector, metrics);
   return {
     close: async () => {
+      hours.stop();
       grpc.forceShutdown();
       http.close();
       http.closeAllConnections();
@@ -142,6 +147,7 @@ function otlpIntake(
 function answerQuestions(
   { socket, now }: TelemetryOptions,
   store: TelemetryStore,
+  hours: HourSummaries,
   receiver: RequestReceiver,
   collector: LogCollector,
   platform: PlatformMetrics,
@@ -149,6 +155,7 @@ function answerQuestions(
   const traffic = new TrafficQuery(store);
   const traces = new TraceQuery(store);
   const usage = new UsageQuery(store);
+  const baselines = new BaselineQuery(hours);
   return startTelemetryServer({
     socket,
     logs: new LogQuery(store, now, () => collector.collect()),
@@ -169,6 +176,10 @@ function answerQuestions(
       "/usage": async (question: UsageQuestion) => {
         await receiver.flush();
         return usage.report(question);
+      },
+      "/anomalies": async (question: AnomalyQuestion) => {
+        await receiver.flush();
+        return baselines.anomalies(question);
       },
       "/query": async (question: SqlQuestion) => {
         await receiver.flush();

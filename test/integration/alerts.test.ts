@@ -10,6 +10,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import type { AlertView } from "../../src/api/alert-views.ts";
+import type { Forecast } from "../../src/api/insight-routes.ts";
 import type { ObjectiveView, TopRow } from "../../src/api/monitoring-routes.ts";
 import { runOrThrow } from "../../src/drivers/exec.ts";
 import type { ResultTable } from "../../src/kernel/signal.ts";
@@ -261,6 +262,25 @@ describe("alerts", { timeout: 300_000 }, () => {
     const edge = 'haproxy_backend_http_responses_total{app="faulty",service="web",code="2xx"}';
     assert.ok((await one(`sum(${edge})`)) > 100, "answers by the edge's own count");
     assert.ok((await one('sum(node_filesystem_avail_bytes{holds="holdfast"})')) > 0);
+  });
+
+  it("forecasts what there is a limit of, as far as it knows", async () => {
+    const { forecasts } = await holdfast.json<{ forecasts: Forecast[] }>("forecast");
+    const used = new Map(forecasts.map((one) => [`${one.what} of ${one.of}`, one]));
+    for (const name of [
+      "disk of machine",
+      "memory of machine",
+      "connections of edge",
+      "connections of database production",
+      "connections of cache production",
+    ])
+      assert.ok((used.get(name)?.used ?? 0) > 0, `${name} of ${[...used.keys()].join()}`);
+    assert.equal(used.get("connections of database production")?.limit, 200);
+    const capacity = used.get("requests of faulty/web");
+    assert.ok((capacity?.limit ?? 0) > 100, JSON.stringify(capacity));
+    const report = await holdfast.run(["anomalies"]);
+    assert.equal(report.code, 0);
+    assert.equal((await holdfast.run(["anomalies", "nowhere"])).code, 2);
   });
 
   it("marks deploys on what it shows", async () => {

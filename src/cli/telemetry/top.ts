@@ -41,8 +41,7 @@ function render(rows: readonly TopRow[], environment: string, output: Output): s
       row.errorRatio > 0.01
         ? output.paint("red", `${(row.errorRatio * 100).toFixed(2)} %`)
         : `${(row.errorRatio * 100).toFixed(2)} %`,
-      durationText(row.p50Ms),
-      durationText(row.p95Ms),
+      ...[row.p50Ms, row.p95Ms].map((ms) => (row.requestsPerSecond > 0 ? durationText(ms) : "-")),
       row.cpu === undefined ? "-" : row.cpu.toFixed(2),
       row.memoryBytes === undefined ? "-" : `${Math.round(row.memoryBytes / MIB)} MiB`,
     ]),

@@ -5,7 +5,8 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
-import { DEFAULT_POLICY, REQUEST_COLUMNS, type TelemetryPolicies } from "../../kernel/signal.ts";
+import { type RecordValues, requestRecord } from "../../../test/support/request-record.ts";
+import { DEFAULT_POLICY, type TelemetryPolicies } from "../../kernel/signal.ts";
 import { TelemetryStore } from "./telemetry-store.ts";
 
 const DAY_MS = 24 * 3_600_000;
@@ -33,36 +34,7 @@ describe("what is kept", () => {
     opened.push(store);
     return { store, dir };
   };
-  let random = 1;
-  const record = (values: Partial<Record<(typeof REQUEST_COLUMNS)[number], string>>): string => {
-    random += 1;
-    const id = `${(now * 1000).toString(16).padStart(16, "0")}${random.toString(16).padStart(16, "0")}`;
-    const whole: Record<string, string> = {
-      pool: "production.shop.web.a",
-      instance: "production.shop.web.r1.1",
-      route: "shop.localhost/",
-      client: "203.0.113.77",
-      method: "GET",
-      host: "shop.localhost",
-      path: "/account",
-      query: "?email=ana%40example.com&page=2",
-      version: "HTTP/1.1",
-      status: "200",
-      queueMs: "0",
-      connectMs: "0",
-      responseMs: "1",
-      totalMs: "2",
-      bytesIn: "10",
-      bytesOut: "20",
-      ending: "--",
-      retries: "0",
-      requestId: id,
-      continuedTrace: "-",
-      userAgent: "Mozilla/5.0 (Ana's phone)",
-      ...values,
-    };
-    return `${REQUEST_COLUMNS.map((name) => whole[name]).join("\t")}\n`;
-  };
+  const record = (values: RecordValues): string => requestRecord(now, values);
   /** Everything that lies below a folder, as text. */
   const bytesBelow = (dir: string): string =>
     readdirSync(dir, { recursive: true, encoding: "utf8" })

@@ -1,0 +1,232 @@
+// What is not as usual, and what runs out when: answers over days, from what was measured.
+
+import { z } from "zod";
+import type { AnomalyReport } from "../kernel/signal.ts";
+import { name as appName } from "../resources/app/manifest.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import type { AppOperations } from "./app-operations.ts";
+import { type Route, route } from "./route.ts";
+import { LEAST_POINTS, msUntil, type Point, trendOf } from "./trend.ts";
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+const ANOMALIES_MAX_MS = 60 * DAY_MS;
+const environment = appName.default("production");
+
+/** Something there is a limited amount of. */
+export interface Forecast {
+  readonly what: "disk" | "memory" | "connections" | "requests";
+  /** Whose: `machine`, `edge`, `database production`, `storefront/web`. */
+  readonly of: string;
+  readonly unit: "bytes" | "connections" | "requests per second";
+  /** Peak of the last hour, or of less where less is known. */
+  readonly used: number;
+  readonly limit: number;
+  /** Units per day; undefined where too little is known. */
+  readonly perDay?: number;
+  /** `steady`: no trend that could not be chance. */
+  readonly trend: "growing" | "shrinking" | "steady" | "unknown";
+  /** ms since the epoch: at the present trend, and between these two with 90 % confidence. */
+  readonly runsOutAt?: number;
+  readonly earliestAt?: number;
+  readonly latestAt?: number;
+  /** How long a past it is judged by. */
+  readonly knownMs: number;
+}
+
+export function insightRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
+  return [
+    route({
+      method: "GET",
+      path: "/v1/anomalies",
+      summary: "Hours that are not as usual at that hour of the week: requests, errors, latency.",
+      query: z.object({
+        environment,
+        app: appName.optional(),
+        sinceMs: z.coerce.number().min(0).max(ANOMALIES_MAX_MS).default(DAY_MS),
+      }),
+      handle: ({ query: { sinceMs, ...rest } }) => {
+        if (rest.app !== undefined) operations.getApp(rest.environment, rest.app);
+        const to = deps.clock.now();
+        const question = { ...rest, from: to - sinceMs, to };
+        return deps.telemetry.ask<AnomalyReport>("/anomalies", question);
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/v1/forecast",
+      summary: "When disk, memory, connections and request capacity run out at the present trend.",
+      query: z.object({ environment }),
+      handle: async ({ query }) => {
+        const all = await Promise.all(
+          questionsOf(query.environment).map((question) => forecastsOf(deps, question)),
+        );
+        return { forecasts: all.flat() };
+      },
+    }),
+  ];
+}
+
+interface Question extends Pick<Forecast, "what" | "unit"> {
+  readonly of: (labels: Readonly<Record<string, string>>) => string;
+  /** In PromQL, with the same labels each. */
+  readonly used: string;
+  readonly limit: string;
+}
+
+function questionsOf(name: string): readonly Question[] {
+  const own = `environment="${name}"`;
+  const by = "by (environment, app, service)";
+  const serviceOf = ({ app = "", service = "" }: Readonly<Record<string, string>>): string =>
+    `${app}/${service}`;
+  // What its instances take of the cores they may have, those of releases that only stay warm left out.
+  const cores = `sum ${by} (holdfast_instance_cpu_limit_cores{${own}} * on(environment, app, service, release, instance) holdfast_instance_wanted)`;
+  const machineCores = 'scalar(count(count by (cpu) (node_cpu_seconds_total{mode="idle"})))';
+  const busy = `(sum ${by} (rate(holdfast_instance_cpu_seconds_total{${own}}[15m])) / clamp_max(${cores}, ${machineCores}))`;
+  const requests = (window: string): string =>
+    `sum ${by} (rate(holdfast_requests_total{${own},app!=""}[${window}]))`;
+  return [
+    {
+      what: "disk",
+      unit: "bytes",
+      of: () => "machine",
+      used: 'max(node_filesystem_size_bytes{holds="holdfast"} - node_filesystem_avail_bytes{holds="holdfast"})',
+      limit: 'max(node_filesystem_size_bytes{holds="holdfast"})',
+    },
+    {
+      what: "memory",
+      unit: "bytes",
+      of: () => "machine",
+      used: "max(node_memory_MemTotal_bytes - node_memory_MemAvailable_bytes)",
+      limit: "max(node_memory_MemTotal_bytes)",
+    },
+    {
+      what: "memory",
+      unit: "bytes",
+      of: (labels) => `${serviceOf(labels)} instance`,
+      used: `max ${by} (holdfast_instance_memory_bytes{${own}})`,
+      limit: `max ${by} (holdfast_instance_memory_limit_bytes{${own}})`,
+    },
+    {
+      what: "connections",
+      unit: "connections",
+      of: () => "edge",
+      used: "max(haproxy_process_current_connections)",
+      limit: "max(haproxy_process_max_connections)",
+    },
+    {
+      what: "connections",
+      unit: "connections",
+      of: () => `database ${name}`,
+      used: `sum(pg_stat_activity_count{${own}})`,
+      limit: `max(pg_settings_max_connections{${own}})`,
+    },
+    {
+      what: "connections",
+      unit: "connections",
+      of: () => `cache ${name}`,
+      used: `max(redis_connected_clients{${own}})`,
+      limit: `max(redis_config_maxclients{${own}})`,
+    },
+    {
+      what: "requests",
+      unit: "requests per second",
+      of: serviceOf,
+      used: requests("5m"),
+      // At the CPU that a request takes now; where there are none, nobody can know.
+      limit: `(${requests("15m")} > 0.1) / (${busy} > 0)`,
+    },
+  ];
+}
+
+interface Series {
+  readonly data: {
+    readonly result: readonly {
+      readonly metric: Readonly<Record<string, string>>;
+      readonly value?: readonly [number, string];
+      readonly values?: readonly (readonly [number, string])[];
+    }[];
+  };
+}
+
+/** Peaks by the hour over a week; where less is known, finer and shorter. */
+const LOOKS = [
+  { spanMs: 7 * DAY_MS, stepMs: HOUR_MS, peak: "[1h:1m]" },
+  { spanMs: 12 * HOUR_MS, stepMs: 5 * 60_000, peak: "[5m:30s]" },
+  { spanMs: HOUR_MS, stepMs: 60_000, peak: "[1m:15s]" },
+] as const;
+
+async function forecastsOf(deps: ApiDeps, question: Question): Promise<Forecast[]> {
+  const limits = (await deps.monitoring.ask("query", { query: question.limit })) as Series;
+  if (limits.data.result.length === 0) return [];
+  const pasts = new Map<string, readonly Point[]>();
+  for (const look of LOOKS) {
+    for (const [key, points] of await pastOf(deps, question, look))
+      if (points.length > (pasts.get(key)?.length ?? 0)) pasts.set(key, points);
+    const isKnown = limits.data.result.every(
+      ({ metric }) => (pasts.get(JSON.stringify(metric))?.length ?? 0) >= LEAST_POINTS,
+    );
+    if (isKnown) break;
+  }
+  return limits.data.result.flatMap(({ metric, value }) => {
+    const limit = Number(value?.[1]);
+    const points = pasts.get(JSON.stringify(metric)) ?? [];
+    const { what, unit } = question;
+    if (!(limit > 0) || points.length === 0) return [];
+    return [{ what, unit, of: question.of(metric), ...forecastOf(points, limit) }];
+  });
+}
+
+async function pastOf(
+  deps: ApiDeps,
+  { used }: Question,
+  { spanMs, stepMs, peak }: (typeof LOOKS)[number],
+): Promise<Map<string, readonly Point[]>> {
+  const now = deps.clock.now();
+  const answer = (await deps.monitoring.ask("query_range", {
+    query: `max_over_time((${used})${peak})`,
+    start: String((now - spanMs) / 1000),
+    end: String(now / 1000),
+    step: String(stepMs / 1000),
+  })) as Series;
+  return new Map(
+    answer.data.result.map(({ metric, values = [] }) => [
+      JSON.stringify(metric),
+      values.map(([seconds, text]) => ({ at: seconds * 1000, value: Number(text) })),
+    ]),
+  );
+}
+
+/** Pure: from what was used to when the limit is met. */
+export function forecastOf(
+  points: readonly Point[],
+  limit: number,
+): Omit<Forecast, "what" | "unit" | "of"> {
+  const [first, last] = [points[0], points.at(-1)];
+  const known = {
+    used: last?.value ?? 0,
+    limit,
+    knownMs: (last?.at ?? 0) - (first?.at ?? 0),
+  };
+  const trend = trendOf(points);
+  if (!trend || !last) return { ...known, trend: "unknown" };
+  const { slope, low, high } = trend;
+  const perDay = slope * DAY_MS;
+  // What would not change by a hundredth of the limit in a year is steady, however sure that is.
+  const isNothing = Math.abs(perDay) * 365 < limit / 100;
+  if (isNothing || (low <= 0 && high >= 0)) return { ...known, trend: "steady", perDay };
+  if (slope < 0) return { ...known, trend: "shrinking", perDay };
+  const at = (by: number): number | undefined => {
+    const ms = msUntil(limit, trend, by);
+    return ms === undefined ? undefined : last.at + ms;
+  };
+  const [runsOutAt, earliestAt, latestAt] = [at(slope), at(high), at(low)];
+  return {
+    ...known,
+    trend: "growing",
+    perDay,
+    ...(runsOutAt !== undefined && { runsOutAt }),
+    ...(earliestAt !== undefined && { earliestAt }),
+    ...(latestAt !== undefined && { latestAt }),
+  };
+}
