@@ -6,6 +6,7 @@ import { statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import type { TelemetryReader } from "./api/api-deps.ts";
+import { targetOf } from "./api/export-routes.ts";
 import type { World, WorldOptions } from "./compose-world.ts";
 import { ensureKeyFile, readText, writeWhole } from "./drivers/files.ts";
 import { findSystemUser, giveTo } from "./drivers/process/system-user.ts";
@@ -48,6 +49,7 @@ import {
   HOST_EXPORTER,
   METRICS,
 } from "./resources/engine/engine.ts";
+import { EXPORT, type ExportSpec } from "./resources/export/export.ts";
 import {
   RELEASE,
   type ReleaseSpec,
@@ -297,6 +299,7 @@ async function platformReport(store: ResourceStore, world: World): Promise<Platf
       })),
     ),
     certificates: world.edge.certificates(),
+    exports: store.list<ExportSpec, never>(EXPORT).map((one) => targetOf(world, one)),
   };
 }
 

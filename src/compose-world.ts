@@ -51,6 +51,7 @@ export function composeWorld(options: WorldOptions, store: SqliteStore, vault: S
     edge: composeEdge(options),
     secrets: composeSecrets(vault),
     channelSecrets: composeChannelSecrets(vault),
+    exportSecrets: composeExportSecrets(vault),
     telemetrySink: composeTelemetrySink(options),
   };
 }
@@ -196,6 +197,20 @@ function composeChannelSecrets(vault: SecretVault) {
     },
     signingKey: (channel: string) => vault.ensure(`channel/${channel}/key`, newKey).reveal(),
     removeAll: (channel: string) => vault.removeAll(`channel/${channel}/`),
+  };
+}
+
+function composeExportSecrets(vault: SecretVault) {
+  return {
+    add: (name: string, headers: Redacted) => vault.add(`export/${name}/headers`, headers),
+    read: (name: string, version: number) => {
+      const headers = vault.find(`export/${name}/headers`, version);
+      if (headers) return headers;
+      throw stuck("export.headers_missing", `the headers of the export ${name} are gone`, {
+        hint: `holdfast export add ${name.split("/")[1]}`,
+      });
+    },
+    removeAll: (name: string) => vault.removeAll(`export/${name}/`),
   };
 }
 

@@ -351,6 +351,7 @@ function apiDeps(
     monitoring: monitoring.client,
     mayDeliver: monitoring.mayDeliver,
     channelSecrets: world.channelSecrets,
+    exportSecrets: world.exportSecrets,
     notify: deliver,
     digest: (text) => createHash("sha256").update(text).digest("hex").slice(0, 32),
     objectives: () => servingObjectives(store),

@@ -50,6 +50,14 @@ export interface ChannelSecrets {
   removeAll(channel: string): void;
 }
 
+/** Headers of exports, sealed. */
+export interface ExportSecrets {
+  /** Returns its version. */
+  add(name: string, headers: Redacted): number;
+  read(name: string, version: number): Redacted;
+  removeAll(name: string): void;
+}
+
 export interface AuditReader {
   list(limit: number, beforeSeq?: number): readonly unknown[];
   verify(): unknown;
@@ -65,6 +73,7 @@ export interface ApiDeps {
   /** Whether a request to deliver alerts comes from our Alertmanager. */
   readonly mayDeliver: (authorization: string | undefined) => boolean;
   readonly channelSecrets: ChannelSecrets;
+  readonly exportSecrets: ExportSecrets;
   /** Tells a channel, once. @throws channel.failed */
   readonly notify: (delivery: Delivery) => Promise<void>;
   /** A short digest of a text, for ids that stay the same. */

@@ -20,6 +20,7 @@ import {
 import type { ApiDeps } from "./api-deps.ts";
 import { AppOperations } from "./app-operations.ts";
 import { channelRoutes } from "./channel-routes.ts";
+import { exportRoutes } from "./export-routes.ts";
 import { followRollout, followTask } from "./follow.ts";
 import { insightRoutes } from "./insight-routes.ts";
 import { monitoringRoutes } from "./monitoring-routes.ts";
@@ -44,6 +45,7 @@ export function createRoutes(deps: ApiDeps): readonly Route[] {
     ...telemetryRoutes(deps, operations),
     ...monitoringRoutes(deps),
     ...insightRoutes(deps, operations),
+    ...exportRoutes(deps, operations),
     ...channelRoutes(deps),
     ...journalRoutes(deps),
     ...taskRoutes(deps, operations),

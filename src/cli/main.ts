@@ -24,6 +24,7 @@ import { Output } from "./output.ts";
 import { doctor, down, start, up } from "./platform/installation.ts";
 import { alerts, silenceAdd, silenceList, silenceRemove, slo } from "./telemetry/alerts.ts";
 import { channelAdd, channelList, channelRemove, channelTest } from "./telemetry/channels.ts";
+import { exportAdd, exportList, exportRemove, exportTest } from "./telemetry/exports.ts";
 import { anomalies, forecast } from "./telemetry/insight.ts";
 import { logs } from "./telemetry/logs.ts";
 import { metrics } from "./telemetry/metrics.ts";
@@ -66,6 +67,10 @@ export const COMMANDS: readonly Command[] = [
   channelRemove,
   telemetryShow,
   telemetrySet,
+  exportAdd,
+  exportList,
+  exportTest,
+  exportRemove,
   runCommand,
   configSet,
   configUnset,
@@ -83,6 +88,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   config: "Settings of an app, outside its code.",
   secret: "Secrets of an app.",
   channel: "Where alerts go.",
+  export: "Who else gets an environment's telemetry, by OTLP.",
   telemetry: "How long telemetry is kept, and what of it is about people.",
   silence: "Alerts that nobody is told of, for a time.",
 };

@@ -263,6 +263,33 @@ export const LATENCY_BOUNDS_MS = [
   5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000,
 ] as const;
 
+/** What can be sent onward by OTLP. */
+export const EXPORT_SIGNALS = ["logs", "traces", "metrics"] as const;
+export type ExportSignal = (typeof EXPORT_SIGNALS)[number];
+
+/** A place that gets an environment's telemetry too. */
+export interface ExportTarget {
+  /** `production/vendor` */
+  readonly name: string;
+  readonly environment: string;
+  /** Base URL, as OTEL_EXPORTER_OTLP_ENDPOINT has it. */
+  readonly endpoint: string;
+  readonly signals: readonly ExportSignal[];
+  /** Secret, mostly. */
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** How an export does, in records since telemetry was started. */
+export interface ExportState {
+  readonly sent: number;
+  readonly waiting: number;
+  readonly waitingBytes: number;
+  /** Refused, or gone because too much waited. */
+  readonly lost: number;
+  /** What the last answer was, where it was none. */
+  readonly problem?: string;
+}
+
 /** What the control plane tells telemetry a few times a minute, for alerts. */
 export interface PlatformReport {
   readonly instances: readonly InstanceUsage[];
@@ -272,6 +299,7 @@ export interface PlatformReport {
     readonly isReady: boolean;
   }[];
   readonly certificates: readonly { readonly host: string; readonly expiresAt: number }[];
+  readonly exports: readonly ExportTarget[];
 }
 
 /** What is kept, each in a table of its own. */

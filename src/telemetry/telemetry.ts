@@ -1,9 +1,10 @@
 // The telemetry process, put together: what comes in on one side, what answers on the other, the
 // store between them.
 
-import type { PlatformReport } from "../kernel/signal.ts";
+import type { ExportTarget, PlatformReport } from "../kernel/signal.ts";
 import { type AnomalyQuestion, BaselineQuery } from "./baseline/baseline-query.ts";
 import { HourSummaries } from "./baseline/hour-summaries.ts";
+import { Exporters } from "./export/exporters.ts";
 import { LogCollector } from "./log-collector.ts";
 import { logLine, MonotonicClock } from "./log-journal.ts";
 import { LogQuery } from "./log-query.ts";
@@ -111,7 +112,8 @@ export async function startTelemetry(options: TelemetryOptions): Promise<Telemet
   collector.start((error) => onProblem("logs could not be collected", error));
   const hours = new HourSummaries({ ...options, store });
   hours.start((error) => onProblem("what is usual could not be learned", error));
-  await answerQuestions(options, store, hours, receiver, collector, metrics);
+  const exporters = new Exporters({ ...options, store, registry });
+  await answerQuestions(options, { store, hours, receiver, collector, metrics, exporters });
   return {
     close: async () => {
       hours.stop();
@@ -122,6 +124,7 @@ export async function startTelemetry(options: TelemetryOptions): Promise<Telemet
       browsers.closeAllConnections();
       await collector.stop();
       await receiver.close();
+      await exporters.close();
       await store.close();
     },
   };
@@ -144,13 +147,19 @@ function otlpIntake(
   });
 }
 
+/** What questions are answered from. */
+interface Parts {
+  readonly store: TelemetryStore;
+  readonly hours: HourSummaries;
+  readonly receiver: RequestReceiver;
+  readonly collector: LogCollector;
+  readonly metrics: PlatformMetrics;
+  readonly exporters: Exporters;
+}
+
 function answerQuestions(
   { socket, now }: TelemetryOptions,
-  store: TelemetryStore,
-  hours: HourSummaries,
-  receiver: RequestReceiver,
-  collector: LogCollector,
-  platform: PlatformMetrics,
+  { store, hours, receiver, collector, metrics, exporters }: Parts,
 ): Promise<void> {
   const traffic = new TrafficQuery(store);
   const traces = new TraceQuery(store);
@@ -162,7 +171,8 @@ function answerQuestions(
     answers: {
       "/": async () => ({ ok: true, lostRequests: receiver.lost }),
       "/platform": async (report: PlatformReport) => {
-        platform.observe(report);
+        metrics.observe(report);
+        exporters.configure(report.exports);
         return { ok: true };
       },
       "/traffic": async ({ sinceMs }: { sinceMs: number }) => {
@@ -177,6 +187,8 @@ function answerQuestions(
         await receiver.flush();
         return usage.report(question);
       },
+      "/exports": async () => exporters.states(),
+      "/exports/test": async (target: ExportTarget) => exporters.test(target),
       "/anomalies": async (question: AnomalyQuestion) => {
         await receiver.flush();
         return baselines.anomalies(question);

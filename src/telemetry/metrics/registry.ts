@@ -5,6 +5,8 @@ export type MetricType = "counter" | "gauge" | "histogram" | "summary";
 export type Labels = Readonly<Record<string, string | number>>;
 
 interface Series {
+  readonly suffix: string;
+  readonly labels: Labels;
   value: number;
   /** A counter that was not read yet: it is shown as 0 once, or its first increase would be lost. */
   isFresh: boolean;
@@ -17,6 +19,14 @@ interface Family {
   readonly help: string;
   /** Name with suffix and labels, as it is written → its value. */
   readonly series: Map<string, Series>;
+}
+
+/** A metric with its series; of a histogram and a summary with `_bucket`, `_sum`, `_count`. */
+export interface MetricFamily {
+  readonly name: string;
+  readonly type: MetricType;
+  readonly help: string;
+  readonly series: readonly Readonly<Pick<Series, "suffix" | "labels" | "value">>[];
 }
 
 export interface Observation {
@@ -73,12 +83,23 @@ export class MetricRegistry {
       return;
     }
     this.#counts.set(owner, count + 1);
-    family.series.set(key, { value, isFresh: isDelta === true, at: this.#now(), owner });
+    const at = this.#now();
+    family.series.set(key, { suffix, labels, value, isFresh: isDelta === true, at, owner });
   }
 
   /** Owner, metric and how many points of it were not taken. */
   get refused(): readonly { owner: string; metric: string; count: number }[] {
     return [...this.#refused.values()];
+  }
+
+  /** Everything as it stands now. */
+  families(): readonly MetricFamily[] {
+    return [...this.#families].map(([name, { type, help, series }]) => ({
+      name,
+      type,
+      help,
+      series: [...series.values()],
+    }));
   }
 
   render(): string {

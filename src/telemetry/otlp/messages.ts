@@ -53,12 +53,14 @@ export interface LogRecord {
 }
 export interface NumberPoint {
   readonly attributes?: readonly KeyValue[];
+  readonly startTimeUnixNano?: string;
   readonly timeUnixNano?: string;
   readonly asDouble?: number;
   readonly asInt?: number | string;
 }
 export interface HistogramPoint {
   readonly attributes?: readonly KeyValue[];
+  readonly startTimeUnixNano?: string;
   readonly timeUnixNano?: string;
   readonly count?: number | string;
   readonly sum?: number;
@@ -246,12 +248,14 @@ const root = protobuf.Root.fromJSON({
     }),
     Summary: message({ dataPoints: [1, "SummaryPoint", "repeated"] }),
     NumberPoint: message({
+      startTimeUnixNano: [2, "fixed64"],
       timeUnixNano: [3, "fixed64"],
       asDouble: [4, "double"],
       asInt: [6, "sfixed64"],
       attributes: ATTRIBUTES(7),
     }),
     HistogramPoint: message({
+      startTimeUnixNano: [2, "fixed64"],
       timeUnixNano: [3, "fixed64"],
       count: [4, "fixed64"],
       sum: [5, "double"],
@@ -307,6 +311,12 @@ export function decodeRequest<S extends OtlpSignal>(
     });
   }
 }
+
+/** In protobuf; ids as base64, as protobuf's own JSON has bytes. */
+export const encodeRequest = <S extends OtlpSignal>(
+  signal: S,
+  request: OtlpRequests[S],
+): Uint8Array => TYPES[signal].encode(TYPES[signal].fromObject(request as object)).finish();
 
 /** Body of a refusal: google.rpc.Status, as OTLP has it. */
 export function encodeStatus(encoding: Encoding, code: number, text: string): Uint8Array {

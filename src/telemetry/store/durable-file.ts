@@ -11,12 +11,14 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 
-export function keepFile(path: string, text: string): void {
+export const keepFile = (path: string, text: string): void => keepBytes(path, text);
+
+export function keepBytes(path: string, content: string | Uint8Array): void {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const beside = `${path}.new`;
   const file = openSync(beside, "w", 0o600);
   try {
-    writeFileSync(file, text);
+    writeFileSync(file, content);
     fsyncSync(file);
   } finally {
     closeSync(file);

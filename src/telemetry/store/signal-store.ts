@@ -84,6 +84,19 @@ export class SignalStore {
     return this.#inTurn(() => this.#load());
   }
 
+  /** The newest batch that can be asked for. */
+  get lastLoaded(): number {
+    return this.#live.at(-1) ?? this.#options.archive.through(this.signal);
+  }
+
+  /** What is loaded beyond a batch and still live. */
+  loadedAfter(batch: number): Loaded {
+    return {
+      batches: this.#live.filter((one) => one > batch),
+      rows: `SELECT * FROM ${this.#liveTable} WHERE batch > ${batch}`,
+    };
+  }
+
   /** Moves live rows to Parquet where they are old or many enough. */
   settleWhenDue(): Promise<void> {
     return this.#inTurn(async () => {

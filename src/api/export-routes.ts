@@ -1,0 +1,126 @@
+// Exports: who else gets an environment's telemetry.
+
+import { z } from "zod";
+import { invalid } from "../kernel/error.ts";
+import { Redacted } from "../kernel/redacted.ts";
+import type { ExportState, ExportTarget } from "../kernel/signal.ts";
+import { name as exportName } from "../resources/app/manifest.ts";
+import { EXPORT, type ExportSpec, exportInput } from "../resources/export/export.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import type { AppOperations } from "./app-operations.ts";
+import { type Route, route } from "./route.ts";
+
+const ofEnvironment = z.object({ environment: exportName });
+const ofExport = ofEnvironment.extend({ export: exportName });
+
+export interface ExportView extends Pick<ExportTarget, "endpoint" | "signals"> {
+  readonly name: string;
+  /** Undefined where telemetry does not answer, or does not know it yet. */
+  readonly state?: ExportState;
+}
+
+const path = "/v1/environments/{environment}/exports";
+
+type SendOutcomes = Readonly<Record<string, { readonly is: string; readonly why?: string }>>;
+
+export function exportRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
+  return [
+    route({
+      method: "GET",
+      path,
+      summary: "Who else gets this environment's telemetry, and how that goes; never the headers.",
+      params: ofEnvironment,
+      handle: async ({ params: { environment } }) => {
+        operations.requireEnvironment(environment);
+        const states = await deps.telemetry
+          .ask<Readonly<Record<string, ExportState>>>("/exports", {})
+          .catch((): Readonly<Record<string, ExportState>> => ({}));
+        const exports = deps.store
+          .list<ExportSpec, never>(EXPORT, `${environment}/`)
+          .map(({ name, spec: { endpoint, signals } }): ExportView => {
+            const state = states[name];
+            return { name: shortName(name), endpoint, signals, ...(state && { state }) };
+          });
+        return { exports };
+      },
+    }),
+    route({
+      method: "PUT",
+      path: `${path}/{export}`,
+      summary: "Makes sure of an export; it begins with what comes from now on.",
+      params: ofExport,
+      body: exportInput,
+      handle: ({ params, body: { headers, endpoint, signals }, actor }) => {
+        operations.requireEnvironment(params.environment);
+        const name = `${params.environment}/${params.export}`;
+        return deps.store.transaction(() => {
+          const version = deps.exportSecrets.add(name, new Redacted(JSON.stringify(headers)));
+          const spec: ExportSpec = { endpoint, signals, headers: { secret: "headers", version } };
+          deps.store.writeSpec({ kind: EXPORT, name }, spec, { actor, action: "export" });
+          return { name: params.export, endpoint, signals } satisfies ExportView;
+        });
+      },
+    }),
+    route({
+      method: "DELETE",
+      path: `${path}/{export}`,
+      summary: "Removes an export, with what still waits for it.",
+      params: ofExport,
+      handle: ({ params, actor }) => {
+        const found = getExport(deps, params.environment, params.export);
+        deps.store.transaction(() => {
+          deps.store.markDeleting(found, { actor, action: "export" });
+          deps.store.forget(found, found.uid);
+          deps.exportSecrets.removeAll(found.name);
+        });
+        return { name: params.export, removed: true };
+      },
+    }),
+    testRoute(deps),
+  ];
+}
+
+function testRoute(deps: ApiDeps): Route {
+  return route({
+    method: "POST",
+    path: `${path}/{export}/test`,
+    summary: "Sends an empty message of each signal, and says what was answered.",
+    params: ofExport,
+    handle: async ({ params }) => {
+      const target = targetOf(deps, getExport(deps, params.environment, params.export));
+      const outcomes = await deps.telemetry.ask<SendOutcomes>("/exports/test", target);
+      const bad = Object.values(outcomes).flatMap(({ is, why }) => (is === "taken" ? [] : [why]));
+      if (bad.length > 0)
+        throw invalid("export.refused", `${params.export} did not take it: ${bad.join("; ")}`, {
+          hint: "check endpoint and headers: holdfast export add",
+        });
+      return { name: params.export, taken: Object.keys(outcomes) };
+    },
+  });
+}
+
+function getExport(deps: ApiDeps, environment: string, name: string) {
+  const ref = { kind: EXPORT, name: `${environment}/${name}` };
+  const found = deps.store.find<ExportSpec, never>(ref);
+  if (found) return found;
+  throw invalid("export.not_found", `there is no export ${name} in ${environment}`, {
+    hint: "holdfast export list",
+  });
+}
+
+/** With its headers, for telemetry. */
+export function targetOf(
+  { exportSecrets }: Pick<ApiDeps, "exportSecrets">,
+  { name, spec }: { readonly name: string; readonly spec: ExportSpec },
+): ExportTarget {
+  const headers = exportSecrets.read(name, spec.headers.version).reveal();
+  return {
+    name,
+    environment: name.split("/")[0] ?? "",
+    endpoint: spec.endpoint,
+    signals: spec.signals,
+    headers: JSON.parse(headers) as Record<string, string>,
+  };
+}
+
+const shortName = (name: string): string => name.split("/")[1] ?? name;

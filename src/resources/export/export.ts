@@ -1,0 +1,36 @@
+// An export sends an environment's telemetry onward, by OTLP, to whoever else is to have it. Named
+// `<environment>/<name>`; its headers are sealed like secrets: they let one write there.
+
+import { z } from "zod";
+import { EXPORT_SIGNALS, type ExportSignal } from "../../kernel/signal.ts";
+
+export const EXPORT = "export";
+
+// What an HTTP header may be made of: RFC 9110, section 5.
+const HEADER = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+const HEADER_VALUE = /^[\t\x20-\x7e]*$/;
+
+export const exportInput = z.strictObject({
+  endpoint: z
+    .url({ protocol: /^https?$/, error: "must be a URL such as https://otlp.example.com" })
+    .max(2_000)
+    .describe("Base URL; /v1/logs, /v1/traces and /v1/metrics are asked below it."),
+  signals: z
+    .array(z.enum(EXPORT_SIGNALS))
+    .min(1)
+    .default([...EXPORT_SIGNALS]),
+  headers: z
+    .record(
+      z.string().regex(HEADER, "must be the name of a header"),
+      z.string().max(8_000).regex(HEADER_VALUE, "must be one line of plain text"),
+    )
+    .default({})
+    .describe("Sent with every message, such as an API key; never shown again."),
+});
+
+export interface ExportSpec {
+  readonly endpoint: string;
+  readonly signals: readonly ExportSignal[];
+  /** Version of the sealed headers. */
+  readonly headers: { readonly secret: "headers"; readonly version: number };
+}
