@@ -7,6 +7,19 @@ import type { Output, Style } from "../output.ts";
 import { deploysSince, deployText, momentOf } from "./deploys.ts";
 import { sinceMsOf } from "./since.ts";
 
+const ENGINES = [
+  "edge",
+  "postgres",
+  "redis",
+  "control-plane",
+  "telemetry",
+  "prometheus",
+  "alertmanager",
+  "node-exporter",
+  "postgres-exporter",
+  "redis-exporter",
+];
+
 export const logs: Command = {
   usage: "logs [target]",
   summary:
@@ -40,7 +53,7 @@ export const logs: Command = {
     { flags: "--trace <id>", description: "only lines that name this trace" },
     {
       flags: "--engine <name>",
-      description: "edge, postgres, redis, control-plane, telemetry",
+      description: "edge, postgres, redis, telemetry and others; a wrong one lists them",
     },
   ],
   run: async (context, [target], options) => {
@@ -104,11 +117,10 @@ function fieldsOf(given: unknown): string | undefined {
 
 function engineName(given: unknown): string | undefined {
   if (given === undefined) return undefined;
-  const known = ["edge", "postgres", "redis", "control-plane", "telemetry"];
   const name = String(given);
-  if (known.includes(name)) return name;
+  if (ENGINES.includes(name)) return name;
   throw invalid("cli.unknown_engine", `there is no engine ${name}`, {
-    hint: `engines are: ${known.join(", ")}`,
+    hint: `engines are: ${ENGINES.join(", ")}`,
   });
 }
 

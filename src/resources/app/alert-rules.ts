@@ -152,6 +152,19 @@ function healthRules(): AlertRule[] {
       severity: "ticket",
       summary: "telemetry of {{ $labels.app }} was dropped: {{ $value }} {{ $labels.what }}",
     }),
+    alert("ConnectionsNearLimit", {
+      expr: "sum by (environment) (pg_stat_activity_count) / on(environment) max by (environment) (pg_settings_max_connections) > 0.9",
+      for: "1m",
+      severity: "page",
+      summary:
+        "the database of {{ $labels.environment }} has {{ $value | humanizePercentage }} of its connections in use",
+    }),
+    alert("CountingDown", {
+      expr: 'up{job=~"edge|host|postgres|redis"} == 0',
+      for: "5m",
+      severity: "ticket",
+      summary: "nothing is counted of {{ $labels.job }} {{ $labels.environment }}",
+    }),
     alert("TelemetryDown", {
       expr: 'up{job="telemetry"} == 0',
       for: "30s",
