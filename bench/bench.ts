@@ -3,6 +3,7 @@
 import { measureDeploy } from "./deploy.ts";
 import { measureDisturbance } from "./disturbance.ts";
 import { measureEdge } from "./edge.ts";
+import { measureObserving } from "./observe.ts";
 import { measurePass } from "./pass.ts";
 import { writeTable } from "./readme-table.ts";
 
@@ -13,6 +14,7 @@ const number = (value: number | undefined, digits = 2): string =>
 const pass = await measurePass();
 const edge = await measureEdge(log);
 const deploy = await measureDeploy(log);
+const observing = await measureObserving(log);
 const disturbance = await measureDisturbance(
   {
     deploys: 20,
@@ -55,6 +57,32 @@ const rows = [
     number(pass.ratio),
   ],
 ];
-console.log(JSON.stringify({ pass, edge, deploy, disturbance }, null, 2));
+const { truth, rest, alertSeconds } = observing;
+const pair = (of: readonly number[]): string => of.map((one) => one.toFixed(0)).join(" of ");
+rows.push(
+  [
+    "telemetry and Prometheus, the shop under 50 req/s: memory",
+    "≤ 300 MB",
+    `${number(rest.telemetry.memoryMb + rest.prometheus.memoryMb, 0)} MB`,
+  ],
+  [
+    "the same: CPU",
+    "≤ 5 % of a core",
+    `${number((rest.telemetry.cpuShare + rest.prometheus.cpuShare) * 100)} %`,
+  ],
+  [
+    "from the first bad answer to a firing alert, 20 % errors of 100 req/s",
+    "≤ 60 s",
+    `${number(alertSeconds, 1)} s`,
+  ],
+  ["requests counted, of those that were answered", "exact", pair(truth.count)],
+  ["errors counted, of those there were", "exact", pair(truth.errors)],
+  [
+    "p50 and p99 off the load generator's",
+    "≤ 2 %",
+    `${number(truth.p50Off * 100)} %, ${number(truth.p99Off * 100)} %`,
+  ],
+);
+console.log(JSON.stringify({ pass, edge, deploy, observing, disturbance }, null, 2));
 writeTable("bench", rows);
 process.exit(0);

@@ -7,6 +7,7 @@ import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Installation, STOREFRONT } from "../test/support/installation.ts";
+import { processUse } from "./process-use.ts";
 
 const ROUNDS = Number(process.env["HOLDFAST_BENCH_ROUNDS"] ?? 5);
 const SERVERS = ["web", "web", "api", "api"] as const;
@@ -103,24 +104,13 @@ async function untilHealthy(port: number): Promise<void> {
   }
 }
 
+const SETTLE_MS = 10_000;
 const REST_SECONDS = 30;
-const TICKS_PER_SECOND = 100;
 
-/** The control plane at rest, with the shop running: resident memory and share of a core. */
+/** The control plane at rest, with the shop running. */
 async function footprint(installation: Installation) {
-  const { readFileSync } = await import("node:fs");
-  const pid = installation.controlPlanePid;
-  const ticks = (): number => {
-    const text = readFileSync(`/proc/${pid}/stat`, "utf8");
-    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-    return Number(fields[11]) + Number(fields[12]);
-  };
-  await new Promise((resolve) => setTimeout(resolve, 10_000));
-  const before = ticks();
-  await new Promise((resolve) => setTimeout(resolve, REST_SECONDS * 1_000));
-  const cpuShare = (ticks() - before) / TICKS_PER_SECOND / REST_SECONDS;
-  const resident = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
-  return { memoryMb: Number(resident) / 1024, cpuShare };
+  await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
+  return processUse(installation.controlPlanePid, REST_SECONDS);
 }
 
 if (process.argv[1] === import.meta.filename) {
