@@ -1,7 +1,7 @@
 // One signal's way through the store: journal (durable) → live rows (in memory, can be asked) →
 // Parquet (small, for long). A row is in exactly one of the last two, as the archive says.
 
-import { mkdirSync, statSync } from "node:fs";
+import { mkdirSync, rmSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { DEFAULT_POLICY, type Signal, type TelemetryPolicies } from "../../kernel/signal.ts";
 import { quoted, timestamp } from "../sql.ts";
@@ -208,10 +208,26 @@ export class SignalStore {
     const through = this.#live.at(-1);
     this.#settledAt = now();
     if (through === undefined) return;
-    const groups = await database.read(
+    const added: ArchiveFile[] = [];
+    try {
+      await this.#writeLive(through, added);
+      archive.settle(this.signal, through, added, this.offsets());
+    } catch (error) {
+      // Nobody knows of them, and what has no room needs it.
+      for (const file of added) rmSync(archive.pathOf(file), { force: true });
+      throw error;
+    }
+    await database.write(`DELETE FROM ${this.#liveTable} WHERE batch <= ${through}`);
+    this.journal.drop(through);
+    this.#live = [];
+    this.#liveBytes = 0;
+  }
+
+  /** A file for each environment and hour; those that were written are in `added` also where one fails. */
+  async #writeLive(through: number, added: ArchiveFile[]): Promise<void> {
+    const groups = await this.#options.database.read(
       `SELECT environment, strftime(time, '%Y-%m-%dT%H') AS hour FROM ${this.#liveTable} GROUP BY ALL`,
     );
-    const added: ArchiveFile[] = [];
     for (const { environment, hour } of groups) {
       const where = `environment = ${quoted(String(environment))} AND strftime(time, '%Y-%m-%dT%H') = ${quoted(String(hour))}`;
       added.push(
@@ -223,11 +239,6 @@ export class SignalStore {
         ),
       );
     }
-    archive.settle(this.signal, through, added, this.offsets());
-    await database.write(`DELETE FROM ${this.#liveTable} WHERE batch <= ${through}`);
-    this.journal.drop(through);
-    this.#live = [];
-    this.#liveBytes = 0;
   }
 
   async #compact(): Promise<void> {
@@ -262,10 +273,14 @@ export class SignalStore {
     const { order, rowGroupRows } = this.#table;
     const path = archive.place(this.signal, environment, hour, name);
     const whole = join(archive.dir, path);
-    await database.write(
+    const copy =
       `COPY (${select} ORDER BY ${order}) TO ${quoted(whole)} ` +
-        `(FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2, ROW_GROUP_SIZE ${rowGroupRows})`,
-    );
+      `(FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2, ROW_GROUP_SIZE ${rowGroupRows})`;
+    await database.write(copy).catch((error: unknown) => {
+      // Half a file, where there was no room for the whole one, would take what is left.
+      rmSync(whole, { force: true });
+      throw error;
+    });
     const [found] = await database.read(
       `SELECT count(*)::DOUBLE AS n, epoch_ms(min(time))::DOUBLE AS first, epoch_ms(max(time))::DOUBLE AS last FROM read_parquet(${quoted(whole)})`,
     );

@@ -87,14 +87,17 @@ export class TelemetryStore {
    *
    * @throws the system's error where there is none left to go
    */
-  async append(signal: Signal, lines: string, mark = ""): Promise<void> {
-    for (;;) {
-      try {
-        return await this.signals[signal].journal.append(lines, mark);
-      } catch (error) {
-        if (!isFull(error) || !this.#makeRoom()) throw error;
-      }
-    }
+  append(signal: Signal, lines: string, mark = ""): Promise<void> {
+    return this.#withRoom(() => this.signals[signal].journal.append(lines, mark));
+  }
+
+  /**
+   * Moves live rows to Parquet where they are old or many enough, or at once; where the disk is full
+   * the oldest data makes room for that too.
+   */
+  settle(signal: Signal, isUrgent = false): Promise<void> {
+    const store = this.signals[signal];
+    return this.#withRoom(() => (isUrgent ? store.settle() : store.settleWhenDue()));
   }
 
   rows(signal: Signal, extent: Extent): string {
@@ -105,6 +108,16 @@ export class TelemetryStore {
     for (const timer of this.#timers) clearInterval(timer);
     for (const signal of SIGNALS) await this.signals[signal].journal.seal();
     this.database.close();
+  }
+
+  async #withRoom(work: () => Promise<void>): Promise<void> {
+    for (;;) {
+      try {
+        return await work();
+      } catch (error) {
+        if (!isFull(error) || !this.#makeRoom()) throw error;
+      }
+    }
   }
 
   #makeRoom(): boolean {
@@ -118,19 +131,18 @@ export class TelemetryStore {
     const each = (
       everyMs: number,
       what: string,
-      work: (store: SignalStore) => Promise<void>,
+      work: (store: SignalStore, signal: Signal) => Promise<void>,
     ): void => {
       const all = (): void => {
         for (const signal of SIGNALS)
-          work(this.signals[signal]).catch((error: unknown) => {
-            if (isFull(error)) this.#makeRoom();
-            onProblem(`${what} of ${signal} failed: ${messageOf(error)}`, error);
-          });
+          work(this.signals[signal], signal).catch((error: unknown) =>
+            onProblem(`${what} of ${signal} failed: ${messageOf(error)}`, error),
+          );
       };
       this.#timers.push(setInterval(all, everyMs));
     };
     each(LOAD_EVERY_MS, "loading", (store) => store.load());
-    each(SETTLE_CHECK_MS, "settling", (store) => store.settleWhenDue());
+    each(SETTLE_CHECK_MS, "settling", (_store, signal) => this.settle(signal));
     each(COMPACT_EVERY_MS, "compacting", (store) => store.compact());
     each(RETAIN_EVERY_MS, "retention", (store) => store.retain());
   }

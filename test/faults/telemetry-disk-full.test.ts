@@ -1,0 +1,106 @@
+// Telemetry on a file system that is really full: the oldest data makes room, what is new is taken
+// in, and both are said. Random text, so that it can't be packed away.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync, statfsSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { logLine } from "../../src/telemetry/log-journal.ts";
+import { TelemetryStore } from "../../src/telemetry/store/telemetry-store.ts";
+
+const SIZE_MB = 64;
+const BATCH_LINES = 4_000;
+const LINE_BYTES = 400;
+const BATCHES = 150;
+const HOUR_MS = 3_600_000;
+const BEGAN = Date.parse("2026-11-20T00:30:00Z");
+const isRoot = process.getuid?.() === 0;
+
+describe("telemetry on a full disk", {
+  timeout: 300_000,
+  skip: isRoot ? false : "mounting a small file system needs root",
+}, () => {
+  const dir = mkdtempSync(join(tmpdir(), "holdfast-small-"));
+  const dropped: number[] = [];
+  const problems: string[] = [];
+  let now = BEGAN;
+  let store: TelemetryStore;
+  const open = (): Promise<TelemetryStore> =>
+    TelemetryStore.open({
+      dir,
+      now: () => now,
+      policies: () => ({}),
+      isSource: () => true,
+      onProblem: (what) => problems.push(what),
+      onDropped: (_signal, rows) => dropped.push(rows),
+    });
+  const whose = {
+    environment: "production",
+    app: "shop",
+    service: "web",
+    release: 1,
+    instance: "production.shop.web.r1.1",
+    level: "info",
+  };
+  /** One batch: `<number>-<line>` and noise. */
+  const batch = (number: number): string =>
+    Array.from({ length: BATCH_LINES }, (_, line) =>
+      logLine(
+        whose,
+        now * 1_000 + line,
+        `${number}-${line} ${randomBytes(LINE_BYTES).toString("base64").slice(0, LINE_BYTES)}`,
+      ),
+    ).join("");
+  const kept = async (): Promise<Map<number, number>> => {
+    await store.load();
+    const rows = await store.database.read(`
+      SELECT split_part(text, '-', 1)::INTEGER AS batch, count(*)::DOUBLE AS n,
+             count(DISTINCT split_part(text, ' ', 1))::DOUBLE AS d
+      FROM (${store.rows("logs", { from: 0, to: now + HOUR_MS })}) GROUP BY ALL`);
+    for (const { n, d } of rows) assert.equal(n, d, "no line is there twice");
+    return new Map(rows.map((row) => [Number(row["batch"]), Number(row["n"])]));
+  };
+
+  before(async () => {
+    execFileSync("mount", ["-t", "tmpfs", "-o", `size=${SIZE_MB}m,mode=700`, "holdfast-test", dir]);
+    store = await open();
+  });
+  after(async () => {
+    await store.close();
+    execFileSync("umount", ["--lazy", dir]);
+    rmSync(dir, { recursive: true, force: true });
+  });
+
+  it("takes in three times what there is room for; the oldest goes, counted, and nothing else", async () => {
+    for (let number = 0; number < BATCHES; number += 1) {
+      await store.append("logs", batch(number));
+      await store.settle("logs", true);
+      now += HOUR_MS;
+    }
+    const found = await kept();
+    assert.equal(found.get(BATCHES - 1), BATCH_LINES, "the newest is there, whole");
+    const oldest = Math.min(...found.keys());
+    assert.ok(oldest > BATCHES / 3, `what is left begins with ${oldest}`);
+    for (let number = oldest; number < BATCHES; number += 1)
+      assert.equal(found.get(number), BATCH_LINES, `batch ${number} of ${oldest} to ${BATCHES}`);
+    const gone = dropped.reduce((sum, rows) => sum + rows, 0);
+    const left = [...found.values()].reduce((sum, rows) => sum + rows, 0);
+    assert.equal(gone + left, BATCHES * BATCH_LINES, "what went is counted to the line");
+    const { blocks, bavail } = statfsSync(dir);
+    assert.ok(bavail / blocks < 0.5, "the disk was full indeed");
+  });
+
+  it("is whole for who comes after", async () => {
+    const before = await kept();
+    await store.close();
+    store = await open();
+    assert.deepEqual(await kept(), before);
+    assert.deepEqual(
+      problems.filter((what) => !/No space|ENOSPC/.test(what)),
+      [],
+    );
+  });
+});
