@@ -3,7 +3,6 @@
 import { z } from "zod";
 import { invalid } from "../kernel/error.ts";
 import {
-  DEFAULT_POLICY,
   LOG_LEVELS,
   type ResultTable,
   type TelemetryPolicy,
@@ -136,7 +135,7 @@ function policyRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
       params,
       handle: ({ params: { environment } }) => {
         operations.requireEnvironment(environment);
-        return find(environment) ?? DEFAULT_POLICY;
+        return changedPolicy(find(environment), policyChange.parse({}));
       },
     }),
     route({

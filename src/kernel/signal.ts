@@ -129,7 +129,7 @@ export interface TraceSpan {
   readonly events: readonly unknown[];
 }
 
-/** Where the edge serves the script that a page loads to report, and takes what it reports. */
+/** Below a service's route: where the edge serves the script that pages load, and takes reports. */
 export const USAGE_SCRIPT = "/_holdfast/usage.js";
 export const USAGE_REPORTS = "/_holdfast/usage";
 
@@ -137,7 +137,10 @@ export const USAGE_REPORTS = "/_holdfast/usage";
 export interface UsageReport {
   readonly views: number;
   readonly visitors: number;
+  /** Most views first, slowest by LCP first, most errors and failures first. */
   readonly pages: readonly PageUsage[];
+  readonly slowest: readonly PageUsage[];
+  readonly failing: readonly PageUsage[];
   readonly releases: readonly ReleaseUsage[];
   readonly referrers: readonly { readonly host: string; readonly views: number }[];
   readonly browsers: readonly { readonly browser: string; readonly views: number }[];

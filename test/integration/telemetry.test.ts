@@ -10,6 +10,7 @@ import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-grpc";
 import { BatchLogRecordProcessor, LoggerProvider } from "@opentelemetry/sdk-logs";
 import { NodeTracerProvider, SimpleSpanProcessor } from "@opentelemetry/sdk-trace-node";
 import type { LogLine, ResultTable, TraceSpan, TraceSummary } from "../../src/kernel/signal.ts";
+import { encodeRequest } from "../../src/telemetry/otlp/messages.ts";
 import { ask } from "../support/ask.ts";
 import { Installation, STOREFRONT } from "../support/installation.ts";
 import { until } from "../support/wait.ts";
@@ -202,6 +203,37 @@ describe("telemetry", { timeout: 300_000 }, () => {
       "SELECT time < now() + INTERVAL 1 MINUTE AS ok FROM logs WHERE contains(text, 'the future')",
     );
     assert.deepEqual(found, [{ ok: true }]);
+  });
+
+  it("stays small where an app counts by a million distinct values, and names what it counts", async () => {
+    const POINTS = 2_000;
+    for (let message = 0; message < 500; message += 1) {
+      const dataPoints = Array.from({ length: POINTS }, (_, i) => ({
+        asDouble: 1,
+        attributes: [{ key: "user", value: { stringValue: `u${message * POINTS + i}` } }],
+      }));
+      const bytes = encodeRequest("metrics", {
+        resourceMetrics: [
+          { scopeMetrics: [{ metrics: [{ name: "by.user", gauge: { dataPoints } }] }] },
+        ],
+      });
+      const type = { "content-type": "application/x-protobuf" };
+      assert.equal((await post("/v1/metrics", Buffer.from(bytes), type)).status, 200);
+    }
+    const ask = async (promql: string): Promise<string> =>
+      (await holdfast.ok("metrics", promql)).trim();
+    await until("Prometheus has read it", async () => /\d/.test(await ask("count(by_user)")));
+    const count = Number((await ask("count(by_user)")).split(/\s+/).at(-1));
+    assert.ok(count <= 10_000 && count > 1_000, String(count));
+    const dropped = 'holdfast_telemetry_dropped_total{what="series",metric="by_user"}';
+    await until("the rest is counted", async () => {
+      const counted = Number((await ask(dropped)).split(/\s+/).at(-1));
+      return counted >= 990_000;
+    });
+    await until("an alert says so", async () => {
+      const { stdout } = await holdfast.run(["alerts"]);
+      return /TelemetryLoss/.test(stdout);
+    });
   });
 
   it("loses nothing that was acknowledged and keeps nothing twice when it is killed", async () => {

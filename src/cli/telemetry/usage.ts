@@ -34,7 +34,18 @@ export const usage: Command = {
 const VITAL_HEAD = ["LCP", "INP", "CLS"];
 
 function render(report: UsageReport, output: Output): string {
-  const { views, visitors, pages, releases, referrers, browsers, errors, feedback } = report;
+  const {
+    views,
+    visitors,
+    pages,
+    slowest,
+    failing,
+    releases,
+    referrers,
+    browsers,
+    errors,
+    feedback,
+  } = report;
   const named = (title: string, rows: readonly (readonly string[])[], head: readonly string[]) =>
     rows.length === 0 ? [] : [`${output.paint("bold", title)}\n${output.table(rows, head)}`];
   const vitals = (of: WebVitals): string[] => [
@@ -51,12 +62,6 @@ function render(report: UsageReport, output: Output): string {
     String(of.failed),
   ];
   const pageHead = ["page", "views", "visitors", ...VITAL_HEAD, "errors", "failed"];
-  const slowest = pages
-    .filter(({ lcpMs }) => lcpMs !== undefined)
-    .toSorted((a, b) => (b.lcpMs ?? 0) - (a.lcpMs ?? 0));
-  const failing = pages
-    .filter((one) => one.errors + one.failed > 0)
-    .toSorted((a, b) => b.errors + b.failed - a.errors - a.failed);
   const blocks = [
     `${views} page views, ${visitors} visitors`,
     ...named("pages", pages.map(page), pageHead),
@@ -98,9 +103,9 @@ function render(report: UsageReport, output: Output): string {
       ["when", "page", "rating", "text"],
     ),
   ];
-  return views === 0 && pages.length === 0
-    ? "no page view was reported: holdfast.yaml needs `usage: true`, and pages <script defer src=/_holdfast/usage.js>"
-    : blocks.join("\n\n");
+  if (views === 0 && failing.length === 0)
+    return "no page view was reported: holdfast.yaml needs `usage: true`, and pages <script defer src=/_holdfast/usage.js>";
+  return blocks.join("\n\n");
 }
 
 function judged(

@@ -40,7 +40,7 @@ export interface EdgeLayout {
 
 const RATE_WINDOW_S = 10;
 /** What one browser may report, which is one report every few seconds. */
-const USAGE = { pool: "holdfast.usage", reportsPerWindow: 60, bytes: 32_768 };
+const USAGE = { pool: "holdfast.usage", reportsPerWindow: 20, bytes: 16_384 };
 const QUEUE_PER_INSTANCE = 4;
 export const ERROR_STATUSES = [400, 403, 404, 408, 413, 429, 500, 502, 503, 504] as const;
 
@@ -178,7 +178,7 @@ function renderPublic(layout: EdgeLayout, reporting: readonly string[]): string 
     ...forwardedHeaders(),
     ...reporting.map(
       (pool) =>
-        `use_backend ${USAGE.pool} if { path_beg ${USAGE_REPORTS} } { var(txn.to) -m beg ${pool}| }`,
+        `use_backend ${USAGE.pool} if { path_end ${USAGE_SCRIPT} ${USAGE_REPORTS} } { var(txn.to) -m beg ${pool}| }`,
     ),
     "use_backend %[var(txn.to),field(1,|)]",
     ...logFormat(layout),
@@ -219,8 +219,7 @@ function renderInternal(state: EdgeState, layout: EdgeLayout): string {
 // What browsers report goes to telemetry, whoever they say they are: only the pool is the edge's word.
 function renderUsage({ dir, usageSocket }: EdgeLayout): string {
   return section(`backend ${USAGE.pool}`, [
-    `http-request return status 200 content-type text/javascript hdr cache-control "public, max-age=3600" file ${dir}/usage.js if { path ${USAGE_SCRIPT} }`,
-    `http-request return status 404 if !{ path ${USAGE_REPORTS} }`,
+    `http-request return status 200 content-type text/javascript hdr cache-control "public, max-age=3600" file ${dir}/usage.js if { path_end ${USAGE_SCRIPT} }`,
     "http-request return status 405 hdr allow POST if !{ method POST }",
     `http-request deny deny_status 413 if { req.hdr_val(content-length) gt ${USAGE.bytes} }`,
     `stick-table type ipv6 size 100k expire 1m store http_req_rate(${RATE_WINDOW_S}s)`,

@@ -352,6 +352,7 @@ export class HaproxyEdgeDriver implements EdgeDriver {
     return createHash("sha256")
       .update(renderReloadPart(this.#state, this.#options.layout))
       .update(this.#options.ca.fingerprint())
+      .update(renderUsageScript())
       .digest("hex");
   }
 

@@ -1,12 +1,14 @@
 // Runs in the browser. Nothing is kept there: no cookie, no storage, no fingerprint. A page may call
 // holdfast.feedback("text", 1 to 5).
 (() => {
+  window.holdfast = { feedback() {} };
   if (navigator.globalPrivacyControl) return;
-  const path = "/_holdfast/usage";
+  const path = new URL(document.currentScript.src).pathname.replace(/\.js$/, "");
   const [navigation] = performance.getEntriesByType("navigation");
   // The edge says which release and request this page is from.
   const served = navigation?.serverTiming?.find(({ name }) => name === "holdfast")?.description;
-  const loaded = location.pathname;
+  const pathNow = () => location.pathname.slice(0, 300);
+  const loaded = pathNow();
   let page = "";
   let errors = 0;
   let waiting = [];
@@ -20,18 +22,19 @@
   }
   function report(event) {
     waiting.push({ page, ...event });
-    timer ??= setTimeout(send, 2000);
+    if (waiting.length >= 20) send();
+    else timer ??= setTimeout(send, 2000);
   }
   function view() {
-    if (location.pathname === page) return;
+    if (pathNow() === page) return;
     const from = page === "" && document.referrer ? new URL(document.referrer).hostname : "";
-    page = location.pathname;
+    page = pathNow();
     errors = 0;
     report({ kind: "view", text: from === location.hostname ? "" : from });
   }
   function failed(text) {
     errors += 1;
-    if (errors <= 5) report({ kind: "error", text: String(text).slice(0, 500) });
+    if (errors <= 5) report({ kind: "error", text: String(text).slice(0, 300) });
   }
 
   addEventListener("error", ({ message, filename, lineno, colno }) => {
@@ -51,9 +54,13 @@
   addEventListener("popstate", view);
   addEventListener("visibilitychange", () => document.visibilityState === "hidden" && send());
   addEventListener("pagehide", send);
-  window.holdfast = {
-    feedback: (text, rating) =>
-      report({ kind: "feedback", text: String(text ?? "").slice(0, 2000), value: rating }),
+  window.holdfast.feedback = (text, rating) => {
+    const value = Math.round(Number(rating));
+    report({
+      kind: "feedback",
+      text: String(text ?? "").slice(0, 1000),
+      ...(value >= 1 && value <= 5 && { value }),
+    });
   };
   view();
 })();

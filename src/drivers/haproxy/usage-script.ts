@@ -4,10 +4,7 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
-import { stuck } from "../../kernel/error.ts";
 
-/** HAProxy answers from one buffer of 16 KB, headers and reserve included. */
-const MAX_BYTES = 14_500;
 let script: string | undefined;
 
 export function renderUsageScript(): string {
@@ -19,8 +16,5 @@ function readScript(): string {
   const entry = createRequire(import.meta.url).resolve("web-vitals");
   const vitals = readFileSync(join(dirname(entry), "web-vitals.iife.js"), "utf8");
   const own = readFileSync(join(import.meta.dirname, "usage-script.js"), "utf8");
-  const whole = `${vitals.replace(/^\/\/# sourceMappingURL.*$/m, "").trim()}\n${own}`;
-  if (Buffer.byteLength(whole) > MAX_BYTES)
-    throw stuck("edge.script_too_large", "the usage script does not fit in the edge's buffer");
-  return whole;
+  return `${vitals.replace(/^\/\/# sourceMappingURL.*$/m, "").trim()}\n${own}`;
 }

@@ -53,6 +53,7 @@ const POOL_LABELS = ["environment", "app", "service", "slot"].map((target_label,
   replacement: `$${i + 1}`,
 }));
 
+const RESERVED = "(holdfast_|node_|haproxy_|pg_|redis_|ALERTS).*";
 const NOTE = "# Written by Holdfast: every change here is overwritten.\n";
 const text = (value: unknown): string => NOTE + stringify(value, { lineWidth: 0 });
 
@@ -89,6 +90,8 @@ function config(state: PrometheusState): unknown {
       {
         job_name: "apps",
         sample_limit: SAMPLES_PER_TARGET,
+        // What others count: an app that could say it too would raise alarms, or hide them.
+        metric_relabel_configs: [{ source_labels: ["__name__"], regex: RESERVED, action: "drop" }],
         file_sd_configs: [{ files: ["apps.yml"] }],
       },
       {

@@ -39,7 +39,7 @@ export function variablesFor(sources: VariableSources): Variables {
     HOLDFAST_RELEASE: String(number),
     HOLDFAST_INSTANCE: order.name,
     ...(publicUrl !== undefined && { HOLDFAST_URL: publicUrl }),
-    ...(manifest.usage && { HOLDFAST_USAGE_SCRIPT: USAGE_SCRIPT }),
+    ...usageVariables(sources),
     ...(source.commit !== undefined && { SOURCE_COMMIT: source.commit }),
     ...internalUrls(sources),
     ...resourceVariables(release, order),
@@ -49,6 +49,14 @@ export function variablesFor(sources: VariableSources): Variables {
     ...own,
     ...secrets,
   };
+}
+
+// Below the service's own route: so what pages report is known to be of this service.
+function usageVariables({ release, order }: VariableSources): Variables {
+  const { usage, services } = release.spec.manifest;
+  const path = services[order.component]?.routes[0]?.path;
+  if (!usage || path === undefined) return {};
+  return { HOLDFAST_USAGE_SCRIPT: path.replace(/\/$/, "") + USAGE_SCRIPT };
 }
 
 function internalUrls({ internalPorts, localhost }: VariableSources): Variables {

@@ -37,7 +37,10 @@ export function changedPolicy(
   change: PolicyChange,
 ): TelemetryPolicy {
   const { retention, privacy } = before ?? DEFAULT_POLICY;
-  const changed = (signal: Signal) => ({ ...retention[signal], ...change.retention[signal] });
+  const changed = (signal: Signal) => ({
+    ...(retention[signal] ?? DEFAULT_POLICY.retention[signal]),
+    ...change.retention[signal],
+  });
   return {
     retention: Object.fromEntries(
       SIGNALS.map((signal) => [signal, changed(signal)]),

@@ -12,6 +12,8 @@ import {
 import type { Sender } from "../otlp/sender.ts";
 import { type Labels, type MetricRegistry, type MetricType, metricName } from "./registry.ts";
 
+/** What others count: an app that could say it too would raise alarms, or hide them. */
+const RESERVED = /^(holdfast_|node_|haproxy_|pg_|redis_|up$|scrape_|ALERTS)/;
 const UNITS: Readonly<Record<string, string>> = {
   ms: "milliseconds",
   s: "seconds",
@@ -58,6 +60,10 @@ function takeMetric(registry: MetricRegistry, sender: Sender, metric: Metric): v
       ...(more.suffix !== undefined && { suffix: more.suffix }),
       ...(more.isDelta !== undefined && { isDelta: more.isDelta }),
     });
+  if (RESERVED.test(metricName(metric.name))) {
+    registry.refuse(`${environment}/${app}`, metricName(metric.name));
+    return;
+  }
   for (const point of metric.gauge?.dataPoints ?? [])
     observe("gauge", point.attributes, Number(point.asDouble ?? point.asInt ?? 0));
   if (metric.sum) {
@@ -102,14 +108,13 @@ function nameOf({ name, unit = "" }: Metric, type: MetricType): string {
 
 const labelsOf = (attributes: readonly KeyValue[] | undefined): Labels =>
   Object.fromEntries(
-    Object.entries(plainObject(attributes)).map(([key, value]) => [
-      key,
-      typeof value === "string" ? value : JSON.stringify(value),
-    ]),
+    Object.entries(plainObject(attributes))
+      .filter(([key]) => key !== "job")
+      .map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)]),
   );
 
-const isDeltaOf = (temporality: number | string | undefined): boolean =>
-  temporality === 1 || temporality === "AGGREGATION_TEMPORALITY_DELTA";
+const DELTA = 1;
+const isDeltaOf = (temporality: number | undefined): boolean => temporality === DELTA;
 
 function explicitBuckets({ bucketCounts = [], explicitBounds = [] }: HistogramPoint) {
   return bucketCounts.map((count, i) => [explicitBounds[i] ?? Infinity, Number(count)] as const);

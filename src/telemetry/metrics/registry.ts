@@ -67,7 +67,7 @@ export class MetricRegistry {
     }
     // One name is one type: the first that came counts.
     if (family.type !== type) {
-      this.#refuse(owner, name);
+      this.refuse(owner, name);
       return;
     }
     const key = `${name}${suffix}${labelText(labels)}`;
@@ -79,7 +79,7 @@ export class MetricRegistry {
     }
     const count = this.#counts.get(owner) ?? 0;
     if (count >= SERIES_PER_OWNER) {
-      this.#refuse(owner, name);
+      this.refuse(owner, name);
       return;
     }
     this.#counts.set(owner, count + 1);
@@ -116,7 +116,8 @@ export class MetricRegistry {
     return `${lines.join("\n")}\n`;
   }
 
-  #refuse(owner: string, metric: string): void {
+  /** Counts a point that was not taken. */
+  refuse(owner: string, metric: string): void {
     const key = `${owner} ${metric}`;
     const known = this.#refused.get(key);
     if (known) known.count += 1;

@@ -29,12 +29,12 @@ export interface Span {
   readonly spanId: string;
   readonly parentSpanId?: string;
   readonly name?: string;
-  readonly kind?: number | string;
+  readonly kind?: number;
   readonly startTimeUnixNano: string;
   readonly endTimeUnixNano: string;
   readonly attributes?: readonly KeyValue[];
   readonly events?: readonly SpanEvent[];
-  readonly status?: { readonly code?: number | string; readonly message?: string };
+  readonly status?: { readonly code?: number; readonly message?: string };
 }
 export interface SpanEvent {
   readonly timeUnixNano: string;
@@ -44,7 +44,7 @@ export interface SpanEvent {
 export interface LogRecord {
   readonly timeUnixNano?: string;
   readonly observedTimeUnixNano?: string;
-  readonly severityNumber?: number | string;
+  readonly severityNumber?: number;
   readonly severityText?: string;
   readonly body?: AnyValue;
   readonly attributes?: readonly KeyValue[];
@@ -92,16 +92,16 @@ export interface Metric {
   readonly gauge?: { readonly dataPoints?: readonly NumberPoint[] };
   readonly sum?: {
     readonly dataPoints?: readonly NumberPoint[];
-    readonly aggregationTemporality?: number | string;
+    readonly aggregationTemporality?: number;
     readonly isMonotonic?: boolean;
   };
   readonly histogram?: {
     readonly dataPoints?: readonly HistogramPoint[];
-    readonly aggregationTemporality?: number | string;
+    readonly aggregationTemporality?: number;
   };
   readonly exponentialHistogram?: {
     readonly dataPoints?: readonly ExponentialPoint[];
-    readonly aggregationTemporality?: number | string;
+    readonly aggregationTemporality?: number;
   };
   readonly summary?: { readonly dataPoints?: readonly SummaryPoint[] };
 }
@@ -301,15 +301,39 @@ export function decodeRequest<S extends OtlpSignal>(
   body: Uint8Array,
 ): OtlpRequests[S] {
   try {
-    if (encoding === "json")
-      return JSON.parse(Buffer.from(body).toString("utf8")) as OtlpRequests[S];
-    const decoded = TYPES[signal].decode(body);
+    // JSON may say anything: as a message every field is of its type, or it is refused.
+    const decoded =
+      encoding === "json"
+        ? TYPES[signal].fromObject(JSON.parse(Buffer.from(body).toString("utf8"), numbersOfEnums))
+        : TYPES[signal].decode(body);
     return TYPES[signal].toObject(decoded, { longs: String, bytes: String }) as OtlpRequests[S];
   } catch (error) {
     throw invalid("otlp.malformed", `this is no OTLP ${signal} request: ${messageOf(error)}`, {
       hint: "send application/x-protobuf or application/json as OTLP 1.x has them",
     });
   }
+}
+
+const ENUMS: Readonly<Record<string, readonly string[]>> = {
+  kind: ["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"].map(
+    (name) => `SPAN_KIND_${name}`,
+  ),
+  code: ["UNSET", "OK", "ERROR"].map((name) => `STATUS_CODE_${name}`),
+  aggregationTemporality: ["UNSPECIFIED", "DELTA", "CUMULATIVE"].map(
+    (name) => `AGGREGATION_TEMPORALITY_${name}`,
+  ),
+  severityNumber: [
+    "SEVERITY_NUMBER_UNSPECIFIED",
+    ...["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"].flatMap((name) =>
+      ["", "2", "3", "4"].map((more) => `SEVERITY_NUMBER_${name}${more}`),
+    ),
+  ],
+};
+
+/** JSON may write an enumeration as its number or its name. */
+function numbersOfEnums(key: string, value: unknown): unknown {
+  const names = typeof value === "string" ? ENUMS[key] : undefined;
+  return names ? Math.max(0, names.indexOf(String(value))) : value;
 }
 
 /** In protobuf; ids as base64, as protobuf's own JSON has bytes. */

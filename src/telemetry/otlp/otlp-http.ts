@@ -3,7 +3,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
-import { asHoldfastError, type HoldfastError, invalid } from "../../kernel/error.ts";
+import { asHoldfastError, type HoldfastError, invalid, messageOf } from "../../kernel/error.ts";
 import { type Encoding, encodeStatus, type OtlpSignal } from "./messages.ts";
 import type { OtlpIntake } from "./otlp-intake.ts";
 
@@ -58,7 +58,12 @@ function answerScrape(
   response: ServerResponse,
 ): void {
   if (!isScraper(request.headers.authorization)) return void response.writeHead(401).end();
-  response.writeHead(200, { "content-type": "text/plain; version=0.0.4" }).end(render());
+  try {
+    const text = render();
+    response.writeHead(200, { "content-type": "text/plain; version=0.0.4" }).end(text);
+  } catch (error) {
+    response.writeHead(500, { "content-type": "text/plain" }).end(`${messageOf(error)}\n`);
+  }
 }
 
 async function answer(

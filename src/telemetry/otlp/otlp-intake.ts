@@ -141,8 +141,8 @@ export class OtlpIntake {
       spanId,
       hexId(span.parentSpanId, encoding, 8),
       clean((span.name ?? "").slice(0, NAME_MAX_CHARS)),
-      KINDS[enumValue(span.kind, "SPAN_KIND_", KINDS)] ?? "",
-      isError(code) ? "error" : isOk(code) ? "ok" : "",
+      KINDS[span.kind ?? 0] ?? "",
+      code === ERROR ? "error" : code === OK ? "ok" : "",
       clean(scope),
       bounded(attributes),
       events.length === 0 ? "" : bounded(events),
@@ -221,24 +221,10 @@ function bounded(value: unknown): string {
     : JSON.stringify({ "holdfast.cut": text.slice(0, ATTRIBUTES_MAX_CHARS / 2) });
 }
 
-const isError = (code: number | string | undefined): boolean =>
-  code === 2 || code === "STATUS_CODE_ERROR";
-const isOk = (code: number | string | undefined): boolean =>
-  code === 1 || code === "STATUS_CODE_OK";
-
-/** JSON may write an enumeration as its number or its name. */
-function enumValue(
-  value: number | string | undefined,
-  prefix: string,
-  names: readonly string[],
-): number {
-  if (typeof value === "number") return value;
-  if (value === undefined) return 0;
-  return Math.max(0, names.indexOf(value.replace(prefix, "").toLowerCase()));
-}
-
+const ERROR = 2;
+const OK = 1;
 const SEVERITIES = ["trace", "debug", "info", "warn", "error", "fatal"];
 
 /** Four numbers to each. */
-const severityText = (number: number | string | undefined): string =>
-  SEVERITIES[Math.ceil(Number(number ?? 0) / 4) - 1] ?? "";
+const severityText = (number: number | undefined): string =>
+  SEVERITIES[Math.ceil((number ?? 0) / 4) - 1] ?? "";

@@ -36,6 +36,8 @@ export interface Loaded {
 
 const SETTLE_AFTER_MS = 60_000;
 const SETTLE_BYTES = 32 * 1024 ** 2;
+/** Longer than any question may take. */
+const LINGER_MS = 35_000;
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 /** More small files than this in one hour are made one. */
@@ -136,9 +138,9 @@ export class SignalStore {
       const { archive, now, policies } = this.#options;
       const byEnvironment = Map.groupBy(archive.files(this.signal), (file) => file.environment);
       for (const [environment, files] of byEnvironment) {
-        const { days, bytes } = { ...DEFAULT_POLICY, ...policies()[environment] }.retention[
-          this.signal
-        ];
+        // A policy of an earlier build does not speak of every signal.
+        const { days, bytes } =
+          policies()[environment]?.retention[this.signal] ?? DEFAULT_POLICY.retention[this.signal];
         const tooOld = now() - days * DAY_MS;
         let room = bytes;
         const gone = files
@@ -187,24 +189,30 @@ export class SignalStore {
     const batches = this.journal.sealed().filter((batch) => batch > (this.#live.at(-1) ?? 0));
     const [first, last] = [batches[0], batches.at(-1)];
     if (first === undefined || last === undefined) return;
-    const files = batches.map((batch) => this.journal.fileOf(batch));
-    const bytes = files.reduce((sum, file) => sum + statSync(file).size, 0);
-    if (bytes > 0) {
-      const parsed = this.#table.parse(files);
-      const columns = this.#table.columns.map(({ name }) => name);
-      const rows = this.#table.redact?.(parsed, columns, this.#options.policies()) ?? parsed;
-      await this.#options.database.write(
-        `INSERT INTO ${this.#liveTable} SELECT ${last}, * FROM (${rows})`,
-      );
-    }
-    this.#live.push(...batches);
-    this.#liveBytes += bytes;
-    const loaded = { batches, rows: `SELECT * FROM ${this.#liveTable} WHERE batch = ${last}` };
+    // Each under its own number, also after a start: who has had a part of them goes on from there.
+    for (const batch of batches) await this.#loadBatch(batch);
+    const rows = `SELECT * FROM ${this.#liveTable} WHERE batch BETWEEN ${first} AND ${last}`;
+    const loaded = { batches, rows };
     for (const listener of this.#listeners) await listener(loaded);
   }
 
+  async #loadBatch(batch: number): Promise<void> {
+    const file = this.journal.fileOf(batch);
+    const { size } = statSync(file);
+    if (size > 0) {
+      const parsed = this.#table.parse([file]);
+      const columns = this.#table.columns.map(({ name }) => name);
+      const rows = this.#table.redact?.(parsed, columns, this.#options.policies()) ?? parsed;
+      await this.#options.database.write(
+        `INSERT INTO ${this.#liveTable} SELECT ${batch}, * FROM (${rows})`,
+      );
+    }
+    this.#live.push(batch);
+    this.#liveBytes += size;
+  }
+
   async #settle(): Promise<void> {
-    const { archive, database, now } = this.#options;
+    const { archive, now } = this.#options;
     const through = this.#live.at(-1);
     this.#settledAt = now();
     if (through === undefined) return;
@@ -217,19 +225,30 @@ export class SignalStore {
       for (const file of added) rmSync(archive.pathOf(file), { force: true });
       throw error;
     }
-    await database.write(`DELETE FROM ${this.#liveTable} WHERE batch <= ${through}`);
+    this.#forgetLater(through);
     this.journal.drop(through);
     this.#live = [];
     this.#liveBytes = 0;
   }
 
+  /** A question that was put together before rows were settled may still look for them here. */
+  #forgetLater(through: number): void {
+    const forget = (): void =>
+      void this.#inTurn(() =>
+        this.#options.database.write(`DELETE FROM ${this.#liveTable} WHERE batch <= ${through}`),
+      ).catch(() => undefined);
+    setTimeout(forget, LINGER_MS).unref();
+  }
+
   /** A file for each environment and hour; those that were written are in `added` also where one fails. */
   async #writeLive(through: number, added: ArchiveFile[]): Promise<void> {
-    const groups = await this.#options.database.read(
-      `SELECT environment, strftime(time, '%Y-%m-%dT%H') AS hour FROM ${this.#liveTable} GROUP BY ALL`,
+    const { archive, database } = this.#options;
+    const unsettled = `batch > ${archive.through(this.signal)} AND batch <= ${through}`;
+    const groups = await database.read(
+      `SELECT environment, strftime(time, '%Y-%m-%dT%H') AS hour FROM ${this.#liveTable} WHERE ${unsettled} GROUP BY ALL`,
     );
     for (const { environment, hour } of groups) {
-      const where = `environment = ${quoted(String(environment))} AND strftime(time, '%Y-%m-%dT%H') = ${quoted(String(hour))}`;
+      const where = `${unsettled} AND environment = ${quoted(String(environment))} AND strftime(time, '%Y-%m-%dT%H') = ${quoted(String(hour))}`;
       added.push(
         await this.#writeFile(
           String(environment),

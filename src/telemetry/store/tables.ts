@@ -249,9 +249,14 @@ const SPANS: Table = {
   rowGroupRows: 24_576,
 };
 
-/** Without what names one user, order or invitation: `/reset/3f2a…` is `/reset/*`. */
+/**
+ * Without what names one user, order or invitation: `/reset/3f2a…` is `/reset/*`. A part of the path
+ * is such a name where it is long and has a digit, or very long.
+ */
 export const pageOf = (path: string): string =>
-  `regexp_replace(${path}, '/([0-9a-fA-F-]{20,}|[^/]{64,})(/|$)', '/*\\2', 'g')`;
+  `array_to_string(list_transform(string_split(${path}, '/'), lambda part:
+     CASE WHEN length(part) > 64 OR (length(part) >= 20 AND regexp_matches(part, '[0-9]')) THEN '*'
+          ELSE part END), '/')`;
 
 const USAGE: Table = {
   signal: "usage",

@@ -111,16 +111,44 @@ describe("UsageIntake", () => {
     await assert.rejects(taken({ events: [{ kind: "view", page: "elsewhere" }] }), /page/);
     await assert.rejects(taken({ events: [{ kind: "vital", page: "/", value: "1" }] }), /value/);
     await assert.rejects(taken({ events: [{ kind: "view", page: "/".repeat(501) }] }), /page/);
-    await assert.rejects(taken({ events: Array(101).fill({ kind: "view", page: "/" }) }), /events/);
+    await assert.rejects(taken({ events: [{ kind: "feedback", page: "/", value: 6 }] }), /value/);
+    await assert.rejects(taken({ events: Array(26).fill({ kind: "view", page: "/" }) }), /events/);
     assert.equal(rows.length, 0);
+  });
+
+  it("takes what is right of a report of which something is not", async () => {
+    const events = [
+      { kind: "feedback", page: "/", value: "5" },
+      { kind: "view", page: "/" },
+    ];
+    await intake().take(SOMEBODY, JSON.stringify({ events }));
+    assert.deepEqual(
+      rows.map(({ kind }) => kind),
+      ["view"],
+    );
+  });
+
+  it("drops what would fill the store in a day", async () => {
+    const flooded = intake();
+    const event = { kind: "feedback", page: "/", text: "x".repeat(1_000) };
+    const flood = JSON.stringify({ events: Array(15).fill(event) });
+    for (let i = 0; i < 10_000; i += 1) {
+      if (i % 1_000 === 0) now += 60_000;
+      await flooded.take(SOMEBODY, flood);
+    }
+    assert.ok(rows.length * 1_000 < 129 * 1024 ** 2 && dropped > 0, String(rows.length));
+    now += DAY_MS;
+    dropped = 0;
+    await flooded.take(SOMEBODY, flood);
+    assert.equal(dropped, 0);
   });
 
   it("drops what comes too fast, counted, for that app and that minute only", async () => {
     const flooded = intake();
-    const flood = JSON.stringify({ events: Array(100).fill({ kind: "view", page: "/" }) });
-    for (let i = 0; i < 301; i += 1) await flooded.take(SOMEBODY, flood);
+    const flood = JSON.stringify({ events: Array(25).fill({ kind: "view", page: "/" }) });
+    for (let i = 0; i < 1_201; i += 1) await flooded.take(SOMEBODY, flood);
     assert.equal(rows.length, 30_000);
-    assert.equal(dropped, 100);
+    assert.equal(dropped, 25);
     await flooded.take({ ...SOMEBODY, pool: "production.blog.web.a" }, view());
     now += 60_000;
     await flooded.take(SOMEBODY, view());

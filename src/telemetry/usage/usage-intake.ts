@@ -28,62 +28,77 @@ export interface Reporter {
 }
 
 const MINUTE_MS = 60_000;
+const DAY_MS = 86_400_000;
 /** Enough for 100 pages a second of each app; what is beyond is somebody's joke. */
 const EVENTS_PER_MINUTE = 30_000;
+/** Of one app on one day: a hundred thousand visits, or one flood. */
+const CHARS_PER_DAY = 128 * 1024 ** 2;
+const EVENTS_PER_REPORT = 25;
 const VISITOR_CHARS = 16;
 
-const event = z.object({
-  kind: z.enum(["view", "vital", "error", "feedback"]),
-  page: z.string().startsWith("/").max(500),
-  name: z.enum(["LCP", "INP", "CLS", "FCP", "TTFB"]).optional(),
-  value: z.number().min(0).max(600_000).optional(),
-  text: z.string().max(2_000).optional(),
-});
+const VALUE_MAX = 600_000;
+const page = z.string().startsWith("/").max(300);
+const value = z.number().min(0).max(VALUE_MAX);
+const event = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("view"), page, text: z.string().max(253).default("") }),
+  z.object({
+    kind: z.literal("vital"),
+    page,
+    name: z.enum(["LCP", "INP", "CLS", "FCP", "TTFB"]),
+    value,
+  }),
+  z.object({ kind: z.literal("error"), page, text: z.string().max(300) }),
+  z.object({
+    kind: z.literal("feedback"),
+    page,
+    text: z.string().max(1_000).default(""),
+    value: z.number().int().min(1).max(5).optional(),
+  }),
+]);
 const report = z.object({
   served: z.string().max(100).optional(),
-  events: z.array(event).max(100),
+  events: z.array(z.unknown()).max(EVENTS_PER_REPORT),
 });
 
 export class UsageIntake {
   readonly #options: UsageIntakeOptions;
   #salt: { readonly day: string; readonly salt: string } | undefined;
-  #minute = 0;
-  readonly #counts = new Map<string, number>();
+  readonly #perMinute: Budget;
+  readonly #perDay: Budget;
 
   constructor(options: UsageIntakeOptions) {
     this.#options = options;
+    this.#perMinute = new Budget(EVENTS_PER_MINUTE, MINUTE_MS);
+    this.#perDay = new Budget(CHARS_PER_DAY, DAY_MS);
   }
 
   /** @throws usage.malformed */
   async take(reporter: Reporter, body: string): Promise<void> {
     const [environment = "", app = "", service = ""] = reporter.pool.split(".");
     const { served, events } = parse(body);
-    if (events.length === 0 || this.#isTooMuch(`${environment}/${app}`, events.length)) return;
+    if (events.length === 0) return;
+    const name = `${environment}/${app}`;
+    const now = this.#options.now();
+    const isTooMuch =
+      !this.#perMinute.take(name, events.length, now) || !this.#perDay.take(name, body.length, now);
+    if (isTooMuch) return this.#options.onDropped(name, events.length);
     const whose = [environment, app, service, releaseOf(served)];
     const { browser, device } = agentOf(reporter.userAgent);
     const who = [
-      this.#visitor(`${environment}/${app}`, reporter),
+      this.#visitor(name, reporter),
       truncated(reporter.address),
       browser,
       device,
       traceOf(served),
     ];
-    const timeUs = this.#options.now() * 1000;
-    const lines = events.map(({ kind, page, name = "", value = "", text = "" }) =>
-      [timeUs, ...whose, kind, clean(page), name, value, ...who, clean(text)].join(SEPARATOR),
-    );
+    const timeUs = now * 1000;
+    const lines = events.map((one) => {
+      const { kind, page, name = "", value = "", text = "" } = { ...NOTHING, ...one };
+      return [timeUs, ...whose, kind, clean(page), name, value, ...who, clean(text)].join(
+        SEPARATOR,
+      );
+    });
     await this.#options.append(`${lines.join("\n")}\n`);
-  }
-
-  #isTooMuch(app: string, events: number): boolean {
-    const minute = Math.floor(this.#options.now() / MINUTE_MS);
-    if (minute !== this.#minute) this.#counts.clear();
-    this.#minute = minute;
-    const count = (this.#counts.get(app) ?? 0) + events;
-    this.#counts.set(app, count);
-    if (count <= EVENTS_PER_MINUTE) return false;
-    this.#options.onDropped(app, events);
-    return true;
   }
 
   // Nobody can be followed from one day to the next, or be found by trying addresses: the salt of a
@@ -107,7 +122,11 @@ export class UsageIntake {
   }
 }
 
-function parse(body: string): z.output<typeof report> {
+/** What the event does not have. */
+const NOTHING: { name?: string; value?: number; text?: string } = {};
+
+/** Events that are none are left out: one must not take the others with it. */
+function parse(body: string): { served: string | undefined; events: z.output<typeof event>[] } {
   let json: unknown;
   try {
     json = JSON.parse(body);
@@ -115,8 +134,36 @@ function parse(body: string): z.output<typeof report> {
     throw invalid("usage.malformed", "the report is not JSON", { cause });
   }
   const parsed = report.safeParse(json);
-  if (parsed.success) return parsed.data;
-  throw invalid("usage.malformed", z.prettifyError(parsed.error));
+  if (!parsed.success) throw invalid("usage.malformed", z.prettifyError(parsed.error));
+  const judged = parsed.data.events.map((one) => event.safeParse(one));
+  const events = judged.flatMap(({ data }) => (data ? [data] : []));
+  const [bad] = judged.flatMap(({ error }) => (error ? [error] : []));
+  if (bad && events.length === 0) throw invalid("usage.malformed", z.prettifyError(bad));
+  return { served: parsed.data.served, events };
+}
+
+/** So much of something in each stretch of time, for each app. */
+class Budget {
+  readonly #limit: number;
+  readonly #everyMs: number;
+  readonly #taken = new Map<string, number>();
+  #stretch = 0;
+
+  constructor(limit: number, everyMs: number) {
+    this.#limit = limit;
+    this.#everyMs = everyMs;
+  }
+
+  /** False where that would be too much. */
+  take(app: string, amount: number, now: number): boolean {
+    const stretch = Math.floor(now / this.#everyMs);
+    if (stretch !== this.#stretch) this.#taken.clear();
+    this.#stretch = stretch;
+    const taken = (this.#taken.get(app) ?? 0) + amount;
+    if (taken > this.#limit) return false;
+    this.#taken.set(app, taken);
+    return true;
+  }
 }
 
 // `r12-<id of the request>`, from the edge through the browser.

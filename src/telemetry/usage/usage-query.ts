@@ -40,30 +40,38 @@ export class UsageQuery {
     const requests = `(SELECT * FROM (${this.#store.rows("requests", extent)}) WHERE ${where})`;
     const ask = (sql: string): Promise<readonly Row[]> => this.#store.database.read(sql);
     const most = `LIMIT ${Math.trunc(limit)}`;
-    const [sums, pages, releases, referrers, browsers, errors, feedback] = await Promise.all([
-      ask(`SELECT ${VIEWS}, ${VISITORS} FROM ${reports}`),
-      ask(pagesSql(reports, requests, most)),
-      ask(`
-        SELECT service, release, ${VIEWS}, ${ERRORS}, ${VITALS}
-        FROM ${reports} GROUP BY ALL ORDER BY release DESC, service ${most}`),
-      ask(`
-        SELECT text AS host, count(*)::DOUBLE AS views FROM ${reports}
-        WHERE kind = 'view' AND text <> '' GROUP BY ALL ORDER BY views DESC, host ${most}`),
-      ask(`
-        SELECT browser || ' ' || device AS browser, count(*)::DOUBLE AS views FROM ${reports}
-        WHERE kind = 'view' GROUP BY ALL ORDER BY views DESC, 1 ${most}`),
-      ask(`
-        SELECT text, page, max(release) AS release, count(*)::DOUBLE AS count,
-               max(${msOf("time")}) AS last FROM ${reports}
-        WHERE kind = 'error' GROUP BY text, page ORDER BY count DESC, last DESC ${most}`),
-      ask(`
-        SELECT ${msOf("time")} AS time, page, release, value AS rating, text FROM ${reports}
-        WHERE kind = 'feedback' ORDER BY time DESC ${most}`),
-    ]);
+    const pages = pagesSql(reports, requests);
+    const [sums, viewed, slowest, failing, releases, referrers, browsers, errors, feedback] =
+      await Promise.all([
+        ask(`SELECT ${VIEWS}, ${VISITORS} FROM ${reports}`),
+        ask(`SELECT * FROM ${pages} WHERE views > 0 ORDER BY views DESC, page ${most}`),
+        ask(`SELECT * FROM ${pages} WHERE LCP IS NOT NULL ORDER BY LCP DESC, page ${most}`),
+        ask(`
+          SELECT * FROM ${pages} WHERE errors + failed > 0
+          ORDER BY errors + failed DESC, page ${most}`),
+        ask(`
+          SELECT service, release, ${VIEWS}, ${ERRORS}, ${VITALS}
+          FROM ${reports} GROUP BY ALL ORDER BY release DESC, service ${most}`),
+        ask(`
+          SELECT text AS host, count(*)::DOUBLE AS views FROM ${reports}
+          WHERE kind = 'view' AND text <> '' GROUP BY ALL ORDER BY views DESC, host ${most}`),
+        ask(`
+          SELECT browser || ' ' || device AS browser, count(*)::DOUBLE AS views FROM ${reports}
+          WHERE kind = 'view' GROUP BY ALL ORDER BY views DESC, 1 ${most}`),
+        ask(`
+          SELECT text, page, max(release) AS release, count(*)::DOUBLE AS count,
+                 max(${msOf("time")}) AS last FROM ${reports}
+          WHERE kind = 'error' GROUP BY text, page ORDER BY count DESC, last DESC ${most}`),
+        ask(`
+          SELECT ${msOf("time")} AS time, page, release, value AS rating, text FROM ${reports}
+          WHERE kind = 'feedback' ORDER BY time DESC ${most}`),
+      ]);
     return {
       views: Number(sums[0]?.["views"]),
       visitors: Number(sums[0]?.["visitors"]),
-      pages: pages.map(pageUsage),
+      pages: viewed.map(pageUsage),
+      slowest: slowest.map(pageUsage),
+      failing: failing.map(pageUsage),
       releases: releases.map(releaseUsage),
       referrers: referrers as unknown as UsageReport["referrers"],
       browsers: browsers as unknown as UsageReport["browsers"],
@@ -79,18 +87,17 @@ export class UsageQuery {
   }
 }
 
-// A page that always fails never loads the script: it is in the list by its requests alone.
-function pagesSql(reports: string, requests: string, most: string): string {
-  return `
-    SELECT coalesce(seen.page, broken.page) AS page, coalesce(views, 0) AS views,
-           coalesce(visitors, 0) AS visitors, coalesce(errors, 0) AS errors,
-           coalesce(failed, 0) AS failed, LCP, INP, CLS
-    FROM (SELECT page, ${VIEWS}, ${VISITORS}, ${ERRORS}, ${VITALS} FROM ${reports} GROUP BY page) AS seen
-    FULL JOIN (SELECT ${pageOf("path")} AS page, count(*)::DOUBLE AS failed FROM ${requests}
-               WHERE (status >= 500 OR status < 100) AND method = 'GET' AND route <> 'internal'
-               GROUP BY ALL) AS broken ON seen.page = broken.page
-    ORDER BY views DESC, failed DESC, page ${most}`;
-}
+// A page that always fails never loads the script: it is known by its requests alone. What a browser
+// asks for when a person goes somewhere is a page; what pages load is not.
+const pagesSql = (reports: string, requests: string): string => `
+  (SELECT coalesce(seen.page, broken.page) AS page, coalesce(views, 0) AS views,
+          coalesce(visitors, 0) AS visitors, coalesce(errors, 0) AS errors,
+          coalesce(failed, 0) AS failed, LCP, INP, CLS
+   FROM (SELECT page, ${VIEWS}, ${VISITORS}, ${ERRORS}, ${VITALS} FROM ${reports} GROUP BY page) AS seen
+   FULL JOIN (SELECT ${pageOf("path")} AS page, count(*)::DOUBLE AS failed FROM ${requests}
+              WHERE (status >= 500 OR status < 100) AND method = 'GET' AND route <> 'internal'
+                AND NOT regexp_matches(path, '\\.[a-z0-9]{1,5}$') GROUP BY ALL) AS broken
+   ON seen.page = broken.page)`;
 
 const optional = (value: unknown): number | undefined =>
   value === null || value === undefined ? undefined : Number(value);
