@@ -23,8 +23,14 @@ import {
 } from "./drivers/prometheus/prometheus-config.ts";
 import { enginePort } from "./host/ports.ts";
 import { systemClock } from "./kernel/clock.ts";
+import { messageOf } from "./kernel/error.ts";
 import type { ResourceStore } from "./kernel/resource-store.ts";
-import { type InstanceUsage, PLATFORM, type PlatformReport } from "./kernel/signal.ts";
+import {
+  type ExportTarget,
+  type InstanceUsage,
+  PLATFORM,
+  type PlatformReport,
+} from "./kernel/signal.ts";
 import { type Backlog, ruleGroups } from "./resources/app/alert-rules.ts";
 import {
   APP,
@@ -148,11 +154,30 @@ export function composeMonitoring(options: WorldOptions, store: ResourceStore, w
     }),
     mayDeliver: (authorization: string | undefined) =>
       authorization === `Bearer ${deliverToken(key)}`,
-    startReporting: (telemetry: TelemetryReader) => {
-      const report = (): void =>
-        void platformReport(store, world)
-          .then((said) => telemetry.ask("/platform", said))
-          .catch(() => undefined);
+    startReporting: (telemetry: TelemetryReader, onProblem: (problem: string) => void) => {
+      let isTelling = false;
+      let said = "";
+      const problem = (text: string): void => {
+        if (text !== said && text !== "") onProblem(text);
+        said = text;
+      };
+      const tell = async (): Promise<void> => {
+        const { exports, problems } = readExports(store, world);
+        problem(problems.join("; "));
+        const report = await platformReport(store, world);
+        // While telemetry is away there is an alert for that; it is told again in a moment.
+        await telemetry.ask("/platform", { ...report, exports }).catch(() => undefined);
+      };
+      // One after the other: a late report must not undo a newer one.
+      const report = (): void => {
+        if (isTelling) return;
+        isTelling = true;
+        void tell()
+          .catch((error: unknown) => problem(messageOf(error)))
+          .finally(() => {
+            isTelling = false;
+          });
+      };
       const timer = setInterval(report, REPORT_EVERY_MS);
       return () => clearInterval(timer);
     },
@@ -281,7 +306,24 @@ const backlogsOf = (store: ResourceStore): Backlog[] =>
     ),
   );
 
-async function platformReport(store: ResourceStore, world: World): Promise<PlatformReport> {
+/** One whose headers can't be read must not keep the others, or anything else, from telemetry. */
+function readExports(store: ResourceStore, world: World) {
+  const exports: ExportTarget[] = [];
+  const problems: string[] = [];
+  for (const one of store.list<ExportSpec, never>(EXPORT)) {
+    try {
+      exports.push(targetOf(world, one));
+    } catch (error) {
+      problems.push(`nothing is sent to the export ${one.name}: ${messageOf(error)}`);
+    }
+  }
+  return { exports, problems };
+}
+
+async function platformReport(
+  store: ResourceStore,
+  world: World,
+): Promise<Omit<PlatformReport, "exports">> {
   const instances = store
     .list<AppSpec, AppStatus>(APP)
     .flatMap((app) =>
@@ -299,7 +341,6 @@ async function platformReport(store: ResourceStore, world: World): Promise<Platf
       })),
     ),
     certificates: world.edge.certificates(),
-    exports: store.list<ExportSpec, never>(EXPORT).map((one) => targetOf(world, one)),
   };
 }
 

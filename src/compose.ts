@@ -111,7 +111,9 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
       subscriptions.push(...linkKinds(store, controllers, world, options));
       for (const controller of controllers.values()) controller.start();
       subscriptions.push(keepCopy(db, home, options));
-      subscriptions.push(monitoring.startReporting(deps.telemetry));
+      subscriptions.push(
+        monitoring.startReporting(deps.telemetry, (problem) => options.log("warn", problem, {})),
+      );
     },
     stop: async () => {
       await Promise.all(servers.map((server) => server.close()));

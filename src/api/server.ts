@@ -104,9 +104,11 @@ function parse(schema: z.ZodType | undefined, value: unknown, where: string): un
   if (!schema) return undefined;
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const details = result.error.issues.map(
-    ({ path, message }) => `${path.join(".") || where}: ${message}`,
-  );
+  const details = result.error.issues.map((issue) => {
+    // Of a key the reason is one further in.
+    const { message } = (issue.code === "invalid_key" ? issue.issues[0] : undefined) ?? issue;
+    return `${issue.path.join(".") || where}: ${message}`;
+  });
   throw invalid("request.invalid", `the ${where} is not valid: ${details.join("; ")}`, {
     hint: "GET /openapi.json says what it takes",
   });

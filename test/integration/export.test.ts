@@ -186,6 +186,8 @@ describe("export", { timeout: 300_000 }, () => {
       () => Array.from({ length: 40 }, (_, i) => `/away-${i}`).every(arrived),
       90_000,
     );
+    const twice = texts().filter((text, i, all) => all.indexOf(text) !== i);
+    assert.ok(twice.length < 20, `${twice.length} arrived twice`);
     await until("nothing waits", async () => {
       const now = await state();
       return now?.waiting === 0 && now.problem === undefined;
@@ -202,11 +204,44 @@ describe("export", { timeout: 300_000 }, () => {
     await visit("/never");
     await until("it is lost, and said", async () => ((await state())?.lost ?? 0) > 0);
     status = 200;
-    assert.match(await holdfast.ok("export", "list"), /400: no room|vendor/);
+    assert.match(await holdfast.ok("export", "list"), /400: no room/);
+    await away();
+    await visit("/dropped");
+    await until("it waits", async () => ((await state())?.waiting ?? 0) > 0);
     await holdfast.ok("export", "remove", "vendor");
     assert.match(await holdfast.ok("export", "list"), /nothing is sent onward/);
-    const { code, stderr } = await holdfast.run(["export", "add", "x", "--endpoint", "ftp://x"]);
-    assert.equal(code, 2);
-    assert.match(stderr, /endpoint: must be a URL such as https/);
+    const add = ["export", "add", "vendor", "--endpoint", `http://127.0.0.1:${port}`];
+    await new Promise((resolve) => setTimeout(resolve, 6_000));
+    await holdfast.run(add, "\n");
+    await listen();
+    await until("telemetry knows it", async () => (await state()) !== undefined);
+    await visit("/anew");
+    await until("what is new arrives", () => arrived("/anew"), 60_000);
+    assert.ok(!arrived("/dropped"), "what waited for the removed one went with it");
+  });
+
+  it("stops and starts without sending anything twice", async () => {
+    await until("nothing waits", async () => (await state())?.waiting === 0);
+    for (let i = 0; i < 10; i += 1) await visit(`/once-${i}`);
+    await until("all arrived", () => arrived("/once-9"));
+    await holdfast.ok("down", "--all");
+    await holdfast.ok("up");
+    await until("it runs again", async () => (await visit("/after")).status === 200);
+    await until("it goes on", () => arrived("/after"), 60_000);
+    const once = texts().filter((text) => text.includes("for /once-"));
+    assert.equal(once.length, 10);
+  });
+
+  it("refuses what can't be an export, with what and why", async () => {
+    const refused = async (endpoint: string, headers: string): Promise<string> => {
+      const args = ["export", "add", "x", "--endpoint", endpoint];
+      const { code, stderr } = await holdfast.run(args, `${headers}\n`);
+      assert.equal(code, 2);
+      return stderr;
+    };
+    assert.match(await refused("ftp://x", ""), /endpoint: must be a URL such as https/);
+    assert.match(await refused("https://x", "content-length=1"), /set by the sender itself/);
+    assert.match(await refused("https://x", "nonsense"), /not name=value/);
+    assert.equal((await holdfast.run(["export", "test", "nobody"])).code, 2);
   });
 });

@@ -1,4 +1,5 @@
-// What counts an environment's PostgreSQL looks at it as a role of its own: statistics, no data.
+// What counts an environment's PostgreSQL looks at it as a role of its own:
+// statistics, no tables. What others run at the moment it could see, and does not count.
 
 import type { Redacted } from "../../kernel/redacted.ts";
 import type { PostgresEngineDriver } from "./postgres-engine-driver.ts";

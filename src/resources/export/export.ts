@@ -6,6 +6,9 @@ import { EXPORT_SIGNALS, type ExportSignal } from "../../kernel/signal.ts";
 
 export const EXPORT = "export";
 
+/** How a message is sent is not for a person to say. */
+const OWN_HEADERS =
+  /^(host|connection|content-.*|transfer-encoding|expect|upgrade|te|trailer|keep-alive|proxy-.*)$/i;
 // What an HTTP header may be made of: RFC 9110, section 5.
 const HEADER = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 const HEADER_VALUE = /^[\t\x20-\x7e]*$/;
@@ -21,7 +24,10 @@ export const exportInput = z.strictObject({
     .default([...EXPORT_SIGNALS]),
   headers: z
     .record(
-      z.string().regex(HEADER, "must be the name of a header"),
+      z
+        .string()
+        .regex(HEADER, "must be the name of a header")
+        .refine((name) => !OWN_HEADERS.test(name), "is set by the sender itself"),
       z.string().max(8_000).regex(HEADER_VALUE, "must be one line of plain text"),
     )
     .default({})

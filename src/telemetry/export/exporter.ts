@@ -1,47 +1,31 @@
-// Sends one environment's telemetry onward to one place, by OTLP over HTTP. What was taken in is
-// spooled on disk before it counts as handed over, then sent until it is accepted: at least once,
-// as OTLP has it. A place that is away delays; one that refuses what it was sent loses that, counted.
+// Sends one environment's telemetry onward to one place: a lane for each signal, and how far rows of
+// the store were taken in. At least once, as OTLP has it.
 
 import { join } from "node:path";
-import { promisify } from "node:util";
-import { gzip } from "node:zlib";
-import { messageOf } from "../../kernel/error.ts";
 import type { ExportState, ExportTarget } from "../../kernel/signal.ts";
-import { encodeRequest, type OtlpRequests, type OtlpSignal } from "../otlp/messages.ts";
+import type { OtlpRequests, OtlpSignal } from "../otlp/messages.ts";
 import { keepFile, readKept } from "../store/durable-file.ts";
-import { Spool } from "./spool.ts";
+import { Lane } from "./lane.ts";
 
-const zip = promisify(gzip);
-const SPOOL_MAX_BYTES = 256 * 1024 ** 2;
-const SEND_TIMEOUT_MS = 20_000;
-const BACKOFF_MIN_MS = 1_000;
-const BACKOFF_MAX_MS = 60_000;
-/** As the OTLP specification names them. */
-const RETRYABLE = [408, 429, 502, 503, 504];
-const ANSWER_MAX_CHARS = 300;
-
+/** Without headers, which are secret, where the control plane did not say them yet. */
 export type KnownTarget = Omit<ExportTarget, "headers"> & Partial<Pick<ExportTarget, "headers">>;
 
 export class Exporter {
   readonly #dir: string;
-  readonly #spool: Spool;
-  /** Without headers, which are secret and come from the control plane, nothing is sent yet. */
-  #target: KnownTarget;
-  /** Signal → the batch up to which rows were taken in. */
+  readonly #lanes: { readonly [S in OtlpSignal]: Lane<S> };
+  /** Table → the batch up to which its rows were taken in. */
   readonly #positions: Record<string, number>;
-  #sending: Promise<void> | undefined;
-  #wake: (() => void) | undefined;
+  #target: KnownTarget;
   #isClosed = false;
-  #sent = 0;
-  #lost = 0;
-  #problem: string | undefined;
 
   constructor(dir: string, target: KnownTarget) {
     this.#dir = dir;
     this.#target = target;
-    this.#spool = new Spool(join(dir, "spool"), SPOOL_MAX_BYTES);
+    const lane = <S extends OtlpSignal>(signal: S): Lane<S> =>
+      new Lane(join(dir, signal), signal, () => this.#target);
+    this.#lanes = { logs: lane("logs"), traces: lane("traces"), metrics: lane("metrics") };
     this.#positions = readKept<Record<string, number>>(join(dir, "positions.json")) ?? {};
-    this.#send();
+    for (const one of this.#all) one.retry();
   }
 
   get target(): KnownTarget {
@@ -49,118 +33,47 @@ export class Exporter {
   }
 
   set target(target: KnownTarget) {
+    if (JSON.stringify(target) === JSON.stringify(this.#target)) return;
     this.#target = target;
-    this.#send();
+    // Perhaps it was the address that was wrong.
+    for (const one of this.#all) one.retry();
   }
 
   state(): ExportState {
+    const states = this.#all.map((one) => one.state);
+    const sum = (key: "sent" | "lost" | "waiting" | "waitingBytes"): number =>
+      states.reduce((all, one) => all + one[key], 0);
+    const problems = states.flatMap(({ problem }) => problem ?? []);
     return {
-      sent: this.#sent,
-      waiting: this.#spool.records,
-      waitingBytes: this.#spool.bytes,
-      lost: this.#lost,
-      ...(this.#problem !== undefined && { problem: this.#problem }),
+      sent: sum("sent"),
+      waiting: sum("waiting"),
+      waitingBytes: sum("waitingBytes"),
+      lost: sum("lost"),
+      ...(problems.length > 0 && { problem: problems.join("; ") }),
     };
   }
 
-  /** The batch up to which rows of a signal were taken in; undefined at the very beginning. */
-  position(signal: string): number | undefined {
-    return this.#positions[signal];
+  position(table: string): number {
+    return this.#positions[table] ?? 0;
   }
 
-  setPosition(signal: string, batch: number): void {
-    this.#positions[signal] = batch;
+  setPosition(table: string, batch: number): void {
+    if (this.#isClosed) return;
+    this.#positions[table] = batch;
     keepFile(join(this.#dir, "positions.json"), JSON.stringify(this.#positions));
   }
 
   /** Resolves once it is on disk. */
-  async add<S extends OtlpSignal>(signal: S, records: number, request: OtlpRequests[S]) {
-    const body = await zip(encodeRequest(signal, request));
-    this.#lost += this.#spool.add(signal, records, body);
-    this.#send();
+  add<S extends OtlpSignal>(signal: S, records: number, request: OtlpRequests[S]): Promise<void> {
+    return this.#lanes[signal].add(records, request);
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    this.#wake?.();
-    await this.#sending;
+    await Promise.all(this.#all.map((one) => one.close()));
   }
 
-  #send(): void {
-    this.#sending ??= this.#sendAll().finally(() => {
-      this.#sending = undefined;
-    });
-  }
-
-  async #sendAll(): Promise<void> {
-    let waitMs = BACKOFF_MIN_MS;
-    for (let next = this.#spool.peek(); next && !this.#isClosed; next = this.#spool.peek()) {
-      const { parcel, body } = next;
-      const { headers, endpoint } = this.#target;
-      if (headers === undefined) return;
-      const outcome = await sendTo({ headers, endpoint }, parcel.signal, body);
-      if (outcome.is === "later") {
-        this.#problem = outcome.why;
-        await this.#pause(outcome.afterMs ?? waitMs * (0.5 + Math.random()));
-        waitMs = Math.min(waitMs * 2, BACKOFF_MAX_MS);
-        continue;
-      }
-      this.#spool.shift();
-      waitMs = BACKOFF_MIN_MS;
-      if (outcome.is === "taken") this.#sent += parcel.records;
-      else this.#lost += parcel.records;
-      this.#problem = outcome.is === "taken" ? undefined : outcome.why;
-    }
-  }
-
-  async #pause(ms: number): Promise<void> {
-    if (this.#isClosed) return;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-    this.#wake = undefined;
-  }
-}
-
-export type SendOutcome =
-  | { readonly is: "taken" }
-  | { readonly is: "refused"; readonly why: string }
-  | { readonly is: "later"; readonly why: string; readonly afterMs?: number };
-
-/** Sends a gzipped message once. */
-export async function sendTo(
-  { endpoint, headers }: Pick<ExportTarget, "endpoint" | "headers">,
-  signal: OtlpSignal,
-  body: Uint8Array,
-): Promise<SendOutcome> {
-  try {
-    const answer = await fetch(`${endpoint.replace(/\/$/, "")}/v1/${signal}`, {
-      method: "POST",
-      headers: {
-        ...headers,
-        "content-type": "application/x-protobuf",
-        "content-encoding": "gzip",
-      },
-      body: Buffer.from(body),
-      redirect: "manual",
-      signal: AbortSignal.timeout(SEND_TIMEOUT_MS),
-    });
-    const text = (await answer.text()).slice(0, ANSWER_MAX_CHARS);
-    if (answer.ok) return { is: "taken" };
-    const why = `${signal}: it answered ${answer.status}${text === "" ? "" : `: ${text}`}`;
-    if (!RETRYABLE.includes(answer.status)) return { is: "refused", why };
-    const afterS = Number(answer.headers.get("retry-after"));
-    return {
-      is: "later",
-      why,
-      ...(afterS > 0 && { afterMs: Math.min(afterS * 1_000, BACKOFF_MAX_MS) }),
-    };
-  } catch (error) {
-    const { cause } = error as { cause?: unknown };
-    return { is: "later", why: `${signal}: ${messageOf(cause ?? error)}` };
+  get #all(): readonly Pick<Lane, "retry" | "state" | "close">[] {
+    return Object.values(this.#lanes);
   }
 }

@@ -1,7 +1,7 @@
 // Everything that is sent onward: which places there are says the control plane, what is sent comes
 // from the store as it is loaded, and from what was counted.
 
-import { rmSync } from "node:fs";
+import { mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
@@ -11,10 +11,10 @@ import { encodeRequest, type OtlpRequests, type OtlpSignal } from "../otlp/messa
 import { quoted } from "../sql.ts";
 import type { Row } from "../store/database.ts";
 import { keepFile, readKept } from "../store/durable-file.ts";
-import type { Loaded } from "../store/signal-store.ts";
 import type { TelemetryStore } from "../store/telemetry-store.ts";
-import { Exporter, type KnownTarget, type SendOutcome, sendTo } from "./exporter.ts";
+import { Exporter, type KnownTarget } from "./exporter.ts";
 import { encodeLogs, encodeMetrics, encodeRequests, encodeSpans } from "./otlp-encode.ts";
+import { type SendOutcome, sendTo } from "./send.ts";
 
 export interface ExportersOptions {
   readonly dir: string;
@@ -26,6 +26,7 @@ export interface ExportersOptions {
 
 const METRICS_EVERY_MS = 30_000;
 const ROWS_PER_MESSAGE = 2_000;
+const CHARS_PER_MESSAGE = 1024 ** 2;
 const zip = promisify(gzip);
 
 const ENCODERS = {
@@ -42,22 +43,21 @@ export class Exporters {
   readonly #began: number;
   readonly #timer: NodeJS.Timeout;
   #taking: Promise<void> = Promise.resolve();
+  #removed = 0;
 
   constructor(options: ExportersOptions) {
     this.#options = options;
-    const { store, now, onProblem } = options;
+    const { store, now } = options;
     this.#began = now();
+    const dir = join(options.dir, "export");
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    for (const name of readdirSync(dir))
+      if (name.startsWith("gone-")) rmSync(join(dir, name), { recursive: true, force: true });
     // Known from before: nothing is missed until the control plane says who is told.
     for (const target of readKept<KnownTarget[]>(this.#targetsFile) ?? []) this.#open(target);
     for (const table of TABLES) {
-      const { signals } = store;
-      signals[table].onLoaded((loaded) => this.#takeAll(table, loaded));
-      for (const exporter of this.#exporters.values())
-        void this.#take(
-          exporter,
-          table,
-          signals[table].loadedAfter(exporter.position(table) ?? 0),
-        ).catch((error: unknown) => onProblem(`${table} could not be handed to an export`, error));
+      store.signals[table].onLoaded(() => this.#takeAll(table));
+      void this.#takeAll(table);
     }
     this.#timer = setInterval(() => void this.#takeMetrics(), METRICS_EVERY_MS);
   }
@@ -77,7 +77,10 @@ export class Exporters {
     for (const [name, exporter] of this.#exporters) {
       if (targets.some((one) => one.name === name)) continue;
       this.#exporters.delete(name);
-      void exporter.close().then(() => rmSync(this.#dirOf(name), { recursive: true, force: true }));
+      // At once: one of the same name that is added next begins with nothing.
+      const gone = join(this.#options.dir, "export", `gone-${Date.now()}-${this.#removed++}`);
+      renameSync(this.#dirOf(name), gone);
+      void exporter.close().finally(() => rmSync(gone, { recursive: true, force: true }));
     }
     const now = JSON.stringify(this.#known());
     if (now !== known) keepFile(this.#targetsFile, now);
@@ -109,13 +112,14 @@ export class Exporters {
       logs: { resourceLogs: [] },
       metrics: { resourceMetrics: [] },
     };
-    const outcomes: Partial<Record<OtlpSignal, SendOutcome>> = {};
-    for (const signal of target.signals)
-      outcomes[signal] = await sendTo(
-        target,
-        signal,
-        await zip(encodeRequest(signal, empty[signal])),
-      );
+    const outcomes = Object.fromEntries(
+      await Promise.all(
+        target.signals.map(async (signal) => {
+          const body = await zip(encodeRequest(signal, empty[signal]));
+          return [signal, await sendTo(target, signal, body)] as const;
+        }),
+      ),
+    );
     return outcomes;
   }
 
@@ -128,32 +132,32 @@ export class Exporters {
     return join(this.#options.dir, "export", name.replace("/", "."));
   }
 
-  async #takeAll(table: Exported, loaded: Loaded): Promise<void> {
-    for (const exporter of this.#exporters.values())
-      await this.#take(exporter, table, loaded).catch((error: unknown) =>
-        this.#options.onProblem(`${table} could not be handed to an export`, error),
-      );
+  /**
+   * What was loaded since the last time; also what could not be taken in then. One after the other: a
+   * batch must not be taken twice by two at once.
+   */
+  #takeAll(table: Exported): Promise<void> {
+    this.#taking = this.#taking.then(async () => {
+      for (const exporter of this.#exporters.values())
+        await this.#take(exporter, table).catch((error: unknown) =>
+          this.#options.onProblem(`${table} could not be handed to an export`, error),
+        );
+    });
+    return this.#taking;
   }
 
-  /** One after the other: a batch must not be taken twice by two at once. */
-  #take(exporter: Exporter, table: Exported, loaded: Loaded): Promise<void> {
-    const done = this.#taking.then(() => this.#takeRows(exporter, table, loaded));
-    this.#taking = done.catch(() => undefined);
-    return done;
-  }
-
-  async #takeRows(exporter: Exporter, table: Exported, { batches, rows }: Loaded): Promise<void> {
-    const last = batches.at(-1) ?? 0;
+  async #take(exporter: Exporter, table: Exported): Promise<void> {
     const { signal, encode } = ENCODERS[table];
     const { signals, environment } = exporter.target;
-    if (!signals.includes(signal) || last <= (exporter.position(table) ?? 0)) return;
-    const own = await this.#options.store.database.read(
+    const { store } = this.#options;
+    const { batches, rows } = store.signals[table].loadedAfter(exporter.position(table));
+    const last = batches.at(-1);
+    if (last === undefined || !signals.includes(signal)) return;
+    const own = await store.database.read(
       `SELECT *, epoch_us(time)::DOUBLE AS "timeUs" FROM (${rows}) WHERE environment = ${quoted(environment)}`,
     );
-    for (let at = 0; at < own.length; at += ROWS_PER_MESSAGE) {
-      const some: readonly Row[] = own.slice(at, at + ROWS_PER_MESSAGE);
+    for (const some of messagesOf(own))
       await exporter.add(signal, some.length, encode(some) as OtlpRequests[typeof signal]);
-    }
     exporter.setPosition(table, last);
   }
 
@@ -170,4 +174,22 @@ export class Exporters {
         .catch((error: unknown) => onProblem("metrics could not be handed to an export", error));
     }
   }
+}
+
+/** So many rows that a message stays within what receivers take. */
+function messagesOf(rows: readonly Row[]): Row[][] {
+  const messages: Row[][] = [];
+  let chars = Number.POSITIVE_INFINITY;
+  for (const row of rows) {
+    const length = String(row["text"] ?? "").length + String(row["attributes"] ?? "").length;
+    const last = messages.at(-1);
+    if (!last || last.length >= ROWS_PER_MESSAGE || chars + length > CHARS_PER_MESSAGE) {
+      messages.push([row]);
+      chars = length;
+    } else {
+      last.push(row);
+      chars += length;
+    }
+  }
+  return messages;
 }

@@ -25,6 +25,7 @@ const SEVERITY_NUMBERS: Readonly<Record<string, number>> = {
 const KINDS = ["", "internal", "server", "client", "producer", "consumer"];
 const STATUS_ERROR = 2;
 const CUMULATIVE = 2;
+const COUNTED_HERE = /^holdfast_(requests_total|request_duration_seconds|telemetry_)/;
 const SERVER_ERROR = 500;
 
 export function encodeLogs(rows: readonly Row[]): LogsRequest {
@@ -121,8 +122,12 @@ export function encodeMetrics(
   since: number,
   now: number,
 ): MetricsRequest {
-  const times = { startTimeUnixNano: nanos(since * 1_000), timeUnixNano: nanos(now * 1_000) };
   const metrics = families.flatMap(({ name, type, help, series }): Metric[] => {
+    const times = {
+      // Of the others somebody else began to count, at a time that is not known here.
+      ...(COUNTED_HERE.test(name) && { startTimeUnixNano: nanos(since * 1_000) }),
+      timeUnixNano: nanos(now * 1_000),
+    };
     const own = series.filter(({ labels }) => labels["environment"] === environment);
     if (own.length === 0) return [];
     const about = { name, description: help };

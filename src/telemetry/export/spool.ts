@@ -2,69 +2,77 @@
 
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
-import type { OtlpSignal } from "../otlp/messages.ts";
 import { keepBytes } from "../store/durable-file.ts";
 
-export interface Parcel {
+interface Parcel {
   readonly file: string;
-  readonly signal: OtlpSignal;
   readonly records: number;
+  /** As it lies on disk: in whole blocks. */
   readonly bytes: number;
 }
 
-const NAME = /^(\d{15})-(traces|logs|metrics)-(\d+)\.otlp\.gz$/;
+const NAME = /^(\d{15})-(\d+)\.otlp\.gz$/;
+const BLOCK_BYTES = 4_096;
+const onDisk = (bytes: number): number => Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES;
 
 export class Spool {
   readonly #dir: string;
   readonly #maxBytes: number;
-  readonly #parcels: Parcel[];
-  #next: number;
+  readonly #parcels: Parcel[] = [];
+  #next = 1;
+  #bytes = 0;
+  #records = 0;
 
   constructor(dir: string, maxBytes: number) {
     this.#dir = dir;
     this.#maxBytes = maxBytes;
     mkdirSync(dir, { recursive: true, mode: 0o700 });
-    this.#parcels = readdirSync(dir)
-      .sort()
-      .flatMap((file): Parcel[] => {
-        const [, , signal, records] = NAME.exec(file) ?? [];
-        if (signal === undefined) return [];
-        const { size } = statSync(join(dir, file));
-        return [{ file, signal: signal as OtlpSignal, records: Number(records), bytes: size }];
-      });
-    this.#next = Number(NAME.exec(this.#parcels.at(-1)?.file ?? "")?.[1] ?? 0) + 1;
+    for (const file of readdirSync(dir).sort()) {
+      const [, number, records] = NAME.exec(file) ?? [];
+      if (number === undefined) continue;
+      this.#next = Number(number) + 1;
+      this.#push({ file, records: Number(records), bytes: onDisk(statSync(join(dir, file)).size) });
+    }
   }
 
   get bytes(): number {
-    return this.#parcels.reduce((sum, { bytes }) => sum + bytes, 0);
+    return this.#bytes;
   }
 
   get records(): number {
-    return this.#parcels.reduce((sum, { records }) => sum + records, 0);
+    return this.#records;
   }
 
   /** Keeps it; returns how many records of the oldest had to go for it. */
-  add(signal: OtlpSignal, records: number, body: Uint8Array): number {
+  add(records: number, body: Uint8Array): number {
+    const bytes = onDisk(body.length);
     let gone = 0;
-    while (this.#parcels.length > 0 && this.bytes + body.length > this.#maxBytes) {
-      gone += this.#parcels[0]?.records ?? 0;
-      this.shift();
-    }
-    const file = `${String(this.#next++).padStart(15, "0")}-${signal}-${records}.otlp.gz`;
+    while (this.#parcels.length > 0 && this.#bytes + bytes > this.#maxBytes) gone += this.shift();
+    const file = `${String(this.#next++).padStart(15, "0")}-${records}.otlp.gz`;
     keepBytes(join(this.#dir, file), body);
-    this.#parcels.push({ file, signal, records, bytes: body.length });
+    this.#push({ file, records, bytes });
     return gone;
   }
 
-  /** The oldest, with what is in it; undefined where nothing waits. */
-  peek(): { readonly parcel: Parcel; readonly body: Buffer } | undefined {
+  /** The oldest; undefined where nothing waits. */
+  peek(): Buffer | undefined {
     const [parcel] = this.#parcels;
-    return parcel && { parcel, body: readFileSync(join(this.#dir, parcel.file)) };
+    return parcel && readFileSync(join(this.#dir, parcel.file));
   }
 
-  /** The oldest is dealt with. */
-  shift(): void {
+  /** The oldest is dealt with; returns its records. */
+  shift(): number {
     const parcel = this.#parcels.shift();
-    if (parcel) rmSync(join(this.#dir, parcel.file), { force: true });
+    if (!parcel) return 0;
+    this.#bytes -= parcel.bytes;
+    this.#records -= parcel.records;
+    rmSync(join(this.#dir, parcel.file), { force: true });
+    return parcel.records;
+  }
+
+  #push(parcel: Parcel): void {
+    this.#parcels.push(parcel);
+    this.#bytes += parcel.bytes;
+    this.#records += parcel.records;
   }
 }

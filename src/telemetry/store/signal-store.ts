@@ -93,10 +93,9 @@ export class SignalStore {
 
   /** What is loaded beyond a batch and still live. */
   loadedAfter(batch: number): Loaded {
-    return {
-      batches: this.#live.filter((one) => one > batch),
-      rows: `SELECT * FROM ${this.#liveTable} WHERE batch > ${batch}`,
-    };
+    const batches = this.#live.filter((one) => one > batch);
+    const between = `batch > ${batch} AND batch <= ${batches.at(-1) ?? batch}`;
+    return { batches, rows: `SELECT * FROM ${this.#liveTable} WHERE ${between}` };
   }
 
   /** Moves live rows to Parquet where they are old or many enough. */
