@@ -118,6 +118,7 @@ export function composeMonitoring(options: WorldOptions, store: ResourceStore, w
     new MonitoringEngineDriver({
       clock: systemClock,
       program,
+      closePort: () => world.processCompute.keepApart(),
       dirOf: () => join(home.monitoringDir, name),
       logFileOf: () => home.logFile(`engine.${name}`),
       portOf: async () => {
@@ -130,6 +131,7 @@ export function composeMonitoring(options: WorldOptions, store: ResourceStore, w
     new MonitoringEngineDriver({
       clock: systemClock,
       program,
+      closePort: () => world.processCompute.keepApart(),
       dirOf: (environment) => join(home.monitoringDir, `${name}.${environment}`),
       logFileOf: (environment) => home.logFile(`engine.${name}.${environment}`),
       portOf: (environment) => enginePort(home, name, environment),
@@ -154,34 +156,45 @@ export function composeMonitoring(options: WorldOptions, store: ResourceStore, w
     }),
     mayDeliver: (authorization: string | undefined) =>
       authorization === `Bearer ${deliverToken(key)}`,
-    startReporting: (telemetry: TelemetryReader, onProblem: (problem: string) => void) => {
-      let isTelling = false;
-      let said = "";
-      const problem = (text: string): void => {
-        if (text !== said && text !== "") onProblem(text);
-        said = text;
-      };
-      const tell = async (): Promise<void> => {
-        const { exports, problems } = readExports(store, world);
-        problem(problems.join("; "));
-        const report = await platformReport(store, world);
-        // While telemetry is away there is an alert for that; it is told again in a moment.
-        await telemetry.ask("/platform", { ...report, exports }).catch(() => undefined);
-      };
-      // One after the other: a late report must not undo a newer one.
-      const report = (): void => {
-        if (isTelling) return;
-        isTelling = true;
-        void tell()
-          .catch((error: unknown) => problem(messageOf(error)))
-          .finally(() => {
-            isTelling = false;
-          });
-      };
-      const timer = setInterval(report, REPORT_EVERY_MS);
-      return () => clearInterval(timer);
-    },
+    startReporting: (telemetry: TelemetryReader, onProblem: (problem: string) => void) =>
+      startReporting({ store, world, telemetry, onProblem }),
   };
+}
+
+interface Reporting {
+  readonly store: ResourceStore;
+  readonly world: World;
+  readonly telemetry: TelemetryReader;
+  readonly onProblem: (problem: string) => void;
+}
+
+/** Tells telemetry how everything is, again and again. Returns what ends that. */
+function startReporting({ store, world, telemetry, onProblem }: Reporting): () => void {
+  let isTelling = false;
+  let said = "";
+  const problem = (text: string): void => {
+    if (text !== said && text !== "") onProblem(text);
+    said = text;
+  };
+  const tell = async (): Promise<void> => {
+    const { exports, problems } = readExports(store, world);
+    problem(problems.join("; "));
+    const report = await platformReport(store, world);
+    // While telemetry is away there is an alert for that; it is told again in a moment.
+    await telemetry.ask("/platform", { ...report, exports }).catch(() => undefined);
+  };
+  // One after the other: a late report must not undo a newer one.
+  const report = (): void => {
+    if (isTelling) return;
+    isTelling = true;
+    void tell()
+      .catch((error: unknown) => problem(messageOf(error)))
+      .finally(() => {
+        isTelling = false;
+      });
+  };
+  const timer = setInterval(report, REPORT_EVERY_MS);
+  return () => clearInterval(timer);
 }
 
 const PROGRAMS: readonly ProgramName[] = ["prometheus", "alertmanager", "node-exporter"];

@@ -31,23 +31,13 @@ export const usage: Command = {
   },
 };
 
+const FEW = 3;
 const VITAL_HEAD = ["LCP", "INP", "CLS"];
 
 function render(report: UsageReport, output: Output): string {
-  const {
-    views,
-    visitors,
-    pages,
-    slowest,
-    failing,
-    releases,
-    referrers,
-    browsers,
-    errors,
-    feedback,
-  } = report;
-  const named = (title: string, rows: readonly (readonly string[])[], head: readonly string[]) =>
-    rows.length === 0 ? [] : [`${output.paint("bold", title)}\n${output.table(rows, head)}`];
+  const { views, visitors, pages, slowest, failing, releases } = report;
+  if (views === 0 && failing.length === 0)
+    return "no page view was reported: holdfast.yaml needs `usage: true`, and pages <script defer src=/_holdfast/usage.js>";
   const vitals = (of: WebVitals): string[] => [
     judged(of.lcpMs, 2_500, 4_000, durationText, output),
     judged(of.inpMs, 200, 500, durationText, output),
@@ -62,37 +52,43 @@ function render(report: UsageReport, output: Output): string {
     String(of.failed),
   ];
   const pageHead = ["page", "views", "visitors", ...VITAL_HEAD, "errors", "failed"];
-  const blocks = [
+  const releaseRows = releases.map((of) => [
+    `${of.service} r${of.release}`,
+    String(of.views),
+    ...vitals(of),
+    String(of.errors),
+  ]);
+  return [
     `${views} page views, ${visitors} visitors`,
-    ...named("pages", pages.map(page), pageHead),
-    ...named("slowest pages", slowest.slice(0, 3).map(page), pageHead),
-    ...named("most failing pages", failing.slice(0, 3).map(page), pageHead),
-    ...named(
-      "releases",
-      releases.map((of) => [
-        `${of.service} r${of.release}`,
-        String(of.views),
-        ...vitals(of),
-        String(of.errors),
-      ]),
-      ["release", "views", ...VITAL_HEAD, "errors"],
-    ),
-    ...named(
+    ...titled("pages", pages.map(page), pageHead, output),
+    ...titled("slowest pages", slowest.slice(0, FEW).map(page), pageHead, output),
+    ...titled("most failing pages", failing.slice(0, FEW).map(page), pageHead, output),
+    ...titled("releases", releaseRows, ["release", "views", ...VITAL_HEAD, "errors"], output),
+    ...lists(report, output),
+  ].join("\n\n");
+}
+
+function lists({ errors, referrers, browsers, feedback }: UsageReport, output: Output): string[] {
+  return [
+    ...titled(
       "errors in browsers",
       errors.map(({ count, page, release, text }) => [String(count), page, `r${release}`, text]),
       ["count", "page", "release", "error"],
+      output,
     ),
-    ...named(
+    ...titled(
       "came from",
       referrers.map(({ host, views }) => [host, String(views)]),
       ["host", "views"],
+      output,
     ),
-    ...named(
+    ...titled(
       "browsers",
       browsers.map(({ browser, views }) => [browser, String(views)]),
       ["browser", "views"],
+      output,
     ),
-    ...named(
+    ...titled(
       "feedback",
       feedback.map(({ time, page, rating, text }) => [
         new Date(time).toISOString().slice(0, 16),
@@ -101,12 +97,19 @@ function render(report: UsageReport, output: Output): string {
         text,
       ]),
       ["when", "page", "rating", "text"],
+      output,
     ),
   ];
-  if (views === 0 && failing.length === 0)
-    return "no page view was reported: holdfast.yaml needs `usage: true`, and pages <script defer src=/_holdfast/usage.js>";
-  return blocks.join("\n\n");
 }
+
+/** A table with its title, or nothing where it is empty. */
+const titled = (
+  title: string,
+  rows: readonly (readonly string[])[],
+  head: readonly string[],
+  output: Output,
+): string[] =>
+  rows.length === 0 ? [] : [`${output.paint("bold", title)}\n${output.table(rows, head)}`];
 
 function judged(
   value: number | undefined,

@@ -278,7 +278,8 @@ export class ProcessComputeDriver implements ComputeDriver {
   }
 
   // One after the other: a table that was drawn up earlier must not replace a later one.
-  #keepApart(): Promise<unknown> {
+  /** Draws the packet filter again: ports that apps may not reach have come. */
+  keepApart(): Promise<unknown> {
     this.#firewall = this.#firewall.then(() => {
       const admitted = this.#records().flatMap(({ spec, port }) => {
         const uid = this.#options.users.uidOf(spec.appName);
@@ -325,7 +326,7 @@ export class ProcessComputeDriver implements ComputeDriver {
     mkdirSync(tmp, { recursive: true, mode: 0o700 });
     const uid = this.#options.users.uidOf(spec.appName);
     if (uid === undefined) return { prefix: [], tmp };
-    await this.#keepApart();
+    await this.keepApart();
     for (const folder of [dirname(dirname(dir)), dirname(dir), dir]) chmodSync(folder, 0o711);
     chownSync(tmp, uid, uid);
     if (!(await this.#mayUnshare())) return { prefix: dropTo(uid), tmp };

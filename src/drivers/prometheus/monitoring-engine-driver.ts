@@ -30,6 +30,8 @@ export interface MonitoringOptions {
   readonly dirOf: (name: string) => string;
   readonly logFileOf: (name: string) => string;
   readonly portOf: (name: string) => Promise<number>;
+  /** Keeps apps away from it; before it listens. */
+  readonly closePort: () => Promise<unknown>;
 }
 
 const HOST = "127.0.0.1";
@@ -82,6 +84,7 @@ export class MonitoringEngineDriver implements EngineDriver {
       program.command,
       ...program.argv(dir, await portOf(name)),
     ];
+    await this.#options.closePort();
     this.#engine(name).start(argv as unknown as Argv, await program.variables?.(name));
   }
 
