@@ -166,7 +166,11 @@ export function releaseInForce(
   if (!environment || !app) return {};
   const name = appResourceName(environment, app);
   const status = deps.store.find<AppSpec, AppStatus>({ kind: APP, name })?.status;
-  const release = Number(named) || status?.serving?.set.release;
+  // The one that was put in charge last before it began; what serves now where that is forgotten.
+  const inCharge = status?.history.find(
+    ({ outcome, endedAt = Infinity }) => outcome === "succeeded" && endedAt <= since,
+  );
+  const release = Number(named) || inCharge?.placement.set.release || status?.serving?.set.release;
   if (release === undefined) return {};
   const rollout = status?.history.find(
     (one) => one.placement.set.release === release && one.outcome === "succeeded",

@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import type { AnomalyReport } from "../kernel/signal.ts";
+import { APP } from "../resources/app/app.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { AppOperations } from "./app-operations.ts";
@@ -30,8 +31,9 @@ export interface Forecast {
   readonly runsOutAt?: number;
   readonly earliestAt?: number;
   readonly latestAt?: number;
-  /** How long a past it is judged by. */
+  /** How long a past is known, and must be for a trend. */
   readonly knownMs: number;
+  readonly neededMs: number;
 }
 
 export function insightRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
@@ -45,11 +47,15 @@ export function insightRoutes(deps: ApiDeps, operations: AppOperations): Route[]
         app: appName.optional(),
         sinceMs: z.coerce.number().min(0).max(ANOMALIES_MAX_MS).default(DAY_MS),
       }),
-      handle: ({ query: { sinceMs, ...rest } }) => {
+      handle: async ({ query: { sinceMs, ...rest } }) => {
         if (rest.app !== undefined) operations.getApp(rest.environment, rest.app);
         const to = deps.clock.now();
         const question = { ...rest, from: to - sinceMs, to };
-        return deps.telemetry.ask<AnomalyReport>("/anomalies", question);
+        return withoutDestroyed(
+          deps,
+          await deps.telemetry.ask<AnomalyReport>("/anomalies", question),
+          rest.environment,
+        );
       },
     }),
     route({
@@ -67,12 +73,29 @@ export function insightRoutes(deps: ApiDeps, operations: AppOperations): Route[]
   ];
 }
 
+/** An app that is not there any more is missed by nobody. */
+function withoutDestroyed(
+  deps: ApiDeps,
+  { departures, known }: AnomalyReport,
+  name: string,
+): AnomalyReport {
+  const apps = new Set(deps.store.list(APP, `${name}/`).map((app) => app.name.split("/")[1]));
+  return {
+    departures: departures.filter(({ app }) => apps.has(app)),
+    known: known.filter(({ app }) => apps.has(app)),
+  };
+}
+
 interface Question extends Pick<Forecast, "what" | "unit"> {
   readonly of: (labels: Readonly<Record<string, string>>) => string;
   /** In PromQL, with the same labels each. */
   readonly used: string;
   readonly limit: string;
+  /** What comes and goes by itself: growth can only be told from it over whole ones. */
+  readonly rhythm: Rhythm;
 }
+
+type Rhythm = "none" | "days" | "weeks";
 
 function questionsOf(name: string): readonly Question[] {
   const own = `environment="${name}"`;
@@ -90,6 +113,7 @@ function questionsOf(name: string): readonly Question[] {
       what: "disk",
       unit: "bytes",
       of: () => "machine",
+      rhythm: "none",
       used: 'max(node_filesystem_size_bytes{holds="holdfast"} - node_filesystem_avail_bytes{holds="holdfast"})',
       limit: 'max(node_filesystem_size_bytes{holds="holdfast"})',
     },
@@ -97,6 +121,7 @@ function questionsOf(name: string): readonly Question[] {
       what: "memory",
       unit: "bytes",
       of: () => "machine",
+      rhythm: "days",
       used: "max(node_memory_MemTotal_bytes - node_memory_MemAvailable_bytes)",
       limit: "max(node_memory_MemTotal_bytes)",
     },
@@ -104,6 +129,7 @@ function questionsOf(name: string): readonly Question[] {
       what: "memory",
       unit: "bytes",
       of: (labels) => `${serviceOf(labels)} instance`,
+      rhythm: "days",
       used: `max ${by} (holdfast_instance_memory_bytes{${own}})`,
       limit: `max ${by} (holdfast_instance_memory_limit_bytes{${own}})`,
     },
@@ -111,6 +137,7 @@ function questionsOf(name: string): readonly Question[] {
       what: "connections",
       unit: "connections",
       of: () => "edge",
+      rhythm: "weeks",
       used: "max(haproxy_process_current_connections)",
       limit: "max(haproxy_process_max_connections)",
     },
@@ -118,6 +145,7 @@ function questionsOf(name: string): readonly Question[] {
       what: "connections",
       unit: "connections",
       of: () => `database ${name}`,
+      rhythm: "weeks",
       used: `sum(pg_stat_activity_count{${own}})`,
       limit: `max(pg_settings_max_connections{${own}})`,
     },
@@ -125,6 +153,7 @@ function questionsOf(name: string): readonly Question[] {
       what: "connections",
       unit: "connections",
       of: () => `cache ${name}`,
+      rhythm: "weeks",
       used: `max(redis_connected_clients{${own}})`,
       limit: `max(redis_config_maxclients{${own}})`,
     },
@@ -132,6 +161,7 @@ function questionsOf(name: string): readonly Question[] {
       what: "requests",
       unit: "requests per second",
       of: serviceOf,
+      rhythm: "weeks",
       used: requests("5m"),
       // At the CPU that a request takes now; where there are none, nobody can know.
       limit: `(${requests("15m")} > 0.1) / (${busy} > 0)`,
@@ -149,20 +179,28 @@ interface Series {
   };
 }
 
-/** Peaks by the hour over a week; where less is known, finer and shorter. */
-const LOOKS = [
-  { spanMs: 7 * DAY_MS, stepMs: HOUR_MS, peak: "[1h:1m]" },
+interface Look {
+  readonly spanMs: number;
+  readonly stepMs: number;
+  readonly peak: string;
+}
+
+/** Peaks by the hour; where less is known, finer and shorter. */
+const LOOKS: readonly Look[] = [
+  { spanMs: 28 * DAY_MS, stepMs: HOUR_MS, peak: "[1h:5m]" },
   { spanMs: 12 * HOUR_MS, stepMs: 5 * 60_000, peak: "[5m:30s]" },
   { spanMs: HOUR_MS, stepMs: 60_000, peak: "[1m:15s]" },
-] as const;
+];
 
 async function forecastsOf(deps: ApiDeps, question: Question): Promise<Forecast[]> {
   const limits = (await deps.monitoring.ask("query", { query: question.limit })) as Series;
   if (limits.data.result.length === 0) return [];
   const pasts = new Map<string, readonly Point[]>();
   for (const look of LOOKS) {
-    for (const [key, points] of await pastOf(deps, question, look))
-      if (points.length > (pasts.get(key)?.length ?? 0)) pasts.set(key, points);
+    for (const [key, points] of await pastOf(deps, question, look)) {
+      const known = pasts.get(key)?.length ?? 0;
+      if (known < LEAST_POINTS && points.length > known) pasts.set(key, points);
+    }
     const isKnown = limits.data.result.every(
       ({ metric }) => (pasts.get(JSON.stringify(metric))?.length ?? 0) >= LEAST_POINTS,
     );
@@ -171,16 +209,16 @@ async function forecastsOf(deps: ApiDeps, question: Question): Promise<Forecast[
   return limits.data.result.flatMap(({ metric, value }) => {
     const limit = Number(value?.[1]);
     const points = pasts.get(JSON.stringify(metric)) ?? [];
-    const { what, unit } = question;
+    const { what, unit, rhythm } = question;
     if (!(limit > 0) || points.length === 0) return [];
-    return [{ what, unit, of: question.of(metric), ...forecastOf(points, limit) }];
+    return [{ what, unit, of: question.of(metric), ...forecastOf(points, limit, rhythm) }];
   });
 }
 
 async function pastOf(
   deps: ApiDeps,
   { used }: Question,
-  { spanMs, stepMs, peak }: (typeof LOOKS)[number],
+  { spanMs, stepMs, peak }: Look,
 ): Promise<Map<string, readonly Point[]>> {
   const now = deps.clock.now();
   const answer = (await deps.monitoring.ask("query_range", {
@@ -197,18 +235,42 @@ async function pastOf(
   );
 }
 
+/** Peaks of days that are known whole, at the day's beginning. */
+function peaksOfDays(points: readonly Point[]): Point[] {
+  const days = Map.groupBy(points, ({ at }) => Math.floor(at / DAY_MS) * DAY_MS);
+  return [...days]
+    .filter(([, own]) => own.length >= HOURS_OF_DAY)
+    .map(([at, own]) => ({ at, value: Math.max(...own.map(({ value }) => value)) }));
+}
+
+const HOURS_OF_DAY = 23;
+const LEAST_DAYS = 5;
+const WEEK_MS = 7 * DAY_MS;
+/** What has to be known before growth can be told from a rhythm. */
+const NEEDED_MS: Readonly<Record<Rhythm, number>> = {
+  none: 0,
+  days: (LEAST_DAYS + 1) * DAY_MS,
+  weeks: 2 * WEEK_MS + 2 * DAY_MS,
+};
+
+function trendBy(rhythm: Rhythm, points: readonly Point[], knownMs: number) {
+  if (rhythm === "none") return trendOf(points);
+  if (knownMs < NEEDED_MS[rhythm]) return undefined;
+  const seasonMs = knownMs >= NEEDED_MS.weeks ? WEEK_MS : undefined;
+  const options = { least: LEAST_DAYS, ...(seasonMs !== undefined && { seasonMs }) };
+  return trendOf(peaksOfDays(points), options);
+}
+
 /** Pure: from what was used to when the limit is met. */
 export function forecastOf(
   points: readonly Point[],
   limit: number,
+  rhythm: Rhythm,
 ): Omit<Forecast, "what" | "unit" | "of"> {
   const [first, last] = [points[0], points.at(-1)];
-  const known = {
-    used: last?.value ?? 0,
-    limit,
-    knownMs: (last?.at ?? 0) - (first?.at ?? 0),
-  };
-  const trend = trendOf(points);
+  const knownMs = (last?.at ?? 0) - (first?.at ?? 0);
+  const known = { used: last?.value ?? 0, limit, knownMs, neededMs: NEEDED_MS[rhythm] };
+  const trend = trendBy(rhythm, points, knownMs);
   if (!trend || !last) return { ...known, trend: "unknown" };
   const { slope, low, high } = trend;
   const perDay = slope * DAY_MS;

@@ -1,9 +1,11 @@
 // Where a line of measurements goes, robustly. Pure.
 //
 // Method: the Theil–Sen estimator, the median of the slopes between all pairs of points (Theil 1950,
-// Sen 1968): a third of the points may be outliers, such as a deploy's peak. Its 90 % interval is
-// Sen's, from the variance of Kendall's S; where it holds zero there is no trend to speak of.
-// Assumes that what grows goes on growing by as much in each hour: no seasons, no saturation.
+// Sen 1968): a third of the points may be outliers, such as a deploy's peak. With a season only pairs
+// in the same part of it are compared, Mondays with Mondays (Hirsch, Slack and Smith 1982): a rhythm
+// is no growth. The 90 % interval is Sen's, from the variance of Kendall's S; where it holds zero
+// there is no trend to speak of. It assumes points that do not depend on each other, and that what
+// grows goes on growing by as much.
 
 export interface Point {
   /** ms since the epoch */
@@ -21,23 +23,38 @@ export interface Trend {
 }
 
 export const LEAST_POINTS = 12;
+export interface TrendOptions {
+  /** Fewer say nothing. */
+  readonly least?: number;
+  /** How long a rhythm is, ms: only points that are whole rhythms apart are compared. */
+  readonly seasonMs?: number;
+}
+
 /** Pairs grow with the square of the points: so many are 45,000 pairs. */
 const MAX_POINTS = 300;
 const Z_90 = 1.645;
 
-/** Undefined where there are fewer than LEAST_POINTS points. */
-export function trendOf(given: readonly Point[]): Trend | undefined {
+/** Undefined where there is too little to compare. */
+export function trendOf(
+  given: readonly Point[],
+  { least = LEAST_POINTS, seasonMs }: TrendOptions = {},
+): Trend | undefined {
   const points = thinned(given.filter(({ value }) => Number.isFinite(value)));
-  const count = points.length;
-  if (count < LEAST_POINTS) return undefined;
+  if (points.length < least) return undefined;
+  const groups = Map.groupBy(points, ({ at }) => (seasonMs === undefined ? 0 : at % seasonMs));
   const slopes: number[] = [];
-  for (const [i, one] of points.entries())
-    for (const other of points.slice(i + 1))
-      if (other.at !== one.at) slopes.push((other.value - one.value) / (other.at - one.at));
+  let variance = 0;
+  for (const group of groups.values()) {
+    for (const [i, one] of group.entries())
+      for (const other of group.slice(i + 1))
+        slopes.push((other.value - one.value) / (other.at - one.at));
+    variance += (group.length * (group.length - 1) * (2 * group.length + 5)) / 18;
+  }
+  if (slopes.length === 0) return undefined;
   slopes.sort((a, b) => a - b);
   const at = (rank: number): number =>
     slopes[Math.max(0, Math.min(slopes.length - 1, Math.round(rank)))] ?? 0;
-  const margin = Z_90 * Math.sqrt((count * (count - 1) * (2 * count + 5)) / 18);
+  const margin = Z_90 * Math.sqrt(variance);
   const slope =
     (at(Math.floor((slopes.length - 1) / 2)) + at(Math.ceil((slopes.length - 1) / 2))) / 2;
   const last = points.at(-1)?.at ?? 0;
@@ -45,8 +62,8 @@ export function trendOf(given: readonly Point[]): Trend | undefined {
   return {
     level: levels[levels.length >> 1] ?? 0,
     slope,
-    low: at((slopes.length - margin) / 2),
-    high: at((slopes.length + margin) / 2 + 1),
+    low: at((slopes.length - margin) / 2 - 1),
+    high: at((slopes.length + margin) / 2),
   };
 }
 

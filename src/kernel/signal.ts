@@ -214,7 +214,7 @@ export interface Departure {
   /** Between these two it would not have been said. */
   readonly low: number;
   readonly high: number;
-  /** Deviations from the usual; beyond 3.5 it is said. */
+  /** Deviations from the usual. */
   readonly score: number;
 }
 

@@ -115,7 +115,10 @@ function renderForecasts(forecasts: readonly Forecast[], output: Output): string
 }
 
 function endText(one: Forecast, output: Output): string {
-  if (one.trend === "unknown") return `too little is known: ${durationText(one.knownMs)}`;
+  if (one.trend === "unknown") {
+    const needed = one.neededMs > 0 ? ` of ${durationText(one.neededMs)}` : "";
+    return `too little is known: ${durationText(one.knownMs)}${needed}`;
+  }
   const now = Date.now();
   if (one.runsOutAt === undefined || one.runsOutAt - now > YEAR_MS) return "not within a year";
   const inText = (at: number | undefined): string =>

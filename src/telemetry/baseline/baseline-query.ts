@@ -48,7 +48,9 @@ export class BaselineQuery {
   #openHours(key: string, history: History, open: readonly HourSummary[], to: number) {
     const [any] = history.values();
     const hours: { readonly hour: HourSummary; readonly share: number }[] = [];
-    for (let hour = this.#hours.through; any && hour < to; hour += HOUR_MS) {
+    // One that was silent for two days is not known to run any more.
+    const isGone = !history.has(this.#hours.through - HOUR_MS);
+    for (let hour = this.#hours.through; any && !isGone && hour < to; hour += HOUR_MS) {
       const share = Math.min(1, (to - hour) / HOUR_MS);
       const counted = open.find((one) => one.hour === hour && keyOf(one) === key);
       const none = { ...any, hour, requests: 0, errors: 0, p50Ms: 0, p95Ms: 0 };

@@ -57,7 +57,6 @@ describe("baselines of a store", () => {
       departures.map(({ hour: at, what, value }) => [at, what, value]),
       [
         [THIS_HOUR, "errors", 20 / 45],
-        [THIS_HOUR, "requests", 90],
         [THIS_HOUR - 20 * HOUR_MS, "requests", 0],
       ],
     );

@@ -15,6 +15,7 @@ export interface HourSummariesOptions {
 
 const HOUR_MS = 3_600_000;
 const LOOK_EVERY_MS = 5 * 60_000;
+const SILENT_HOURS = 48;
 const KEPT_HOURS = 9 * 7 * 24;
 /** A request is recorded when it ends; those of an hour are there a little after it. */
 const LATE_MS = 2 * 60_000;
@@ -97,8 +98,8 @@ export class HourSummaries {
   }
 
   /**
-   * Service (`production/shop/web`) → its hours, those without a request too: from its first hour,
-   * to the last that is summed up.
+   * Service (`production/shop/web`) → its hours, those without a request too: from its first hour to
+   * the last that is summed up, or two days after its last request.
    */
   histories(): ReadonlyMap<string, History> {
     const { through, hours } = this.#kept;
@@ -110,8 +111,11 @@ export class HourSummaries {
     }
     for (const history of histories.values()) {
       const [first] = history.values();
+      const last = Math.max(...history.keys());
       if (!first) continue;
-      for (let hour = first.hour; hour < through; hour += HOUR_MS)
+      // What nobody has asked for days is gone, not down.
+      const end = Math.min(through, last + SILENT_HOURS * HOUR_MS);
+      for (let hour = first.hour; hour < end; hour += HOUR_MS)
         if (!history.has(hour))
           history.set(hour, { ...first, hour, requests: 0, errors: 0, p50Ms: 0, p95Ms: 0 });
     }
