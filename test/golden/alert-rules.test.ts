@@ -218,6 +218,22 @@ describe("default alerts", () => {
   it("are quiet in ordinary weather", () =>
     judge("fine", FINE, [{ "5m": 0, "20m": 0, "60m": 0, "95m": 0 }]));
 
+  it("are quiet where something is near, and not there", async () => {
+    const near: Readonly<Record<string, Case["series"]>> = {
+      // Full in more than three days; a twentieth of requests fails; nine tenths of a limit.
+      DiskFilling: { [`node_filesystem_avail_bytes{${HOLDS}}`]: "390-0.02x400" },
+      HighErrorRate: { [requests("5xx")]: "0+7x400" },
+      MemoryNearLimit: { [`holdfast_instance_memory_bytes{${INSTANCE}}`]: "90x400" },
+      ConnectionsNearLimit: {
+        'pg_stat_activity_count{environment="production",state="idle"}': "180x400",
+      },
+      WorkerBacklog: { 'waiting{environment="production",app="shop"}': "100x400" },
+      DiskFull: { [`node_filesystem_avail_bytes{${HOLDS}}`]: "50x400" },
+    };
+    for (const [name, series] of Object.entries(near))
+      await judge(name, { ...FINE, ...series }, [{ "30m": 0, "60m": 0 }]);
+  });
+
   for (const { alert, series, firesBy, quietAt, count = 1 } of CASES)
     it(`${alert} fires by ${firesBy}`, () =>
       judge(alert, { ...FINE, ...series }, [

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -74,6 +74,10 @@ describe("baselines of a store", () => {
     now = THIS_HOUR + 3 * HOUR_MS + 60_000;
     await store.append("requests", hour(THIS_HOUR + HOUR_MS, 44));
     await Promise.all([hours.update(), hours.update()]);
+    const { hours: kept } = JSON.parse(readFileSync(join(dir, "hours.json"), "utf8")) as {
+      hours: { hour: number }[];
+    };
+    assert.equal(new Set(kept.map((one) => one.hour)).size, kept.length);
     const [history] = hours.histories().values();
     // Of the hour that just ended requests may still come in.
     assert.equal(hours.through, THIS_HOUR + 2 * HOUR_MS);

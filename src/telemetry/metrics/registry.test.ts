@@ -50,6 +50,22 @@ describe("metric registry", () => {
     assert.match(registry.render(), /user="new"/);
   });
 
+  it("takes nothing from an app that others count, nor a label that says who does", () => {
+    const registry = new MetricRegistry(() => 0);
+    const point = {
+      asDouble: 0,
+      attributes: [{ key: "job", value: { stringValue: "host" } }],
+    };
+    const metric = (name: string) => ({ name, gauge: { dataPoints: [point] } });
+    const forged = ["node_filesystem_avail_bytes", "holdfast.engine.ready", "up", "pg_up"];
+    const metrics = [...forged, "uptime"].map(metric);
+    takeMetrics(registry, SENDER, { resourceMetrics: [{ scopeMetrics: [{ metrics }] }] });
+    const text = registry.render();
+    assert.doesNotMatch(text, /node_|holdfast_|pg_|^up |job=/m);
+    assert.match(text, /^uptime\{/m);
+    assert.equal(registry.refused.length, forged.length);
+  });
+
   it("names metrics of OTLP as Prometheus does, as the sender's, whatever they say", () => {
     const registry = new MetricRegistry(() => now);
     const point = {
