@@ -257,6 +257,8 @@ function alertmanagerProgram(around: Surroundings): MonitoringProgram {
     argv: (dir, port) => [
       `--config.file=${dir}/alertmanager.yml`,
       `--storage.path=${dir}/data`,
+      // What was silenced and told must outlive a kill: it is written down this often.
+      "--data.maintenance-interval=3s",
       `--web.listen-address=127.0.0.1:${port}`,
       "--cluster.listen-address=",
       "--log.format=json",
@@ -265,11 +267,26 @@ function alertmanagerProgram(around: Surroundings): MonitoringProgram {
   };
 }
 
+const HOST_COLLECTORS = [
+  "cpu",
+  "meminfo",
+  "filesystem",
+  "loadavg",
+  "netdev",
+  "diskstats",
+  "timex",
+] as const;
+
 const HOST_EXPORTER_PROGRAM: MonitoringProgram = {
   command: "prometheus-node-exporter",
   packages: "prometheus-node-exporter",
   files: () => ({}),
-  argv: (_dir, port) => [`--web.listen-address=127.0.0.1:${port}`, "--log.format=json"],
+  argv: (_dir, port) => [
+    `--web.listen-address=127.0.0.1:${port}`,
+    "--log.format=json",
+    "--collector.disable-defaults",
+    ...HOST_COLLECTORS.map((name) => `--collector.${name}`),
+  ],
   readyPath: "/",
 };
 

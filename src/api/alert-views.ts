@@ -4,6 +4,7 @@ import { z } from "zod";
 import { APP, type AppSpec, type AppStatus, appResourceName } from "../resources/app/app.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import type { ApiDeps } from "./api-deps.ts";
+import type { AppOperations } from "./app-operations.ts";
 import { type Route, route } from "./route.ts";
 
 const HISTORY_STEP_MS = 15_000;
@@ -25,7 +26,7 @@ export interface AlertView {
   readonly afterDeployMs?: number;
 }
 
-export function alertsRoute(deps: ApiDeps): Route {
+export function alertsRoute(deps: ApiDeps, operations: AppOperations): Route {
   return route({
     method: "GET",
     path: "/v1/alerts",
@@ -38,7 +39,10 @@ export function alertsRoute(deps: ApiDeps): Route {
         .max(HISTORY_MAX_MS)
         .default(24 * 3_600_000),
     }),
-    handle: ({ query }) => alertViews(deps, query.environment, query.sinceMs),
+    handle: ({ query }) => {
+      operations.requireEnvironment(query.environment);
+      return alertViews(deps, query.environment, query.sinceMs);
+    },
   });
 }
 
@@ -61,6 +65,17 @@ interface Matrix {
   };
 }
 
+/** What fires now, the most severe first; undefined where nobody can say. */
+export async function firingAlerts(
+  deps: ApiDeps,
+  environment: string,
+): Promise<readonly AlertView[] | undefined> {
+  const { alerts } = (await alertViews(deps, environment, 0).catch(() => undefined)) ?? {};
+  return alerts
+    ?.filter(({ state }) => state === "firing")
+    .sort((a, b) => a.severity.localeCompare(b.severity) || a.since - b.since);
+}
+
 async function alertViews(
   deps: ApiDeps,
   environment: string,
@@ -77,24 +92,32 @@ async function alertViews(
       const since = Date.parse(activeAt);
       return { ...viewOf(deps, labels, since), ...textsOf(annotations), state };
     });
-  const past = (await deps.monitoring.ask("query_range", {
-    query: 'ALERTS{alertstate="firing"}',
-    start: String((now - sinceMs) / 1000),
-    end: String(now / 1000),
-    step: String(stepMs / 1000),
-  })) as Matrix;
-  const rules = await alertRules(deps);
-  const resolved = past.data.result
+  const pastOf = async (query: string): Promise<Matrix["data"]["result"]> => {
+    const answer = (await deps.monitoring.ask("query_range", {
+      query,
+      start: String((now - sinceMs) / 1000),
+      end: String(now / 1000),
+      step: String(stepMs / 1000),
+    })) as Matrix;
+    return answer.data.result;
+  };
+  if (sinceMs === 0) return { alerts: firing };
+  const past = await pastOf('ALERTS{alertstate="firing"}');
+  const [rules, begun] = await Promise.all([alertRules(deps), pastOf("ALERTS_FOR_STATE")]);
+  const resolved = past
     .filter(({ metric }) => isHere(metric))
     .flatMap(({ metric: { alertstate: _, __name__: __, ...labels }, values }) =>
       stretchesOf(values, stepMs)
         .filter(({ until }) => now - until >= 2 * stepMs)
-        .map(({ since, until }) => ({
-          ...viewOf(deps, labels, since),
-          ...textsOf(rules.get(labels["alertname"] ?? ""), labels),
-          state: "resolved" as const,
-          until,
-        })),
+        .map(({ since: seen, until }) => {
+          const since = beganAt(begun, labels, until) ?? seen;
+          return {
+            ...viewOf(deps, labels, since),
+            ...textsOf(ruleOf(rules, labels)?.annotations, labels),
+            state: "resolved" as const,
+            until,
+          };
+        }),
     );
   return { alerts: [...firing, ...resolved.sort((a, b) => b.since - a.since)] };
 }
@@ -116,18 +139,39 @@ interface Rules {
     readonly groups: readonly {
       readonly rules: readonly {
         readonly name: string;
+        readonly labels?: Readonly<Record<string, string>>;
         readonly annotations?: Readonly<Record<string, string>>;
       }[];
     }[];
   };
 }
 
-/** Alert → its annotations as they were written. */
-async function alertRules(deps: ApiDeps) {
+type Rule = Rules["data"]["groups"][number]["rules"][number];
+
+async function alertRules(deps: ApiDeps): Promise<readonly Rule[]> {
   const { data } = (await deps.monitoring.ask("rules", { type: "alert" })) as Rules;
-  return new Map(
-    data.groups.flatMap(({ rules }) => rules.map((rule) => [rule.name, rule.annotations] as const)),
+  return data.groups.flatMap(({ rules }) => rules);
+}
+
+/** Several rules may have one name: it is the one whose labels the alert has. */
+const ruleOf = (rules: readonly Rule[], labels: Readonly<Record<string, string>>) =>
+  rules.find(
+    (rule) =>
+      rule.name === labels["alertname"] &&
+      Object.entries(rule.labels ?? {}).every(([name, value]) => labels[name] === value),
   );
+
+/** Prometheus keeps, as the value of a series, when an alert became active: the same whoever asks. */
+function beganAt(
+  begun: Matrix["data"]["result"],
+  labels: Readonly<Record<string, string>>,
+  until: number,
+): number | undefined {
+  const own = begun.find(({ metric: { __name__: _, ...metric } }) =>
+    Object.entries({ ...metric, ...labels }).every(([name]) => metric[name] === labels[name]),
+  );
+  const at = own?.values.findLast(([seconds]) => seconds * 1000 <= until)?.[1];
+  return at === undefined ? undefined : Number(at) * 1000;
 }
 
 // Of one that is over Prometheus knows the rule and the labels, no longer the value.

@@ -48,6 +48,7 @@ export function insightRoutes(deps: ApiDeps, operations: AppOperations): Route[]
         sinceMs: z.coerce.number().min(0).max(ANOMALIES_MAX_MS).default(DAY_MS),
       }),
       handle: async ({ query: { sinceMs, ...rest } }) => {
+        operations.requireEnvironment(rest.environment);
         if (rest.app !== undefined) operations.getApp(rest.environment, rest.app);
         const to = deps.clock.now();
         const question = { ...rest, from: to - sinceMs, to };
@@ -64,6 +65,7 @@ export function insightRoutes(deps: ApiDeps, operations: AppOperations): Route[]
       summary: "When disk, memory, connections and request capacity run out at the present trend.",
       query: z.object({ environment }),
       handle: async ({ query }) => {
+        operations.requireEnvironment(query.environment);
         const all = await Promise.all(
           questionsOf(query.environment).map((question) => forecastsOf(deps, question)),
         );

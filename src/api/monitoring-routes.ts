@@ -13,6 +13,7 @@ import { name as appName } from "../resources/app/manifest.ts";
 import { OBJECTIVE_DAYS, type Objective } from "../resources/app/objectives.ts";
 import { alertsRoute } from "./alert-views.ts";
 import type { ApiDeps } from "./api-deps.ts";
+import type { AppOperations } from "./app-operations.ts";
 import { type Route, route } from "./route.ts";
 
 const PROMETHEUS = [
@@ -43,7 +44,7 @@ export interface ObjectiveView extends Objective {
   readonly consumedBy: readonly { readonly release: number; readonly bad: number }[];
 }
 
-export function monitoringRoutes(deps: ApiDeps): Route[] {
+export function monitoringRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
   return [
     ...PROMETHEUS.map((path) =>
       route({
@@ -78,19 +79,19 @@ export function monitoringRoutes(deps: ApiDeps): Route[] {
       path: "/v1/objectives",
       summary: "Objectives of an environment: attained, budget left, burn rate, what consumed it.",
       query: z.object({ environment, app: appName.optional() }),
-      handle: async ({ query }) => ({
-        objectives: await Promise.all(
-          deps
-            .objectives()
-            .filter((one) => one.environment === query.environment)
-            .filter((one) => query.app === undefined || one.app === query.app)
-            .map((objective) => objectiveView(deps, objective)),
-        ),
-      }),
+      handle: async ({ query }) => {
+        operations.requireEnvironment(query.environment);
+        if (query.app !== undefined) operations.getApp(query.environment, query.app);
+        const own = deps
+          .objectives()
+          .filter((one) => one.environment === query.environment)
+          .filter((one) => query.app === undefined || one.app === query.app);
+        return { objectives: await Promise.all(own.map((one) => objectiveView(deps, one))) };
+      },
     }),
-    alertsRoute(deps),
-    deploysRoute(deps),
-    topRoute(deps),
+    alertsRoute(deps, operations),
+    deploysRoute(deps, operations),
+    topRoute(deps, operations),
     ...silenceRoutes(deps),
   ];
 }
@@ -106,7 +107,7 @@ export interface DeployView {
   readonly endedAt?: number;
 }
 
-function deploysRoute(deps: ApiDeps): Route {
+function deploysRoute(deps: ApiDeps, operations: AppOperations): Route {
   return route({
     method: "GET",
     path: "/v1/deploys",
@@ -117,6 +118,7 @@ function deploysRoute(deps: ApiDeps): Route {
       sinceMs: z.coerce.number().min(0).default(0),
     }),
     handle: ({ query }) => {
+      operations.requireEnvironment(query.environment);
       const from = query.sinceMs > 0 ? deps.clock.now() - query.sinceMs : 0;
       const deploys = deps.store
         .list<AppSpec, AppStatus>(APP, `${query.environment}/`)
@@ -168,13 +170,14 @@ export interface TopRow {
 
 const TOP_WINDOW = "30s";
 
-function topRoute(deps: ApiDeps): Route {
+function topRoute(deps: ApiDeps, operations: AppOperations): Route {
   return route({
     method: "GET",
     path: "/v1/top",
     summary: "Requests, errors, latency, CPU and memory by service and release, as they are now.",
     query: z.object({ environment }),
     handle: async ({ query }) => {
+      operations.requireEnvironment(query.environment);
       const own = `environment="${query.environment}"`;
       const by = "sum by (app, service, release)";
       const requests = `holdfast_requests_total{${own},app!=""`;
@@ -243,7 +246,14 @@ function silenceRoutes(deps: ApiDeps): Route[] {
       summary: "Silences alerts with these labels for a time.",
       body: z.object({
         labels: z
-          .record(z.string(), z.string())
+          .record(
+            z
+              .string()
+              .regex(/^[a-zA-Z_][a-zA-Z0-9_]*$/, "must be the name of a label, such as app"),
+            z
+              .string()
+              .regex(/^[^~]/, "must be one value, as alerts have it: patterns are not taken"),
+          )
           .refine((labels) => Object.keys(labels).length > 0, {
             message: "must name at least one label, such as alertname",
           }),

@@ -43,7 +43,7 @@ export function createRoutes(deps: ApiDeps): readonly Route[] {
     ...appRoutes(operations),
     ...settingRoutes(operations),
     ...telemetryRoutes(deps, operations),
-    ...monitoringRoutes(deps),
+    ...monitoringRoutes(deps, operations),
     ...insightRoutes(deps, operations),
     ...exportRoutes(deps, operations),
     ...channelRoutes(deps),

@@ -1,5 +1,6 @@
 // The one screen: what runs, how it is, what users get, and what a person has to do.
 
+import { sleep } from "../kernel/clock.ts";
 import type { PassReport } from "../kernel/controller.ts";
 import { PLATFORM, type TrafficSummary } from "../kernel/signal.ts";
 import { APP, type App, type AppSpec, type AppStatus } from "../resources/app/app.ts";
@@ -17,7 +18,11 @@ import {
   type ReleaseStatus,
   releaseName,
 } from "../resources/release/release.ts";
+import { firingAlerts } from "./alert-views.ts";
 import type { ApiDeps } from "./api-deps.ts";
+
+/** `status` must not wait for one that hangs. */
+const ALERTS_TIMEOUT_MS = 2_000;
 
 export const TRAFFIC_WINDOW_MS = 5 * 60_000;
 
@@ -30,7 +35,13 @@ export interface Blocked {
 }
 
 export async function statusView(deps: ApiDeps, environment: string) {
-  const traffic = await deps.telemetry.traffic(TRAFFIC_WINDOW_MS);
+  const [traffic, alerts] = await Promise.all([
+    deps.telemetry.traffic(TRAFFIC_WINDOW_MS),
+    Promise.race([
+      firingAlerts(deps, environment),
+      sleep(deps.clock, ALERTS_TIMEOUT_MS).then(() => undefined),
+    ]),
+  ]);
   const apps = deps.store.list<AppSpec, AppStatus>(APP, `${environment}/`);
   const engines = [
     ...deps.store.list<EngineSpec, EngineStatus>(EDGE),
@@ -52,6 +63,14 @@ export async function statusView(deps: ApiDeps, environment: string) {
     installation: deps.installation(),
     trafficWindowMs: TRAFFIC_WINDOW_MS,
     telemetry: traffic === undefined ? "away" : "ready",
+    /** What fires; undefined where Prometheus can't say. */
+    alerts: alerts?.map(({ alert, severity, summary, runbook, since }) => ({
+      alert,
+      severity,
+      summary,
+      runbook,
+      since,
+    })),
     apps: apps.map((app) => appView(deps, app, traffic ?? [])),
     engines: engines.map(({ kind, name, spec, status }) => {
       const {

@@ -50,6 +50,7 @@ export function telemetryRoutes(deps: ApiDeps, operations: AppOperations): Route
         limit: z.coerce.number().int().min(1).max(TRACE_LIMIT_MAX).default(20),
       }),
       handle: async ({ query: { sinceMs, ...rest } }) => {
+        operations.requireEnvironment(rest.environment);
         if (rest.app !== undefined) operations.getApp(rest.environment, rest.app);
         const filter = { ...rest, from: from(sinceMs), to: deps.clock.now() };
         return { traces: await deps.telemetry.ask<readonly TraceSummary[]>("/traces", filter) };
@@ -190,6 +191,7 @@ function logsRoute(
     answers: "stream",
     handle: ({ query, signal }) => {
       const { app, engine, service, sinceMs, trace, ...rest } = query;
+      operations.requireEnvironment(query.environment);
       if (app) operations.getApp(query.environment, app);
       const whose = engine === undefined ? { app, service } : { app: "", service: engine };
       return deps.telemetry.logs(

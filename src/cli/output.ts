@@ -80,15 +80,20 @@ export class Output {
   }
 }
 
-// What an app says must not move the cursor, change the title or write to the clipboard of whoever
-// looks: only tabs, line ends and colors pass.
+// What an app or a visitor says must not move the cursor, change the title, write to the clipboard or
+// turn the direction of the text of whoever looks: only tabs, line ends and colors pass.
 export const printable = (text: string): string =>
-  text.replaceAll(/(\p{Cc})(\[[\d;]{0,20}m)?/gu, (all, char: string, color: string | undefined) => {
-    if (char === "\t" || char === "\n" || (char === ESCAPE && color !== undefined)) return all;
-    const code = char.charCodeAt(0);
-    const shown = code < 0x20 ? `^${String.fromCharCode(code + 0x40)}` : `\\x${code.toString(16)}`;
-    return shown + (color ?? "");
-  });
+  text.replaceAll(
+    /([\p{Cc}\u202a-\u202e\u2066-\u2069])(\[[\d;]{0,20}m)?/gu,
+    (all, char: string, color: string | undefined) => {
+      if (char === "\t" || char === "\n" || (char === ESCAPE && color !== undefined)) return all;
+      const code = char.charCodeAt(0);
+      if (code > 0xff) return `\\u${code.toString(16)}${color ?? ""}`;
+      const shown =
+        code < 0x20 ? `^${String.fromCharCode(code + 0x40)}` : `\\x${code.toString(16)}`;
+      return shown + (color ?? "");
+    },
+  );
 
 const ESCAPE = "\u001b";
 

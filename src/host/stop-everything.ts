@@ -5,6 +5,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { DockerComputeDriver } from "../drivers/docker/docker-compute-driver.ts";
 import { DockerEngine } from "../drivers/docker/docker-engine.ts";
+import { Cgroup } from "../drivers/process/cgroup.ts";
 import { Daemon } from "../drivers/process/daemon.ts";
 import { removeFirewall } from "../drivers/process/firewall.ts";
 import { sleep, systemClock } from "../kernel/clock.ts";
@@ -16,6 +17,7 @@ const GRACE_MS = { instance: 10_000, edge: 10_000, store: 60_000 } as const;
 export async function stopEverything(home: Home): Promise<void> {
   await stopAll(instanceDirs(home), "SIGTERM", GRACE_MS.instance, "group");
   await removeFirewall(home.root);
+  Cgroup.removeEmpty(home.root);
   await stopContainers(home);
   await stopAll([join(home.edgeDir, "run")], "SIGTERM", GRACE_MS.edge, "child");
   await stopAll(

@@ -24,12 +24,34 @@ function render(facts: Status, output: Output): string {
     facts.telemetry === "away"
       ? output.paint("yellow", "telemetry is away: no figures of traffic (holdfast up)")
       : "",
+    facts.alerts === undefined
+      ? output.paint("yellow", "nobody can say which alerts fire: Prometheus does not answer")
+      : renderAlerts(facts.alerts, output),
     ...facts.blocked.map(
       ({ what, reason, hint }) =>
         `${output.paint("red", "blocked")} ${what}: ${reason}\n  ${output.paint("cyan", "→")} ${hint}`,
     ),
   ];
   return parts.filter(Boolean).join("\n\n");
+}
+
+const ALERTS_SHOWN = 5;
+
+function renderAlerts(alerts: NonNullable<Status["alerts"]>, output: Output): string {
+  if (alerts.length === 0) return "";
+  const shown = alerts
+    .slice(0, ALERTS_SHOWN)
+    .map(({ alert, severity, summary, since }) =>
+      [
+        output.paint(severity === "page" ? "red" : "yellow", `fires ${alert}`),
+        `${durationText(Date.now() - since)}: ${summary}`,
+      ].join(" "),
+    );
+  const more = alerts.length - shown.length;
+  return [
+    ...shown,
+    `  ${output.paint("cyan", "→")} holdfast alerts${more > 0 ? ` shows ${more} more` : ""}`,
+  ].join("\n");
 }
 
 function renderApp(app: AppView, windowMs: number, output: Output): string {

@@ -17,6 +17,7 @@ interface Answer {
 }
 
 const POINTS = 60;
+const POINTS_MAX = 1_000;
 const STEP_MIN_S = 5;
 
 export const metrics: Command = {
@@ -35,7 +36,10 @@ export const metrics: Command = {
     const { client, output } = context;
     const query = String(promql);
     const sinceMs = sinceMsOf(options["since"]);
-    const points = wholeNumber(String(options["points"] ?? POINTS), "--points", 2);
+    const points = Math.min(
+      POINTS_MAX,
+      wholeNumber(String(options["points"] ?? POINTS), "--points", 2),
+    );
     const end = Date.now() / 1000;
     const step = Math.max(STEP_MIN_S, sinceMs / 1000 / points);
     const answer = await client.get<Answer>(
@@ -70,10 +74,18 @@ function render(
   deploys: readonly DeployView[] = [],
 ): string {
   // A number alone has no series.
-  if (data.resultType === "scalar") return String((data.result as unknown as [number, string])[1]);
+  if (data.resultType === "scalar" || data.resultType === "string")
+    return String((data.result as unknown as [number, string])[1]);
   if (data.result.length === 0) return "no series matches";
   const rows = data.result.map(({ metric, value, values }) => {
     if (!values) return [labelsText(metric), numberText(Number(value?.[1]))];
+    // Of a range that was asked for in PromQL itself: every point that there is.
+    if (axis.points === 0)
+      return [
+        labelsText(metric),
+        output.paint("cyan", sparkline(values.slice(-POINTS).map(([, text]) => Number(text)))),
+        numberText(Number(values.at(-1)?.[1])),
+      ];
     const line = Array<number>(axis.points + 1).fill(Number.NaN);
     for (const [seconds, text] of values) line[columnOf(axis, seconds)] = Number(text);
     return [

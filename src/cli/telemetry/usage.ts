@@ -31,7 +31,6 @@ export const usage: Command = {
   },
 };
 
-const FEW = 3;
 const VITAL_HEAD = ["LCP", "INP", "CLS"];
 
 function render(report: UsageReport, output: Output): string {
@@ -61,8 +60,8 @@ function render(report: UsageReport, output: Output): string {
   return [
     `${views} page views, ${visitors} visitors`,
     ...titled("pages", pages.map(page), pageHead, output),
-    ...titled("slowest pages", slowest.slice(0, FEW).map(page), pageHead, output),
-    ...titled("most failing pages", failing.slice(0, FEW).map(page), pageHead, output),
+    ...titled("slowest pages", slowest.map(page), pageHead, output),
+    ...titled("most failing pages", failing.map(page), pageHead, output),
     ...titled("releases", releaseRows, ["release", "views", ...VITAL_HEAD, "errors"], output),
     ...lists(report, output),
   ].join("\n\n");

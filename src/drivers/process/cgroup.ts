@@ -1,7 +1,7 @@
 // Limits for a group of processes, in whichever hierarchy the machine has: v2 (one tree) or v1 (a
 // tree per controller). Where we may not write, there are no limits, and `doctor` says so.
 
-import { existsSync, mkdirSync, rmdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ResourceUse } from "../../kernel/signal.ts";
 import type { Resources } from "../../resources/app/manifest.ts";
@@ -111,6 +111,17 @@ export class Cgroup {
         if (code !== "ENOENT" && code !== "EBUSY") throw error;
       }
     }
+  }
+
+  /** Groups of an installation that nothing is in any more. */
+  static removeEmpty(installation: string): void {
+    const version = cgroupVersion();
+    if (version === undefined) return;
+    const roots = version === 2 ? [ROOT] : V1_CONTROLLERS.map((one) => join(ROOT, one));
+    const [parent] = roots.map((root) => join(root, PARENT)).filter((folder) => existsSync(folder));
+    const prefix = `${installationId(installation)}.`;
+    for (const name of parent === undefined ? [] : readdirSync(parent))
+      if (name.startsWith(prefix)) new Cgroup(installation, name.slice(prefix.length)).remove();
   }
 
   #enableControllers(): void {

@@ -63,7 +63,7 @@ export class PrometheusClient {
         `${what}.away`,
         `${what === "metrics" ? "Prometheus" : "Alertmanager"} does not answer`,
         {
-          hint: "holdfast status says what is missing; npm start installs it",
+          hint: "it is started again by itself; holdfast status says whether it is installed and runs",
           cause,
         },
       );

@@ -5,7 +5,7 @@ import { passwordHash, type RedisEngineDriver } from "./redis-engine-driver.ts";
 
 export const REDIS_MONITOR = "holdfast-monitor";
 /** Not the slow log: it shows commands with their values. */
-const RIGHTS = ["-@all", "+ping", "+info", "+config|get"];
+const RIGHTS = ["-@all", "+ping", "+info", "+config|get", "+client|setname"];
 
 /** Makes sure of the user, whose rights are what statistics need. */
 export async function ensureRedisMonitor(

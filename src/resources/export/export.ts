@@ -17,6 +17,7 @@ export const exportInput = z.strictObject({
   endpoint: z
     .url({ protocol: /^https?$/, error: "must be a URL such as https://otlp.example.com" })
     .max(2_000)
+    .refine((url) => !/\/v1\/(logs|traces|metrics)\/?$/.test(url), "must be without /v1/…")
     .describe("Base URL; /v1/logs, /v1/traces and /v1/metrics are asked below it."),
   signals: z
     .array(z.enum(EXPORT_SIGNALS))

@@ -56,6 +56,8 @@ export class PlatformMetrics {
       set("wanted", "gauge", "1 where it should be ready.", Number(one.isWanted));
       set("looping", "gauge", "1 where it ends again and again.", Number(one.isLooping));
     }
+    const there = new Set(instances.map(({ instance }) => instance));
+    this.#registry.keepOnly("holdfast_instance_", ({ instance }) => there.has(String(instance)));
   }
 
   render(lostRequests: number): string {

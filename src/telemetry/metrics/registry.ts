@@ -92,6 +92,19 @@ export class MetricRegistry {
     return [...this.#refused.values()];
   }
 
+  /** Forgets what is not so any more, of metrics whose name begins so. */
+  keepOnly(prefix: string, isThere: (labels: Labels) => boolean): void {
+    for (const [name, { series }] of this.#families) {
+      if (!name.startsWith(prefix)) continue;
+      for (const [key, one] of series) if (!isThere(one.labels)) this.#drop(series, key, one.owner);
+    }
+  }
+
+  #drop(series: Family["series"], key: string, owner: string): void {
+    series.delete(key);
+    this.#counts.set(owner, (this.#counts.get(owner) ?? 1) - 1);
+  }
+
   /** Everything as it stands now. */
   families(): readonly MetricFamily[] {
     return [...this.#families].map(([name, { type, help, series }]) => ({
@@ -129,9 +142,7 @@ export class MetricRegistry {
     const before = this.#now() - FORGET_AFTER_MS;
     for (const { series } of this.#families.values()) {
       for (const [key, { at, owner }] of series) {
-        if (at >= before) continue;
-        series.delete(key);
-        this.#counts.set(owner, (this.#counts.get(owner) ?? 1) - 1);
+        if (at < before) this.#drop(series, key, owner);
       }
     }
   }

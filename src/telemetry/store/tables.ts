@@ -187,7 +187,7 @@ const REQUESTS: Table = {
     ),
     column("bytes_in", "BIGINT", "from the client"),
     column("bytes_out", "BIGINT", "to the client"),
-    column("ending", "VARCHAR", "HAProxy's termination state; `--` is a normal end"),
+    column("ending", "VARCHAR", "HAProxy's termination state; `----` is a normal end"),
     column("retries", "INTEGER", "how often it was tried again"),
     column("trace_id", "VARCHAR", "trace that it is part of"),
     column("span_id", "VARCHAR", "the edge's span in it"),
@@ -208,7 +208,9 @@ const REQUESTS: Table = {
            CASE WHEN length(continuedTrace) = 49 THEN continuedTrace[:32] ELSE requestId END,
            requestId[17:],
            CASE WHEN length(continuedTrace) = 49 THEN continuedTrace[34:] ELSE '' END,
-           userAgent
+           CASE WHEN contains(userAgent, '\\')
+                THEN coalesce(json_extract_string(CASE WHEN json_valid('"' || userAgent || '"') THEN '"' || userAgent || '"' END, '$'), userAgent)
+                ELSE userAgent END
     FROM (SELECT *, string_split(pool, '.') AS parts, pool LIKE '%.%.%.%' AS isApp,
                  try_cast('0x' || requestId[:16] AS BIGINT) AS timeUs
           FROM ${readLines(files, REQUEST_COLUMNS, "\t")})
