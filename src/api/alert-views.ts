@@ -21,6 +21,8 @@ export interface AlertView {
   /** ms since the epoch */
   readonly since: number;
   readonly until?: number;
+  /** The silence because of which nobody is told. */
+  readonly silencedBy?: string;
   /** Release in force, and how long after its deploy the alert began. */
   readonly release?: number;
   readonly afterDeployMs?: number;
@@ -85,12 +87,21 @@ async function alertViews(
   const stepMs = Math.max(HISTORY_STEP_MS, sinceMs / 10_000);
   const isHere = (labels: Readonly<Record<string, string>>): boolean =>
     labels["environment"] === undefined || labels["environment"] === environment;
-  const active = (await deps.monitoring.ask("alerts", {})) as ActiveAlerts;
+  const [active, silences] = await Promise.all([
+    deps.monitoring.ask("alerts", {}) as Promise<ActiveAlerts>,
+    silencedAlerts(deps),
+  ]);
   const firing = active.data.alerts
     .filter(({ labels }) => isHere(labels))
     .map(({ labels, annotations, state, activeAt }): AlertView => {
       const since = Date.parse(activeAt);
-      return { ...viewOf(deps, labels, since), ...textsOf(annotations), state };
+      const silencedBy = silences.get(keyOf(labels));
+      return {
+        ...viewOf(deps, labels, since),
+        ...textsOf(annotations),
+        state,
+        ...(silencedBy !== undefined && { silencedBy }),
+      };
     });
   const pastOf = async (query: string): Promise<Matrix["data"]["result"]> => {
     const answer = (await deps.monitoring.ask("query_range", {
@@ -120,6 +131,23 @@ async function alertViews(
         }),
     );
   return { alerts: [...firing, ...resolved.sort((a, b) => b.since - a.since)] };
+}
+
+const keyOf = (labels: Readonly<Record<string, string>>): string =>
+  JSON.stringify(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)));
+
+/** Labels of alerts nobody is told of → the silence; empty where Alertmanager does not answer. */
+async function silencedAlerts(deps: ApiDeps): Promise<ReadonlyMap<string, string>> {
+  const path = "alerts?active=false&inhibited=false&silenced=true";
+  const alerts = (await deps.monitoring.alertmanager("GET", path).catch(() => [])) as readonly {
+    readonly labels: Readonly<Record<string, string>>;
+    readonly status: { readonly silencedBy: readonly string[] };
+  }[];
+  return new Map(
+    alerts.flatMap(({ labels, status }) =>
+      status.silencedBy.slice(0, 1).map((id) => [keyOf(labels), id] as const),
+    ),
+  );
 }
 
 /** When it fired, and fired again: a gap of more than two steps is an end. */

@@ -64,12 +64,13 @@ export async function statusView(deps: ApiDeps, environment: string) {
     trafficWindowMs: TRAFFIC_WINDOW_MS,
     telemetry: traffic === undefined ? "away" : "ready",
     /** What fires; undefined where Prometheus can't say. */
-    alerts: alerts?.map(({ alert, severity, summary, runbook, since }) => ({
+    alerts: alerts?.map(({ alert, severity, summary, runbook, since, silencedBy }) => ({
       alert,
       severity,
       summary,
       runbook,
       since,
+      ...(silencedBy !== undefined && { silencedBy }),
     })),
     apps: apps.map((app) => appView(deps, app, traffic ?? [])),
     engines: engines.map(({ kind, name, spec, status }) => {

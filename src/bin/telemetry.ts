@@ -34,6 +34,10 @@ async function main(): Promise<void> {
     now: () => Date.now(),
     isSource: (file) => existsSync(join(home.logSourcesDir, file)),
     onProblem: (what, error) => writeProcessLog("error", what, { error: messageOf(error) }),
+    onDead: (why) => {
+      writeProcessLog("error", "telemetry starts anew", { error: why });
+      process.exit(1);
+    },
     punchHole: async (path, bytes) => {
       const range = ["--offset", "0", "--length", String(bytes)];
       await run(["fallocate", "--punch-hole", "--keep-size", ...range, path]);

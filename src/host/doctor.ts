@@ -8,11 +8,13 @@ import { DockerEngine } from "../drivers/docker/docker-engine.ts";
 import { readJson } from "../drivers/files.ts";
 import { canKeepApart } from "../drivers/process/firewall.ts";
 import { describeIsolation } from "../drivers/process/process-compute-driver.ts";
+import { TelemetryClient } from "../drivers/telemetry-client.ts";
 import type { Home } from "./home.ts";
 import { isRunning } from "./own-processes.ts";
 import { missingPackages } from "./packages.ts";
 import type { InstallationPorts } from "./ports.ts";
 
+const ANSWER_TIMEOUT_MS = 3_000;
 const DISK_LOW_BYTES = 1024 ** 3;
 
 export async function examine(config: Config, home: Home): Promise<readonly Finding[]> {
@@ -22,7 +24,7 @@ export async function examine(config: Config, home: Home): Promise<readonly Find
     isolation(home),
     await reachability(config, home),
     await docker(),
-    ...processes(home),
+    ...(await processes(home)),
     ports(home),
     user(config),
     ...(await whatIsBlocked(home)),
@@ -99,13 +101,34 @@ async function docker(): Promise<Finding> {
   };
 }
 
-function processes(home: Home): Finding[] {
-  return (["control-plane", "telemetry"] as const).map((name) => ({
-    what: name,
-    ok: isRunning(home, name),
-    detail: isRunning(home, name) ? "runs" : "does not run",
-    hint: "holdfast up",
-  }));
+/** One that hangs runs too: each is asked something. */
+async function processes(home: Home): Promise<Finding[]> {
+  const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
+  const client = new Client({ socket: home.apiSocket });
+  const asked = {
+    "control-plane": client.get("/healthz"),
+    telemetry: new TelemetryClient(home.telemetrySocket).ask("/", {}, signal),
+  } as const;
+  const late = new Promise<false>((resolve) => {
+    setTimeout(() => resolve(false), ANSWER_TIMEOUT_MS).unref();
+  });
+  return Promise.all(
+    (["control-plane", "telemetry"] as const).map(async (name): Promise<Finding> => {
+      const answer = asked[name].then(
+        () => true,
+        () => false,
+      );
+      if (!isRunning(home, name))
+        return { what: name, ok: false, detail: "does not run", hint: "holdfast up" };
+      const answers = await Promise.race([answer, late]);
+      return {
+        what: name,
+        ok: answers,
+        detail: answers ? "runs" : "runs, and does not answer",
+        hint: `holdfast logs --engine ${name}; holdfast down, then holdfast up, starts it anew`,
+      };
+    }),
+  ).finally(() => client.close());
 }
 
 function ports(home: Home): Finding {

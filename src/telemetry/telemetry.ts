@@ -42,6 +42,8 @@ export interface TelemetryOptions {
   readonly isSource: (file: string) => boolean;
   readonly punchHole: (path: string, bytes: number) => Promise<void>;
   readonly onProblem: (what: string, error: unknown) => void;
+  /** Nothing works any more; a fresh start will. */
+  readonly onDead: (why: string) => void;
 }
 
 export interface Telemetry {

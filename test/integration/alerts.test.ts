@@ -233,6 +233,14 @@ describe("alerts", { timeout: 300_000 }, () => {
     const { silences } = await holdfast.json<{
       silences: { id: string; createdBy: string; comment: string; status: { state: string } }[];
     }>("silence", "list");
+    await until("the alert says so too", async () => {
+      const { alerts } = await alertsNow();
+      const silenced = alerts.filter(({ silencedBy }) => silencedBy !== undefined);
+      return (
+        silenced.every(({ alert }) => alert === "HighErrorRate") &&
+        (silenced.length > 0 || !alerts.some(isFiringHighErrorRate))
+      );
+    });
     assert.equal(silences[0]?.createdBy, "owner");
     assert.equal(silences[0]?.comment, "known");
     await holdfast.ok("silence", "remove", silences[0]?.id ?? "");
@@ -336,6 +344,8 @@ describe("alerts", { timeout: 300_000 }, () => {
     );
   });
 
+  const isFiringHighErrorRate = ({ alert, state }: AlertView): boolean =>
+    alert === "HighErrorRate" && state === "firing";
   const alertsNow = async (): Promise<{ alerts: AlertView[] }> =>
     JSON.parse((await holdfast.run(["alerts", "--json"])).stdout) as { alerts: AlertView[] };
 });

@@ -41,10 +41,10 @@ function renderAlerts(alerts: NonNullable<Status["alerts"]>, output: Output): st
   if (alerts.length === 0) return "";
   const shown = alerts
     .slice(0, ALERTS_SHOWN)
-    .map(({ alert, severity, summary, since }) =>
+    .map(({ alert, severity, summary, since, silencedBy }) =>
       [
         output.paint(severity === "page" ? "red" : "yellow", `fires ${alert}`),
-        `${durationText(Date.now() - since)}: ${summary}`,
+        `${durationText(Date.now() - since)}: ${summary}${silencedBy === undefined ? "" : output.paint("dim", " (silenced)")}`,
       ].join(" "),
     );
   const more = alerts.length - shown.length;

@@ -35,7 +35,7 @@ export const slo: Command = {
                 kind,
                 percent(one.target),
                 one.attained === undefined ? "no requests" : percent(one.attained),
-                output.paint(style, percent(left)),
+                output.paint(style, left < -1 ? `${Math.round(1 - left)}× spent` : percent(left)),
                 `${one.burnRate.toFixed(1)}×`,
                 one.consumedBy.map(({ release, bad }) => `r${release}: ${bad}`).join(", ") || "-",
               ];
@@ -82,6 +82,7 @@ function alertText(
   paint: (style: "red" | "yellow" | "dim" | "cyan", text: string) => string,
 ): string {
   const style = one.state === "firing" ? "red" : one.state === "pending" ? "yellow" : "dim";
+  const silenced = one.silencedBy === undefined ? "" : `  ${paint("dim", "silenced")}`;
   const when =
     one.until === undefined
       ? `for ${durationText(Date.now() - one.since)}`
@@ -95,7 +96,7 @@ function alertText(
     .map(([key, value]) => `${key}=${value}`)
     .join(" ");
   return [
-    `${paint(style, one.state)} ${one.alert} (${one.severity}) ${when}${release}`,
+    `${paint(style, one.state)} ${one.alert} (${one.severity}) ${when}${release}${silenced}`,
     `  ${one.summary || labels}`,
     ...(one.query ? [`  ${paint("dim", "query")}   ${one.query}`] : []),
     ...(one.runbook ? [`  ${paint("dim", "runbook")} ${one.runbook}`] : []),

@@ -35,5 +35,7 @@ export const query: Command = {
 function cell(value: unknown): string {
   const text =
     value === null ? "" : typeof value === "object" ? JSON.stringify(value) : String(value);
+  // Whoever reads it with a program wants all of it.
+  if (process.stdout.isTTY !== true) return text;
   return text.length > CELL_MAX_CHARS ? `${text.slice(0, CELL_MAX_CHARS)}…` : text;
 }

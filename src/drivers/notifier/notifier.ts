@@ -17,7 +17,7 @@ export async function deliver(delivery: Delivery): Promise<void> {
     else await post(delivery.address, ...BODIES[delivery.type](delivery));
   } catch (error) {
     throw transient("channel.failed", `the channel did not take it: ${messageOf(error)}`, {
-      hint: "holdfast channel test <name>",
+      hint: "check its address and what stands between, then: holdfast channel add, holdfast channel test",
     });
   }
 }

@@ -43,10 +43,16 @@ export class Database {
     return new Database(instance, writer);
   }
 
+  /** Called once nothing can be done with it any more: what it held is in the files. */
+  onDead: (why: string) => void = () => undefined;
+
   /** One change after the other. */
   write(sql: string): Promise<void> {
     const done = this.#writing.then(async () => {
-      await this.#writer.run(sql);
+      await this.#writer.run(sql).catch((error: unknown) => {
+        if (/database has been invalidated/.test(messageOf(error))) this.onDead(messageOf(error));
+        throw error;
+      });
     });
     this.#writing = done.catch(() => undefined);
     return done;

@@ -38,6 +38,7 @@ const SETTLE_AFTER_MS = 60_000;
 const SETTLE_BYTES = 32 * 1024 ** 2;
 /** Longer than any question may take. */
 const LINGER_MS = 35_000;
+const LINGER_BYTES = 16 * 1024 ** 2;
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 /** More small files than this in one hour are made one. */
@@ -54,6 +55,8 @@ export class SignalStore {
   /** Batches that are in the live table. */
   #live: number[] = [];
   #liveBytes = 0;
+  /** Settled, and not yet forgotten here. */
+  #lingering: { readonly through: number; readonly bytes: number }[] = [];
   #settledAt: number;
 
   private constructor(options: SignalStoreOptions) {
@@ -224,19 +227,33 @@ export class SignalStore {
       for (const file of added) rmSync(archive.pathOf(file), { force: true });
       throw error;
     }
-    this.#forgetLater(through);
+    this.#forgetLater(through, this.#liveBytes);
     this.journal.drop(through);
     this.#live = [];
     this.#liveBytes = 0;
   }
 
-  /** A question that was put together before rows were settled may still look for them here. */
-  #forgetLater(through: number): void {
-    const forget = (): void =>
-      void this.#inTurn(() =>
-        this.#options.database.write(`DELETE FROM ${this.#liveTable} WHERE batch <= ${through}`),
-      ).catch(() => undefined);
-    setTimeout(forget, LINGER_MS).unref();
+  /**
+   * A question that was put together before rows were settled may still look for them here; where
+   * much is settled at once they go sooner, or memory would.
+   */
+  #forgetLater(through: number, bytes: number): void {
+    this.#lingering.push({ through, bytes });
+    let kept = this.#lingering.reduce((sum, one) => sum + one.bytes, 0);
+    while (kept > LINGER_BYTES) {
+      const [oldest] = this.#lingering;
+      kept -= oldest?.bytes ?? kept;
+      void this.#forget();
+    }
+    setTimeout(() => void this.#forget(through), LINGER_MS).unref();
+  }
+
+  /** The oldest that linger, or all up to a batch. */
+  async #forget(upTo = this.#lingering[0]?.through ?? 0): Promise<void> {
+    this.#lingering = this.#lingering.filter(({ through }) => through > upTo);
+    await this.#options.database
+      .write(`DELETE FROM ${this.#liveTable} WHERE batch <= ${upTo}`)
+      .catch(() => undefined);
   }
 
   /** A file for each environment and hour; those that were written are in `added` also where one fails. */

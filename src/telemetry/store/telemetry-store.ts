@@ -16,6 +16,8 @@ export interface TelemetryStoreOptions {
   readonly isSource: (file: string) => boolean;
   readonly policies: () => TelemetryPolicies;
   readonly onProblem: (what: string, error: unknown) => void;
+  /** The database can't go on: a fresh start reads everything again. */
+  readonly onDead?: (why: string) => void;
   /** Data that had to go because the disk was full. */
   readonly onDropped: (signal: Signal, rows: number) => void;
 }
@@ -54,6 +56,7 @@ export class TelemetryStore {
     rmSync(spillDir, { recursive: true, force: true });
     mkdirSync(spillDir, { recursive: true, mode: 0o700 });
     const database = await Database.open(dir, spillDir);
+    if (options.onDead) database.onDead = options.onDead;
     const archive = new Archive(join(dir, "archive"));
     const stores: Partial<Record<Signal, SignalStore>> = {};
     for (const signal of SIGNALS) {
