@@ -15,6 +15,7 @@ export class Database {
   readonly #instance: DuckDBInstance;
   readonly #writer: DuckDBConnection;
   #writing: Promise<unknown> = Promise.resolve();
+  #isClosed = false;
 
   private constructor(instance: DuckDBInstance, writer: DuckDBConnection) {
     this.#instance = instance;
@@ -49,6 +50,7 @@ export class Database {
   /** One change after the other. */
   write(sql: string): Promise<void> {
     const done = this.#writing.then(async () => {
+      if (this.#isClosed) throw new Error("the database is closed");
       await this.#writer.run(sql).catch((error: unknown) => {
         if (/database has been invalidated/.test(messageOf(error))) this.onDead(messageOf(error));
         throw error;
@@ -97,7 +99,10 @@ export class Database {
     });
   }
 
-  close(): void {
+  /** Once the change that is under way is done. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#writing;
     this.#writer.closeSync();
     this.#instance.closeSync();
   }

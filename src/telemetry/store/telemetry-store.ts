@@ -110,7 +110,7 @@ export class TelemetryStore {
   async close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
     for (const signal of SIGNALS) await this.signals[signal].journal.seal();
-    this.database.close();
+    await this.database.close();
   }
 
   async #withRoom(work: () => Promise<void>): Promise<void> {
