@@ -51,7 +51,9 @@ export const metrics: Command = {
       return 0;
     }
     const deploys = await deploysSince(context, sinceMs);
-    const axis = { begin: end - sinceMs / 1000, step, points };
+    // A short past has fewer points than were asked for: Prometheus has one each few seconds.
+    const columns = Math.round(sinceMs / 1000 / step);
+    const axis = { begin: end - sinceMs / 1000, step, points: columns };
     output.result({ ...answer.data, deploys }, () => render(answer, output, axis, deploys));
     return 0;
   },

@@ -76,11 +76,13 @@ const json = (value: unknown): Body => [
 ];
 
 const BODIES: Readonly<Record<Exclude<ChannelType, "email">, (delivery: Delivery) => Body>> = {
-  slack: ({ notices }) => json({ text: `*${titleOf(notices)}*\n${cut(textOf(notices))}` }),
+  slack: ({ notices }) =>
+    // Escaped as Slack has it: what an alert says must not call everybody.
+    json({ text: slackText(`*${titleOf(notices)}*\n${cut(textOf(notices))}`) }),
   discord: ({ notices }) =>
     json({
       content: `**${titleOf(notices)}**\n${cut(textOf(notices))}`.slice(0, 2_000),
-      // What an alert says must not call everybody.
+      // As above.
       allowed_mentions: { parse: [] },
     }),
   teams: ({ notices }) =>
@@ -114,6 +116,9 @@ const BODIES: Readonly<Record<Exclude<ChannelType, "email">, (delivery: Delivery
   webhook: (delivery) => signed(delivery),
   alertmanager: ({ raw }) => json(raw),
 };
+
+const slackText = (text: string): string =>
+  text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
 // Standard Webhooks: id, time and body signed with the channel's key.
 function signed({ id, notices, signingKey }: Delivery): Body {

@@ -72,14 +72,16 @@ export class HourSummaries {
     const { store } = this.#options;
     await store.load(["requests"]);
     // Quantiles by t-digest, within a percent: exact ones would hold every duration in memory.
-    const rows = await store.database.read(`
+    const rows = await store.signals.requests.undisturbed(() =>
+      store.database.read(`
       SELECT epoch_ms(date_trunc('hour', time))::DOUBLE AS hour, environment, app, service,
              count(*)::DOUBLE AS requests,
              (count(*) FILTER (status >= 500 OR status < 100))::DOUBLE AS errors,
              approx_quantile(duration_ms, 0.5)::DOUBLE AS p50,
              approx_quantile(duration_ms, 0.95)::DOUBLE AS p95
       FROM (${store.rows("requests", { from, to: to - 1 })})
-      WHERE app <> '' GROUP BY ALL ORDER BY hour`);
+      WHERE app <> '' GROUP BY ALL ORDER BY hour`),
+    );
     return rows.map((row) => ({
       hour: Number(row["hour"]),
       environment: String(row["environment"]),

@@ -180,7 +180,12 @@ export class SignalStore {
     return `live_${this.signal}`;
   }
 
-  #inTurn(work: () => Promise<void>): Promise<void> {
+  /** Runs a question while no row moves: for answers that are kept, and must miss none. */
+  undisturbed<Answer>(question: () => Promise<Answer>): Promise<Answer> {
+    return this.#inTurn(question);
+  }
+
+  #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
     const done = this.#working.then(work);
     this.#working = done.catch(() => undefined);
     return done;
