@@ -86,7 +86,7 @@ function conditions(filter: LogFilter): string {
     equals("app", app),
     equals("service", service),
     equals("release", release),
-    equals("instance", instance),
+    instance === undefined ? undefined : instanceIs(instance),
     equals("trace_id", traceId),
     least < 0 ? undefined : `level IN (${LOG_LEVELS.slice(least).map(quoted).join(", ")})`,
     text === undefined ? undefined : `contains(lower(text), ${quoted(text.toLowerCase())})`,
@@ -95,6 +95,13 @@ function conditions(filter: LogFilter): string {
         `json_extract_string(CASE WHEN starts_with(text, '{') AND json_valid(text) THEN text ELSE '{}' END, ${quoted(jsonPath(key))}) = ${quoted(value)}`,
     ),
   );
+}
+
+/** By its name, or as `status` and log lines show it: `web.1`. */
+function instanceIs(name: string): string {
+  const [, service, index] = /^([a-z0-9-]+)\.(\d+)$/.exec(name) ?? [];
+  if (service === undefined) return `instance = ${quoted(name)}`;
+  return `(${equals("service", service)} AND ends_with(instance, ${quoted(`.${index}`)}))`;
 }
 
 /** `http.status` may be one key or two. */

@@ -290,16 +290,45 @@ describe("telemetry", { timeout: 300_000 }, () => {
     assert.deepEqual(await query("SELECT 1 AS one"), [{ one: 1 }]);
   });
 
-  it("finds lines by text, level, field and release, and a line's trace from the line", async () => {
+  it("finds lines by text, level, field, instance and release", async () => {
     const lines = await logLines("storefront", "--text", "LISTENING", "--release", "1");
     assert.equal(lines.length, 4);
     assert.deepEqual(await logLines("storefront", "--release", "99"), []);
+    const instance = "production.storefront.web.r1.2";
+    const ofInstance = await logLines("storefront", "--instance", "web.2");
+    assert.deepEqual(new Set(ofInstance.map((line) => line.instance)), new Set([instance]));
+    assert.deepEqual(await logLines("storefront", "--instance", instance), ofInstance);
     assert.ok((await logLines("storefront", "--field", "message=worker started")).length > 0);
     assert.deepEqual(await logLines("storefront/web", "--level", "error"), []);
     assert.ok((await logLines("--engine", "edge")).length > 0);
     assert.ok(
       (await logLines("--engine", "postgres")).every(({ service }) => service === "postgres"),
     );
+  });
+
+  it("leads from a line to its trace, and from a trace to its lines", async () => {
+    const order = { items: [{ sku: "mug-enamel", quantity: 1 }] };
+    const { status, text } = await ask(holdfast, {
+      host: HOST,
+      path: "/api/orders",
+      method: "POST",
+      body: JSON.stringify(order),
+    });
+    assert.equal(status, 201);
+    const { id } = JSON.parse(text) as { id: string };
+    let line: LogLine | undefined;
+    await until("the line is there", async () => {
+      [line] = await logLines("storefront/api", "--field", `order=${id}`);
+      return line !== undefined;
+    });
+    assert.ok(line);
+    const { traceId } = line;
+    await until("its trace is there", async () => {
+      const found = await holdfast.run(["trace", traceId]);
+      return found.stdout.includes("POST /api/orders → 201");
+    });
+    assert.match(await holdfast.ok("trace", traceId), /order placed/);
+    assert.deepEqual(await logLines("--trace", traceId), [line]);
   });
 
   const logLines = async (...args: readonly string[]): Promise<LogLine[]> => {

@@ -2,6 +2,7 @@
 // and a request that is repeated with the same key finds the order that it made.
 
 import { database, inTransaction, type Queryable } from "./database.ts";
+import { log } from "./log.ts";
 import { BadRequest } from "./server.ts";
 import { meter } from "./telemetry.ts";
 
@@ -67,6 +68,7 @@ export async function placeOrder(
   try {
     const id = await inTransaction((client) => insertOrder(client, items, email, key));
     ordersPlaced.add(1);
+    log("info", "order placed", { order: id });
     return { id, isNew: true };
   } catch (error) {
     if (error instanceof OutOfStock) refusals.add(1);

@@ -49,7 +49,7 @@ export const logs: Command = {
       description: "this or more: trace, debug, info, warn, error, fatal",
     },
     { flags: "--release <number>", description: "only of this release" },
-    { flags: "--instance <name>", description: "only of this instance" },
+    { flags: "--instance <name>", description: "only of this instance, such as web.1" },
     { flags: "--trace <id>", description: "only lines that name this trace" },
     {
       flags: "--engine <name>",
