@@ -6,7 +6,7 @@ import { statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import type { TelemetryReader } from "./api/api-deps.ts";
-import { targetOf } from "./api/export-routes.ts";
+import { openTargetOf, targetOf } from "./api/export-routes.ts";
 import type { World, WorldOptions } from "./compose-world.ts";
 import { ensureKeyFile, readText, writeWhole } from "./drivers/files.ts";
 import { findSystemUser, giveTo } from "./drivers/process/system-user.ts";
@@ -23,7 +23,7 @@ import {
 } from "./drivers/prometheus/prometheus-config.ts";
 import { enginePort } from "./host/ports.ts";
 import { systemClock } from "./kernel/clock.ts";
-import { messageOf } from "./kernel/error.ts";
+import { asHoldfastError, messageOf } from "./kernel/error.ts";
 import type { ResourceStore } from "./kernel/resource-store.ts";
 import {
   type ExportTarget,
@@ -181,7 +181,9 @@ function startReporting({ store, world, telemetry, onProblem }: Reporting): () =
     problem(problems.join("; "));
     const report = await platformReport(store, world);
     // While telemetry is away there is an alert for that; it is told again in a moment.
-    await telemetry.ask("/platform", { ...report, exports }).catch(() => undefined);
+    await telemetry.ask("/platform", { ...report, exports }).catch((error: unknown) => {
+      if (asHoldfastError(error).code !== "telemetry.away") throw error;
+    });
   };
   // One after the other: a late report must not undo a newer one.
   const report = (): void => {
@@ -336,7 +338,7 @@ const backlogsOf = (store: ResourceStore): Backlog[] =>
     ),
   );
 
-/** One whose headers can't be read must not keep the others, or anything else, from telemetry. */
+/** One whose headers can't be read keeps what waits, and keeps nothing else from telemetry. */
 function readExports(store: ResourceStore, world: World) {
   const exports: ExportTarget[] = [];
   const problems: string[] = [];
@@ -344,6 +346,7 @@ function readExports(store: ResourceStore, world: World) {
     try {
       exports.push(targetOf(world, one));
     } catch (error) {
+      exports.push(openTargetOf(one));
       problems.push(`nothing is sent to the export ${one.name}: ${messageOf(error)}`);
     }
   }

@@ -108,19 +108,29 @@ function getExport(deps: ApiDeps, environment: string, name: string) {
   });
 }
 
-/** With its headers, for telemetry. */
+/**
+ * With its headers, for telemetry.
+ *
+ * @throws secret.missing and others, where they can't be opened
+ */
 export function targetOf(
   { exportSecrets }: Pick<ApiDeps, "exportSecrets">,
   { name, spec }: { readonly name: string; readonly spec: ExportSpec },
 ): ExportTarget {
   const headers = exportSecrets.read(name, spec.headers.version).reveal();
   return {
-    name,
-    environment: name.split("/")[0] ?? "",
-    endpoint: spec.endpoint,
-    signals: spec.signals,
+    ...openTargetOf({ name, spec }),
     headers: JSON.parse(headers) as Record<string, string>,
   };
 }
+
+/** Without what is secret. */
+export const openTargetOf = ({
+  name,
+  spec: { endpoint, signals },
+}: {
+  readonly name: string;
+  readonly spec: ExportSpec;
+}): ExportTarget => ({ name, environment: name.split("/")[0] ?? "", endpoint, signals });
 
 const shortName = (name: string): string => name.split("/")[1] ?? name;

@@ -83,7 +83,7 @@ export function messageOf(thrown: unknown): string {
   return thrown.cause === undefined ? own : `${own}: ${messageOf(thrown.cause)}`;
 }
 
-function isDiskFull(thrown: unknown): boolean {
+export function isDiskFull(thrown: unknown): boolean {
   for (let at: unknown = thrown, depth = 0; at instanceof Error && depth < 8; depth += 1) {
     const code = (at as NodeJS.ErrnoException).code;
     if (code === "ENOSPC" || code === "EDQUOT") return true;

@@ -278,8 +278,8 @@ export interface ExportTarget {
   /** Base URL, as OTEL_EXPORTER_OTLP_ENDPOINT has it. */
   readonly endpoint: string;
   readonly signals: readonly ExportSignal[];
-  /** Secret, mostly. */
-  readonly headers: Readonly<Record<string, string>>;
+  /** Secret, mostly. Where they are not known nothing is sent, and what is to be sent waits. */
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 /** How an export does, in records since telemetry was started. */
@@ -336,3 +336,11 @@ export const DEFAULT_POLICY: TelemetryPolicy = {
 
 /** Environment → its policy, where it has one of its own. */
 export type TelemetryPolicies = Readonly<Record<string, TelemetryPolicy>>;
+
+/**
+ * Names of metrics that no app may send or expose, as a regular expression for the whole name: what
+ * others count, and what rules make of it. An app that could say it too would raise alarms, or hide
+ * them.
+ */
+export const RESERVED_METRICS =
+  "(holdfast[_:]|node_|haproxy_|pg_|redis_|scrape_).*|up|ALERTS|ALERTS_FOR_STATE";

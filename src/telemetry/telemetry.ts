@@ -73,16 +73,7 @@ export async function startTelemetry(options: TelemetryOptions): Promise<Telemet
   });
   const { logs, requests } = store.signals;
   const clock = new MonotonicClock(now);
-  const receiver = new RequestReceiver({
-    socket: options.requestSocket,
-    edgeUid: options.edgeUid,
-    append: (lines) => store.append("requests", lines),
-    onMessage: (text) =>
-      void store
-        .append("logs", logLine(EDGE, clock.take(1), text))
-        .catch((error: unknown) => onProblem("a message of the edge could not be kept", error)),
-    onProblem: (error) => onProblem("request records could not be kept", error),
-  });
+  const receiver = requestReceiver(options, store, clock);
   const collector = new LogCollector({
     dir: options.logSourcesDir,
     offsets: logs.offsets(),
@@ -114,7 +105,12 @@ export async function startTelemetry(options: TelemetryOptions): Promise<Telemet
   collector.start((error) => onProblem("logs could not be collected", error));
   const hours = new HourSummaries({ ...options, store });
   hours.start((error) => onProblem("what is usual could not be learned", error));
-  const exporters = new Exporters({ ...options, store, registry });
+  const exporters = new Exporters({
+    ...options,
+    store,
+    registry,
+    onLost: (name, signal, records) => metrics.drop(`export ${name}`, signal, records),
+  });
   await answerQuestions(options, { store, hours, receiver, collector, metrics, exporters });
   return {
     close: async () => {
@@ -130,6 +126,23 @@ export async function startTelemetry(options: TelemetryOptions): Promise<Telemet
       await store.close();
     },
   };
+}
+
+function requestReceiver(
+  { requestSocket, edgeUid, onProblem }: TelemetryOptions,
+  store: TelemetryStore,
+  clock: MonotonicClock,
+): RequestReceiver {
+  return new RequestReceiver({
+    socket: requestSocket,
+    edgeUid,
+    append: (lines) => store.append("requests", lines),
+    onMessage: (text) =>
+      void store
+        .append("logs", logLine(EDGE, clock.take(1), text))
+        .catch((error: unknown) => onProblem("a message of the edge could not be kept", error)),
+    onProblem: (error) => onProblem("request records could not be kept", error),
+  });
 }
 
 function otlpIntake(

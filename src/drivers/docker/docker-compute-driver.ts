@@ -33,6 +33,8 @@ const DEFAULT_PORT = 3_000;
 const EXITS_KEPT = 10;
 const LABEL = "holdfast";
 const EVENTS_RETRY_MS = 5_000;
+/** What everything uses is asked for every few seconds: a daemon that hangs must not hold that up. */
+const USAGE_TIMEOUT_MS = 2_000;
 
 interface ContainerSummary {
   readonly Id: string;
@@ -160,12 +162,12 @@ export class DockerComputeDriver implements ComputeDriver {
 
   async usage(owner: string, name: string): Promise<ResourceUse | undefined> {
     const { engine } = this.#options;
-    const container = await this.#inspectOwned(owner, name);
+    const container = await this.#inspectOwned(owner, name, USAGE_TIMEOUT_MS);
     if (!container?.State.Running) return undefined;
     const { status, body } = await engine.call(
       "GET",
       `/containers/${container.Id}/stats?stream=false&one-shot=true`,
-      { accept: [404, 409] },
+      { accept: [404, 409], timeoutMs: USAGE_TIMEOUT_MS },
     );
     if (status >= 300) return undefined;
     const { cpu_stats, memory_stats } = body as ContainerStats;
@@ -318,16 +320,21 @@ export class DockerComputeDriver implements ComputeDriver {
     });
   }
 
-  async #inspect(id: string): Promise<ContainerDetails | undefined> {
+  async #inspect(id: string, timeoutMs?: number): Promise<ContainerDetails | undefined> {
     const { status, body } = await this.#options.engine.call("GET", `/containers/${id}/json`, {
       accept: [404],
+      ...(timeoutMs !== undefined && { timeoutMs }),
     });
     return status === 404 ? undefined : (body as ContainerDetails);
   }
 
-  async #inspectOwned(owner: string, name: string): Promise<ContainerDetails | undefined> {
+  async #inspectOwned(
+    owner: string,
+    name: string,
+    timeoutMs?: number,
+  ): Promise<ContainerDetails | undefined> {
     if (!this.#options.engine.isPresent) return undefined;
-    const details = await this.#inspect(this.#containerName(name));
+    const details = await this.#inspect(this.#containerName(name), timeoutMs);
     return details?.Config.Labels[`${LABEL}.owner`] === owner ? details : undefined;
   }
 

@@ -1,6 +1,7 @@
 // What Prometheus is to read and to watch, written down: pure, and held by golden files.
 
 import { stringify } from "yaml";
+import { RESERVED_METRICS } from "../../kernel/signal.ts";
 import type { RuleGroup } from "../../resources/app/alert-rules.ts";
 
 export interface Target {
@@ -53,7 +54,6 @@ const POOL_LABELS = ["environment", "app", "service", "slot"].map((target_label,
   replacement: `$${i + 1}`,
 }));
 
-const RESERVED = "(holdfast_|node_|haproxy_|pg_|redis_|ALERTS).*";
 const NOTE = "# Written by Holdfast: every change here is overwritten.\n";
 const text = (value: unknown): string => NOTE + stringify(value, { lineWidth: 0 });
 
@@ -90,8 +90,9 @@ function config(state: PrometheusState): unknown {
       {
         job_name: "apps",
         sample_limit: SAMPLES_PER_TARGET,
-        // What others count: an app that could say it too would raise alarms, or hide them.
-        metric_relabel_configs: [{ source_labels: ["__name__"], regex: RESERVED, action: "drop" }],
+        metric_relabel_configs: [
+          { source_labels: ["__name__"], regex: RESERVED_METRICS, action: "drop" },
+        ],
         file_sd_configs: [{ files: ["apps.yml"] }],
       },
       {

@@ -7,32 +7,38 @@ import type { OtlpRequests, OtlpSignal } from "../otlp/messages.ts";
 import { keepFile, readKept } from "../store/durable-file.ts";
 import { Lane } from "./lane.ts";
 
-/** Without headers, which are secret, where the control plane did not say them yet. */
-export type KnownTarget = Omit<ExportTarget, "headers"> & Partial<Pick<ExportTarget, "headers">>;
-
 export class Exporter {
   readonly #dir: string;
   readonly #lanes: { readonly [S in OtlpSignal]: Lane<S> };
   /** Table → the batch up to which its rows were taken in. */
   readonly #positions: Record<string, number>;
-  #target: KnownTarget;
+  #target: ExportTarget;
   #isClosed = false;
 
-  constructor(dir: string, target: KnownTarget) {
+  constructor(
+    dir: string,
+    target: ExportTarget,
+    onLost: (signal: OtlpSignal, records: number) => void,
+  ) {
     this.#dir = dir;
     this.#target = target;
     const lane = <S extends OtlpSignal>(signal: S): Lane<S> =>
-      new Lane(join(dir, signal), signal, () => this.#target);
+      new Lane(
+        join(dir, signal),
+        signal,
+        () => this.#target,
+        (records) => onLost(signal, records),
+      );
     this.#lanes = { logs: lane("logs"), traces: lane("traces"), metrics: lane("metrics") };
     this.#positions = readKept<Record<string, number>>(join(dir, "positions.json")) ?? {};
     for (const one of this.#all) one.retry();
   }
 
-  get target(): KnownTarget {
+  get target(): ExportTarget {
     return this.#target;
   }
 
-  set target(target: KnownTarget) {
+  set target(target: ExportTarget) {
     if (JSON.stringify(target) === JSON.stringify(this.#target)) return;
     this.#target = target;
     // Perhaps it was the address that was wrong.
@@ -57,13 +63,15 @@ export class Exporter {
     return this.#positions[table] ?? 0;
   }
 
-  setPosition(table: string, batch: number): void {
+  /** `isKept`: also after a start. What was passed over without a row of ours can be looked at again. */
+  setPosition(table: string, batch: number, isKept: boolean): void {
     if (this.#isClosed) return;
     this.#positions[table] = batch;
+    if (!isKept) return;
     keepFile(join(this.#dir, "positions.json"), JSON.stringify(this.#positions));
   }
 
-  /** Resolves once it is on disk. */
+  /** Resolves once it is on disk, or counted as lost. */
   add<S extends OtlpSignal>(signal: S, records: number, request: OtlpRequests[S]): Promise<void> {
     return this.#lanes[signal].add(records, request);
   }

@@ -12,7 +12,7 @@ import { quoted } from "../sql.ts";
 import type { Row } from "../store/database.ts";
 import { keepFile, readKept } from "../store/durable-file.ts";
 import type { TelemetryStore } from "../store/telemetry-store.ts";
-import { Exporter, type KnownTarget } from "./exporter.ts";
+import { Exporter } from "./exporter.ts";
 import { encodeLogs, encodeMetrics, encodeRequests, encodeSpans } from "./otlp-encode.ts";
 import { type SendOutcome, sendTo } from "./send.ts";
 
@@ -22,9 +22,13 @@ export interface ExportersOptions {
   readonly registry: MetricRegistry;
   readonly now: () => number;
   readonly onProblem: (what: string, error: unknown) => void;
+  /** Records that did not get into what waits, or were refused. */
+  readonly onLost: (name: string, signal: OtlpSignal, records: number) => void;
 }
 
 const METRICS_EVERY_MS = 30_000;
+/** Begins what no export can be named. */
+const GONE = "~";
 const ROWS_PER_MESSAGE = 2_000;
 const CHARS_PER_MESSAGE = 1024 ** 2;
 const zip = promisify(gzip);
@@ -42,7 +46,11 @@ export class Exporters {
   readonly #exporters = new Map<string, Exporter>();
   readonly #began: number;
   readonly #timer: NodeJS.Timeout;
-  #taking: Promise<void> = Promise.resolve();
+  readonly #taking: Record<Exported, Promise<void>> = {
+    logs: Promise.resolve(),
+    spans: Promise.resolve(),
+    requests: Promise.resolve(),
+  };
   #removed = 0;
 
   constructor(options: ExportersOptions) {
@@ -52,9 +60,9 @@ export class Exporters {
     const dir = join(options.dir, "export");
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     for (const name of readdirSync(dir))
-      if (name.startsWith("gone-")) rmSync(join(dir, name), { recursive: true, force: true });
+      if (name.startsWith(GONE)) rmSync(join(dir, name), { recursive: true, force: true });
     // Known from before: nothing is missed until the control plane says who is told.
-    for (const target of readKept<KnownTarget[]>(this.#targetsFile) ?? []) this.#open(target);
+    for (const target of readKept<ExportTarget[]>(this.#targetsFile) ?? []) this.#open(target);
     for (const table of TABLES) {
       store.signals[table].onLoaded(() => this.#takeAll(table));
       void this.#takeAll(table);
@@ -71,14 +79,14 @@ export class Exporters {
       else {
         const fresh = this.#open(target);
         for (const table of TABLES)
-          fresh.setPosition(table, this.#options.store.signals[table].lastLoaded);
+          fresh.setPosition(table, this.#options.store.signals[table].lastLoaded, true);
       }
     }
     for (const [name, exporter] of this.#exporters) {
       if (targets.some((one) => one.name === name)) continue;
       this.#exporters.delete(name);
       // At once: one of the same name that is added next begins with nothing.
-      const gone = join(this.#options.dir, "export", `gone-${Date.now()}-${this.#removed++}`);
+      const gone = join(this.#options.dir, "export", `${GONE}${Date.now()}-${this.#removed++}`);
       renameSync(this.#dirOf(name), gone);
       void exporter.close().finally(() => rmSync(gone, { recursive: true, force: true }));
     }
@@ -87,12 +95,14 @@ export class Exporters {
   }
 
   /** Without what is secret. */
-  #known(): readonly KnownTarget[] {
+  #known(): readonly ExportTarget[] {
     return [...this.#exporters.values()].map(({ target: { headers: _, ...rest } }) => rest);
   }
 
-  #open(target: KnownTarget): Exporter {
-    const exporter = new Exporter(this.#dirOf(target.name), target);
+  #open(target: ExportTarget): Exporter {
+    const exporter = new Exporter(this.#dirOf(target.name), target, (signal, records) =>
+      this.#options.onLost(target.name, signal, records),
+    );
     this.#exporters.set(target.name, exporter);
     return exporter;
   }
@@ -137,13 +147,13 @@ export class Exporters {
    * batch must not be taken twice by two at once.
    */
   #takeAll(table: Exported): Promise<void> {
-    this.#taking = this.#taking.then(async () => {
+    this.#taking[table] = this.#taking[table].then(async () => {
       for (const exporter of this.#exporters.values())
         await this.#take(exporter, table).catch((error: unknown) =>
           this.#options.onProblem(`${table} could not be handed to an export`, error),
         );
     });
-    return this.#taking;
+    return this.#taking[table];
   }
 
   async #take(exporter: Exporter, table: Exported): Promise<void> {
@@ -158,7 +168,7 @@ export class Exporters {
     );
     for (const some of messagesOf(own))
       await exporter.add(signal, some.length, encode(some) as OtlpRequests[typeof signal]);
-    exporter.setPosition(table, last);
+    exporter.setPosition(table, last, own.length > 0);
   }
 
   async #takeMetrics(): Promise<void> {
@@ -167,8 +177,8 @@ export class Exporters {
       const { signals, environment } = exporter.target;
       if (!signals.includes("metrics")) continue;
       const families = registry.families();
-      const request = encodeMetrics(families, environment, this.#began, now());
-      const points = families.reduce((sum, { series }) => sum + series.length, 0);
+      const { points, request } = encodeMetrics(families, environment, this.#began, now());
+      if (points === 0) continue;
       await exporter
         .add("metrics", points, request)
         .catch((error: unknown) => onProblem("metrics could not be handed to an export", error));

@@ -14,7 +14,7 @@ const SPOOL_MAX_BYTES = 128 * 1024 ** 2;
 const BACKOFF_MIN_MS = 1_000;
 const BACKOFF_MAX_MS = 60_000;
 
-type LaneTarget = Pick<ExportTarget, "endpoint"> & Partial<Pick<ExportTarget, "headers">>;
+type LaneTarget = Pick<ExportTarget, "endpoint" | "headers">;
 
 export interface LaneState {
   readonly sent: number;
@@ -31,12 +31,14 @@ export class Lane<S extends OtlpSignal = OtlpSignal> {
   readonly #closing = new AbortController();
   #sending: Promise<void> | undefined;
   #wake: (() => void) | undefined;
+  readonly #onLost: (records: number) => void;
   #sent = 0;
   #lost = 0;
   #problem: string | undefined;
 
-  constructor(dir: string, signal: S, target: () => LaneTarget) {
+  constructor(dir: string, signal: S, target: () => LaneTarget, onLost: (records: number) => void) {
     this.#signal = signal;
+    this.#onLost = onLost;
     this.#spool = new Spool(dir, SPOOL_MAX_BYTES);
     this.#target = target;
   }
@@ -51,12 +53,25 @@ export class Lane<S extends OtlpSignal = OtlpSignal> {
     };
   }
 
-  /** Resolves once it is on disk. */
+  /** Resolves once it is on disk, or counted as lost. */
   async add(records: number, request: OtlpRequests[S]): Promise<void> {
     const body = await zip(encodeRequest(this.#signal, request));
     if (this.#closing.signal.aborted) return;
-    this.#lost += this.#spool.add(records, body);
+    const evicted = this.#spool.evicted;
+    try {
+      this.#spool.add(records, body);
+    } catch (error) {
+      this.#lose(records, `${this.#signal}: ${messageOf(error)}`);
+    }
+    this.#lose(this.#spool.evicted - evicted);
     this.#send();
+  }
+
+  #lose(records: number, why?: string): void {
+    if (why !== undefined) this.#problem = why;
+    if (records === 0) return;
+    this.#lost += records;
+    this.#onLost(records);
   }
 
   /** Tries at once what waits for its time. */
@@ -84,11 +99,12 @@ export class Lane<S extends OtlpSignal = OtlpSignal> {
 
   async #sendAll(): Promise<void> {
     let waitMs = BACKOFF_MIN_MS;
-    for (let body = this.#spool.peek(); body; body = this.#spool.peek()) {
+    for (let parcel = this.#spool.peek(); parcel; parcel = this.#spool.peek()) {
       const { headers, endpoint } = this.#target();
       // Headers are secret and come from the control plane: without them nothing is sent yet.
       if (headers === undefined || this.#closing.signal.aborted) return;
       const target = { headers, endpoint };
+      const body = this.#spool.read(parcel);
       const outcome = await sendTo(target, this.#signal, body, this.#closing.signal);
       if (this.#closing.signal.aborted) return;
       if (outcome.is === "later") {
@@ -98,10 +114,12 @@ export class Lane<S extends OtlpSignal = OtlpSignal> {
         continue;
       }
       waitMs = BACKOFF_MIN_MS;
-      const records = this.#spool.shift();
-      if (outcome.is === "taken") this.#sent += records;
-      else this.#lost += records;
-      this.#problem = outcome.is === "taken" ? undefined : outcome.why;
+      // One that had to go while it was under way is counted as lost already.
+      const { records } = parcel;
+      const isCounted = !this.#spool.remove(parcel);
+      this.#problem = undefined;
+      if (outcome.is === "refused") this.#lose(isCounted ? 0 : records, outcome.why);
+      else if (!isCounted) this.#sent += records;
     }
   }
 

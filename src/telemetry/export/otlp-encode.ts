@@ -10,6 +10,7 @@ import type {
   NumberPoint,
   Resource,
   Span,
+  SpanEvent,
   TraceRequest,
 } from "../otlp/messages.ts";
 import type { Row } from "../store/database.ts";
@@ -24,6 +25,7 @@ const SEVERITY_NUMBERS: Readonly<Record<string, number>> = {
 };
 const KINDS = ["", "internal", "server", "client", "producer", "consumer"];
 const STATUS_ERROR = 2;
+const STATUS_CODES: Readonly<Record<string, number>> = { ok: 1, error: STATUS_ERROR };
 const CUMULATIVE = 2;
 const COUNTED_HERE = /^holdfast_(requests_total|request_duration_seconds|telemetry_)/;
 const SERVER_ERROR = 500;
@@ -65,12 +67,11 @@ export function encodeSpans(rows: readonly Row[]): TraceRequest {
             startTimeUnixNano: nanos(row["timeUs"]),
             endTimeUnixNano: nanos(Number(row["timeUs"]) + Number(row["duration_us"])),
             attributes: attributesOf(attributes),
-            ...(row["status"] === "error" && {
-              status: {
-                code: STATUS_ERROR,
-                ...(message !== undefined && { message: String(message) }),
-              },
-            }),
+            events: eventsOf(row),
+            status: {
+              code: STATUS_CODES[String(row["status"])] ?? 0,
+              ...(message !== undefined && { message: String(message) }),
+            },
           };
         }),
       })),
@@ -121,7 +122,7 @@ export function encodeMetrics(
   environment: string,
   since: number,
   now: number,
-): MetricsRequest {
+): { readonly points: number; readonly request: MetricsRequest } {
   const metrics = families.flatMap(({ name, type, help, series }): Metric[] => {
     const times = {
       // Of the others somebody else began to count, at a time that is not known here.
@@ -149,7 +150,10 @@ export function encodeMetrics(
     return [];
   });
   const resource = { attributes: attributesOf({ "service.name": "holdfast" }) };
-  return { resourceMetrics: [{ resource, scopeMetrics: [{ metrics }] }] };
+  const points = metrics
+    .map(({ sum, gauge, histogram }) => (sum ?? gauge ?? histogram)?.dataPoints?.length ?? 0)
+    .reduce((all, one) => all + one, 0);
+  return { points, request: { resourceMetrics: [{ resource, scopeMetrics: [{ metrics }] }] } };
 }
 
 function histograms(
@@ -201,6 +205,23 @@ const identityOf = (row: Row) => ({
   spanId: bytesOf(row["span_id"]),
   parentSpanId: bytesOf(row["parent_span_id"]),
 });
+
+interface KeptEvent extends Readonly<Record<string, unknown>> {
+  readonly name?: string;
+  /** After the beginning of its span. */
+  readonly atUs: number;
+}
+
+function eventsOf(row: Row): SpanEvent[] {
+  const events = row["events"] === "" ? [] : (JSON.parse(String(row["events"])) as unknown);
+  // Too many to be kept whole were cut, and are no list any more.
+  if (!Array.isArray(events)) return [];
+  return (events as readonly KeptEvent[]).map(({ name = "", atUs, ...attributes }) => ({
+    name,
+    timeUnixNano: nanos(Number(row["timeUs"]) + atUs),
+    attributes: attributesOf(attributes),
+  }));
+}
 
 /** Ids are bytes, which the encoding takes as base64. */
 const bytesOf = (hex: unknown): string => Buffer.from(String(hex), "hex").toString("base64");

@@ -16,7 +16,7 @@ const RETRYABLE = [408, 429, 502, 503, 504];
 const ANSWER_MAX_CHARS = 300;
 
 export async function sendTo(
-  { endpoint, headers }: Pick<ExportTarget, "endpoint" | "headers">,
+  { endpoint, headers = {} }: Pick<ExportTarget, "endpoint" | "headers">,
   signal: OtlpSignal,
   body: Uint8Array,
   abort: AbortSignal = AbortSignal.timeout(TIMEOUT_MS),

@@ -2,9 +2,10 @@
 
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { isDiskFull } from "../../kernel/error.ts";
 import { keepBytes } from "../store/durable-file.ts";
 
-interface Parcel {
+export interface Parcel {
   readonly file: string;
   readonly records: number;
   /** As it lies on disk: in whole blocks. */
@@ -22,6 +23,7 @@ export class Spool {
   #next = 1;
   #bytes = 0;
   #records = 0;
+  #evicted = 0;
 
   constructor(dir: string, maxBytes: number) {
     this.#dir = dir;
@@ -29,7 +31,11 @@ export class Spool {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     for (const file of readdirSync(dir).sort()) {
       const [, number, records] = NAME.exec(file) ?? [];
-      if (number === undefined) continue;
+      if (number === undefined) {
+        // Half of one: whoever wrote it was killed.
+        rmSync(join(dir, file), { force: true });
+        continue;
+      }
       this.#next = Number(number) + 1;
       this.#push({ file, records: Number(records), bytes: onDisk(statSync(join(dir, file)).size) });
     }
@@ -43,31 +49,62 @@ export class Spool {
     return this.#records;
   }
 
-  /** Keeps it; returns how many records of the oldest had to go for it. */
-  add(records: number, body: Uint8Array): number {
+  /** Records that had to go for newer ones. */
+  get evicted(): number {
+    return this.#evicted;
+  }
+
+  /**
+   * Keeps it. The oldest go for it where more waits than may, or the disk is full.
+   *
+   * @throws the system's error where there is no room even so
+   */
+  add(records: number, body: Uint8Array): void {
     const bytes = onDisk(body.length);
-    let gone = 0;
-    while (this.#parcels.length > 0 && this.#bytes + bytes > this.#maxBytes) gone += this.shift();
+    while (this.#bytes + bytes > this.#maxBytes && this.#evict());
     const file = `${String(this.#next++).padStart(15, "0")}-${records}.otlp.gz`;
-    keepBytes(join(this.#dir, file), body);
+    this.#write(join(this.#dir, file), body);
     this.#push({ file, records, bytes });
-    return gone;
+  }
+
+  #write(path: string, body: Uint8Array): void {
+    try {
+      keepBytes(path, body);
+    } catch (error) {
+      if (!isDiskFull(error) || !this.#evict()) throw error;
+      this.#write(path, body);
+    }
   }
 
   /** The oldest; undefined where nothing waits. */
-  peek(): Buffer | undefined {
-    const [parcel] = this.#parcels;
-    return parcel && readFileSync(join(this.#dir, parcel.file));
+  peek(): Parcel | undefined {
+    return this.#parcels[0];
   }
 
-  /** The oldest is dealt with; returns its records. */
-  shift(): number {
+  read({ file }: Parcel): Buffer {
+    return readFileSync(join(this.#dir, file));
+  }
+
+  /** It is dealt with. False where it had to go before that. */
+  remove(parcel: Parcel): boolean {
+    if (this.#parcels[0] !== parcel) return false;
+    this.#shift();
+    return true;
+  }
+
+  #evict(): boolean {
+    const gone = this.#shift();
+    this.#evicted += gone?.records ?? 0;
+    return gone !== undefined;
+  }
+
+  #shift(): Parcel | undefined {
     const parcel = this.#parcels.shift();
-    if (!parcel) return 0;
+    if (!parcel) return undefined;
     this.#bytes -= parcel.bytes;
     this.#records -= parcel.records;
     rmSync(join(this.#dir, parcel.file), { force: true });
-    return parcel.records;
+    return parcel;
   }
 
   #push(parcel: Parcel): void {

@@ -1,6 +1,7 @@
 // Metrics that arrive by OTLP, under the names that Prometheus' conventions give them: dots become
 // underscores, the unit is part of the name, what only grows ends in `_total`.
 
+import { RESERVED_METRICS } from "../../kernel/signal.ts";
 import {
   type ExponentialPoint,
   type HistogramPoint,
@@ -12,8 +13,7 @@ import {
 import type { Sender } from "../otlp/sender.ts";
 import { type Labels, type MetricRegistry, type MetricType, metricName } from "./registry.ts";
 
-/** What others count: an app that could say it too would raise alarms, or hide them. */
-const RESERVED = /^(holdfast_|node_|haproxy_|pg_|redis_|up$|scrape_|ALERTS)/;
+const RESERVED = new RegExp(`^(${RESERVED_METRICS})$`);
 const UNITS: Readonly<Record<string, string>> = {
   ms: "milliseconds",
   s: "seconds",

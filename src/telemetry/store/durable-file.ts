@@ -7,6 +7,7 @@ import {
   openSync,
   readFileSync,
   renameSync,
+  rmSync,
   writeFileSync,
 } from "node:fs";
 import { dirname } from "node:path";
@@ -20,6 +21,10 @@ export function keepBytes(path: string, content: string | Uint8Array): void {
   try {
     writeFileSync(file, content);
     fsyncSync(file);
+  } catch (error) {
+    // Half a file would hold what little room there is.
+    rmSync(beside, { force: true });
+    throw error;
   } finally {
     closeSync(file);
   }

@@ -3,7 +3,7 @@
 
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { messageOf } from "../../kernel/error.ts";
+import { isDiskFull, messageOf } from "../../kernel/error.ts";
 import { SIGNALS, type Signal, type TelemetryPolicies } from "../../kernel/signal.ts";
 import { Archive } from "./archive.ts";
 import { Database } from "./database.ts";
@@ -26,10 +26,6 @@ const LOAD_EVERY_MS = 1_000;
 const SETTLE_CHECK_MS = 5_000;
 const COMPACT_EVERY_MS = 60_000;
 const RETAIN_EVERY_MS = 60_000;
-
-/** DuckDB says it in words. */
-const isFull = (error: unknown): boolean =>
-  (error as NodeJS.ErrnoException).code === "ENOSPC" || /No space left/i.test(messageOf(error));
 
 export class TelemetryStore {
   readonly database: Database;
@@ -118,7 +114,7 @@ export class TelemetryStore {
       try {
         return await work();
       } catch (error) {
-        if (!isFull(error) || !this.#makeRoom()) throw error;
+        if (!isDiskFull(error) || !this.#makeRoom()) throw error;
       }
     }
   }

@@ -8,7 +8,11 @@ import { UsageIntake, type UsageIntakeOptions } from "./usage-intake.ts";
 const BODY_MAX_CHARS = 64 * 1024;
 
 export async function listenForUsage(
-  options: UsageIntakeOptions & { readonly socket: string; readonly edgeUid: number | undefined },
+  options: UsageIntakeOptions & {
+    readonly socket: string;
+    readonly edgeUid: number | undefined;
+    readonly onProblem: (what: string, error: unknown) => void;
+  },
 ): Promise<Server> {
   const intake = new UsageIntake(options);
   const server = createServer((request, response) => {
@@ -16,8 +20,10 @@ export async function listenForUsage(
       .then(() => response.writeHead(204).end())
       .catch((error: unknown) => {
         const { actsNext, message } = asHoldfastError(error);
-        response.writeHead(actsNext === "caller" ? 400 : 503, { "content-type": "text/plain" });
-        response.end(`${message}\n`);
+        const isTheirs = actsNext === "caller";
+        if (!isTheirs) options.onProblem("a report of a browser could not be kept", error);
+        response.writeHead(isTheirs ? 400 : 503, { "content-type": "text/plain" });
+        response.end(isTheirs ? `${message}\n` : "it could not be kept\n");
       });
   });
   rmSync(options.socket, { force: true });
