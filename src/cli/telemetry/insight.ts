@@ -77,7 +77,7 @@ export const forecast: Command = {
   usage: "forecast",
   summary: "Show when disk, memory, connections and request capacity run out at the present trend.",
   details:
-    "Judged by up to a week of peaks. Capacity for requests is what the instances' CPU would allow at what a request takes now.",
+    "Judged by up to four weeks of peaks. Capacity for requests is what the instances' CPU would allow at what a request takes now.",
   examples: ["holdfast forecast", "holdfast forecast --json"],
   run: async ({ client, output, environment }) => {
     const facts = await client.get<{ forecasts: readonly Forecast[] }>("/v1/forecast", {

@@ -58,7 +58,7 @@ function render(report: UsageReport, output: Output): string {
     String(of.errors),
   ]);
   return [
-    `${views} page views, ${visitors} visitors`,
+    `${views} page views, ${visitors} visitors (each counted once a day)`,
     ...titled("pages", pages.map(page), pageHead, output),
     ...titled("slowest pages", slowest.map(page), pageHead, output),
     ...titled("most failing pages", failing.map(page), pageHead, output),

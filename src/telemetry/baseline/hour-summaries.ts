@@ -14,11 +14,14 @@ export interface HourSummariesOptions {
 }
 
 const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
 const LOOK_EVERY_MS = 5 * 60_000;
 const SILENT_HOURS = 48;
 const KEPT_HOURS = 9 * 7 * 24;
 /** A request is recorded when it ends; those of an hour are there a little after it. */
 const LATE_MS = 2 * 60_000;
+
+const floorToHour = (ms: number): number => Math.floor(ms / HOUR_MS) * HOUR_MS;
 
 interface Kept {
   /** Hours before this one are summed up. */
@@ -57,31 +60,44 @@ export class HourSummaries {
 
   async #update(): Promise<void> {
     const { now } = this.#options;
-    const through = Math.floor((now() - LATE_MS) / HOUR_MS) * HOUR_MS;
+    const through = floorToHour(now() - LATE_MS);
     const { through: from } = this.#kept;
     if (through <= from) return;
-    const fresh = await this.between(from, through);
+    const { store } = this.#options;
+    await store.load(["requests"]);
+    const [row] = await store.database.read(
+      `SELECT epoch_ms(min(time))::DOUBLE AS first FROM (${store.rows("requests", { from, to: through - 1 })})`,
+    );
+    let begin = row?.["first"] ? floorToHour(Number(row["first"])) : through;
     const oldest = through - KEPT_HOURS * HOUR_MS;
-    const hours = [...this.#kept.hours, ...fresh].filter(({ hour }) => hour >= oldest);
-    this.#kept = { through, hours };
-    keepFile(this.#file, JSON.stringify(this.#kept));
+    while (this.#kept.through < through) {
+      const end = Math.min(begin + DAY_MS, through);
+      // These are kept and must miss no row; a day at a time, for rows wait meanwhile.
+      const fresh = await store.signals.requests.undisturbed(() => this.#sumUp(begin, end));
+      const hours = [...this.#kept.hours, ...fresh].filter(({ hour }) => hour >= oldest);
+      this.#kept = { through: end, hours };
+      keepFile(this.#file, JSON.stringify(this.#kept));
+      begin = end;
+    }
   }
 
   /** From the records themselves: of the hour that is not over, and of those not summed up yet. */
   async between(from: number, to: number): Promise<readonly HourSummary[]> {
+    await this.#options.store.load(["requests"]);
+    return this.#sumUp(from, to);
+  }
+
+  async #sumUp(from: number, to: number): Promise<readonly HourSummary[]> {
     const { store } = this.#options;
-    await store.load(["requests"]);
     // Quantiles by t-digest, within a percent: exact ones would hold every duration in memory.
-    const rows = await store.signals.requests.undisturbed(() =>
-      store.database.read(`
+    const rows = await store.database.read(`
       SELECT epoch_ms(date_trunc('hour', time))::DOUBLE AS hour, environment, app, service,
              count(*)::DOUBLE AS requests,
              (count(*) FILTER (status >= 500 OR status < 100))::DOUBLE AS errors,
              approx_quantile(duration_ms, 0.5)::DOUBLE AS p50,
              approx_quantile(duration_ms, 0.95)::DOUBLE AS p95
       FROM (${store.rows("requests", { from, to: to - 1 })})
-      WHERE app <> '' GROUP BY ALL ORDER BY hour`),
-    );
+      WHERE app <> '' GROUP BY ALL ORDER BY hour`);
     return rows.map((row) => ({
       hour: Number(row["hour"]),
       environment: String(row["environment"]),

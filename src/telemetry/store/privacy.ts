@@ -11,7 +11,9 @@ import { quoted } from "../sql.ts";
 const ADDRESS = {
   keep: "client",
   // Without the last of four numbers, or of all but the first three groups: many households in one.
-  cut: `CASE WHEN contains(client, ':') THEN regexp_replace(client, '^(([0-9a-fA-F]*:){3}).*$', '\\1:')
+  // `::` stands for many: of what is before it there may be fewer than three.
+  cut: `CASE WHEN contains(client, ':')
+             THEN regexp_replace(split_part(client, '::', 1), '^([^:]*:[^:]*:[^:]*):.*$', '\\1') || '::'
              ELSE regexp_replace(client, '\\.\\d+$', '.0') END`,
   drop: "''",
 } as const;

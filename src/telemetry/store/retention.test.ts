@@ -51,7 +51,17 @@ describe("what is kept", () => {
     const { store, dir } = await open();
     await store.append(
       "requests",
-      record({}) + record({ client: "2001:db8:85a3:8d3:1319:8a2e:370:7348" }),
+      [
+        {},
+        ...[
+          "2001:db8:85a3:8d3:1319:8a2e:370:7348",
+          "2a02::1234",
+          "::1",
+          "fe80::1ff:fe23:4567:890a",
+        ].map((client) => ({ client })),
+      ]
+        .map(record)
+        .join(""),
     );
     await store.signals.requests.settle();
     const rows = await store.database.read(
@@ -62,10 +72,13 @@ describe("what is kept", () => {
       [
         ["2001:db8:85a3::", "?email=&page="],
         ["203.0.113.0", "?email=&page="],
+        ["2a02::", "?email=&page="],
+        ["::", "?email=&page="],
+        ["fe80::", "?email=&page="],
       ],
     );
     const text = bytesBelow(dir);
-    for (const secret of ["203.0.113.77", "8d3:1319", "ana%40"])
+    for (const secret of ["203.0.113.77", "8d3:1319", ":1234", "1ff", "ana%40"])
       assert.ok(!text.includes(secret), secret);
   });
 

@@ -50,7 +50,8 @@ export class SignalStore {
   readonly journal: Journal;
   readonly #options: SignalStoreOptions;
   readonly #table: Table;
-  readonly #listeners = new Set<(loaded: Loaded) => Promise<void>>();
+  /** Each with the batch up to which it was told. */
+  readonly #listeners = new Map<(loaded: Loaded) => Promise<void>, number>();
   #working: Promise<unknown> = Promise.resolve();
   /** Batches that are in the live table. */
   #live: number[] = [];
@@ -78,9 +79,12 @@ export class SignalStore {
     return store;
   }
 
-  /** Called with what was loaded, once each, while it is certainly in the live table. */
+  /**
+   * Called with what is loaded from now on, once each, while it is certainly in the live table; again
+   * with what it failed on.
+   */
   onLoaded(listener: (loaded: Loaded) => Promise<void>): () => void {
-    this.#listeners.add(listener);
+    this.#listeners.set(listener, this.lastLoaded);
     return () => this.#listeners.delete(listener);
   }
 
@@ -194,13 +198,15 @@ export class SignalStore {
   async #load(): Promise<void> {
     await this.journal.seal();
     const batches = this.journal.sealed().filter((batch) => batch > (this.#live.at(-1) ?? 0));
-    const [first, last] = [batches[0], batches.at(-1)];
-    if (first === undefined || last === undefined) return;
     // Each under its own number, also after a start: who has had a part of them goes on from there.
     for (const batch of batches) await this.#loadBatch(batch);
-    const rows = `SELECT * FROM ${this.#liveTable} WHERE batch BETWEEN ${first} AND ${last}`;
-    const loaded = { batches, rows };
-    for (const listener of this.#listeners) await listener(loaded);
+    for (const [listener, position] of this.#listeners) {
+      const loaded = this.loadedAfter(position);
+      const last = loaded.batches.at(-1);
+      if (last === undefined) continue;
+      await listener(loaded);
+      this.#listeners.set(listener, last);
+    }
   }
 
   async #loadBatch(batch: number): Promise<void> {

@@ -89,11 +89,11 @@ describe("UsageIntake", () => {
   });
 
   it("cuts addresses of both kinds before anything is written", async () => {
-    for (const address of ["2001:db8:1:2::5", "::ffff:198.51.100.9", "198.51.100.9"])
-      await intake().take({ ...SOMEBODY, address }, view());
+    const given = ["2001:db8:1:2::5", "2a02::1234", "::1", "::ffff:198.51.100.9", "198.51.100.9"];
+    for (const address of given) await intake().take({ ...SOMEBODY, address }, view());
     assert.deepEqual(
       rows.map((row) => row["client"]),
-      ["2001:db8:1::", "198.51.100.0", "198.51.100.0"],
+      ["2001:db8:1::", "2a02::", "::", "198.51.100.0", "198.51.100.0"],
     );
   });
 

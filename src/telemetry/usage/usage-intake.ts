@@ -172,12 +172,12 @@ const releaseOf = (served: string | undefined): number =>
 const traceOf = (served: string | undefined): string =>
   /-([0-9a-f]{32})$/.exec(served ?? "")?.[1] ?? "";
 
-/** Without the last of four numbers, or of all but the first three groups. */
+/** Without the last of four numbers, or of all but the first three groups, as the store has it. */
 function truncated(address: string): string {
   const plain = address.replace(/^::ffff:/, "");
-  return plain.includes(":")
-    ? plain.replace(/^((?:[0-9a-fA-F]*:){3}).*$/, "$1:")
-    : plain.replace(/\.\d+$/, ".0");
+  if (!plain.includes(":")) return plain.replace(/\.\d+$/, ".0");
+  const [before = ""] = plain.split("::");
+  return `${before.split(":").slice(0, 3).join(":")}::`;
 }
 
 const BROWSERS = [

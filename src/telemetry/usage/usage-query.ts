@@ -17,6 +17,9 @@ export interface UsageQuestion {
   readonly limit: number;
 }
 
+// A browser says a vital again when it got worse: what counts is the last of each page load.
+const LAST = `kind <> 'vital' OR trace_id = ''
+  OR row_number() OVER (PARTITION BY kind, trace_id, page, name ORDER BY time DESC) = 1`;
 const VITALS = ["LCP", "INP", "CLS"]
   .map((name) => `quantile_cont(value, 0.75) FILTER (name = '${name}') AS ${name}`)
   .join(", ");
@@ -36,42 +39,36 @@ export class UsageQuery {
     const { from, to, environment, app, release, limit } = question;
     const extent = { from, to, environment };
     const where = all(equals("app", app), equals("release", release));
-    const reports = `(SELECT * FROM (${this.#store.rows("usage", extent)}) WHERE ${where})`;
+    const reports = `(SELECT * FROM (${this.#store.rows("usage", extent)}) WHERE ${where} QUALIFY ${LAST})`;
     const requests = `(SELECT * FROM (${this.#store.rows("requests", extent)}) WHERE ${where})`;
     const ask = (sql: string): Promise<readonly Row[]> => this.#store.database.read(sql);
     const most = `LIMIT ${Math.trunc(limit)}`;
-    const pages = pagesSql(reports, requests);
-    const [sums, viewed, slowest, failing, releases, referrers, browsers, errors, feedback] =
-      await Promise.all([
-        ask(`SELECT ${VIEWS}, ${VISITORS} FROM ${reports}`),
-        ask(`SELECT * FROM ${pages} WHERE views > 0 ORDER BY views DESC, page ${most}`),
-        ask(`SELECT * FROM ${pages} WHERE LCP IS NOT NULL ORDER BY LCP DESC, page ${most}`),
-        ask(`
-          SELECT * FROM ${pages} WHERE errors + failed > 0
-          ORDER BY errors + failed DESC, page ${most}`),
-        ask(`
+    const [sums, pages, releases, referrers, browsers, errors, feedback] = await Promise.all([
+      ask(`SELECT ${VIEWS}, ${VISITORS} FROM ${reports}`),
+      ask(pagesSql(reports, requests, limit)),
+      ask(`
           SELECT service, release, ${VIEWS}, ${ERRORS}, ${VITALS}
           FROM ${reports} GROUP BY ALL ORDER BY release DESC, service ${most}`),
-        ask(`
+      ask(`
           SELECT text AS host, count(*)::DOUBLE AS views FROM ${reports}
           WHERE kind = 'view' AND text <> '' GROUP BY ALL ORDER BY views DESC, host ${most}`),
-        ask(`
+      ask(`
           SELECT browser || ' ' || device AS browser, count(*)::DOUBLE AS views FROM ${reports}
           WHERE kind = 'view' GROUP BY ALL ORDER BY views DESC, 1 ${most}`),
-        ask(`
+      ask(`
           SELECT text, page, max(release) AS release, count(*)::DOUBLE AS count,
                  max(${msOf("time")}) AS last FROM ${reports}
           WHERE kind = 'error' GROUP BY text, page ORDER BY count DESC, last DESC ${most}`),
-        ask(`
+      ask(`
           SELECT ${msOf("time")} AS time, page, release, value AS rating, text FROM ${reports}
           WHERE kind = 'feedback' ORDER BY time DESC ${most}`),
-      ]);
+    ]);
     return {
       views: Number(sums[0]?.["views"]),
       visitors: Number(sums[0]?.["visitors"]),
-      pages: viewed.map(pageUsage),
-      slowest: slowest.map(pageUsage),
-      failing: failing.map(pageUsage),
+      pages: ranked(pages, "by_views", limit),
+      slowest: ranked(pages, "by_time", limit),
+      failing: ranked(pages, "by_failures", limit),
       releases: releases.map(releaseUsage),
       referrers: referrers as unknown as UsageReport["referrers"],
       browsers: browsers as unknown as UsageReport["browsers"],
@@ -88,16 +85,30 @@ export class UsageQuery {
 }
 
 // A page that always fails never loads the script: it is known by its requests alone. What a browser
-// asks for when a person goes somewhere is a page; what pages load is not.
-const pagesSql = (reports: string, requests: string): string => `
-  (SELECT coalesce(seen.page, broken.page) AS page, coalesce(views, 0) AS views,
+// asks for when a person goes somewhere is a page; what pages load is not. Those that are among the
+// first by one of the three counts, with their places.
+const pagesSql = (reports: string, requests: string, limit: number): string => `
+  SELECT *,
+         CASE WHEN views > 0 THEN row_number() OVER (ORDER BY views DESC, page) END AS by_views,
+         CASE WHEN LCP IS NOT NULL
+              THEN row_number() OVER (ORDER BY LCP DESC NULLS LAST, page) END AS by_time,
+         CASE WHEN errors + failed > 0
+              THEN row_number() OVER (ORDER BY errors + failed DESC, page) END AS by_failures
+  FROM (SELECT coalesce(seen.page, broken.page) AS page, coalesce(views, 0) AS views,
           coalesce(visitors, 0) AS visitors, coalesce(errors, 0) AS errors,
           coalesce(failed, 0) AS failed, LCP, INP, CLS
    FROM (SELECT page, ${VIEWS}, ${VISITORS}, ${ERRORS}, ${VITALS} FROM ${reports} GROUP BY page) AS seen
    FULL JOIN (SELECT ${pageOf("path")} AS page, count(*)::DOUBLE AS failed FROM ${requests}
               WHERE (status >= 500 OR status < 100) AND method = 'GET' AND route <> 'internal'
                 AND NOT regexp_matches(path, '\\.[a-z0-9]{1,5}$') GROUP BY ALL) AS broken
-   ON seen.page = broken.page)`;
+   ON seen.page = broken.page)
+  QUALIFY least(by_views, by_time, by_failures) <= ${Math.trunc(limit)}`;
+
+const ranked = (rows: readonly Row[], place: string, limit: number): PageUsage[] =>
+  rows
+    .filter((row) => row[place] !== null && Number(row[place]) <= limit)
+    .toSorted((one, other) => Number(one[place]) - Number(other[place]))
+    .map(pageUsage);
 
 const optional = (value: unknown): number | undefined =>
   value === null || value === undefined ? undefined : Number(value);
