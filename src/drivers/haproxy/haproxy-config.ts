@@ -15,9 +15,16 @@ import {
   USAGE_SCRIPT,
 } from "../../kernel/signal.ts";
 import type { Slot } from "../../resources/app/app.ts";
-import type { PoolPolicy } from "../../resources/app/app-driver.ts";
+import type { EdgeRoute, EdgeTraffic, PoolPolicy } from "../../resources/app/app-driver.ts";
 import { defaultHealth, defaultLimits, type Health } from "../../resources/app/manifest.ts";
-import { type EdgeApp, type EdgeState, type PooledServer, poolId } from "./edge-state.ts";
+import {
+  type EdgeApp,
+  type EdgeState,
+  type PooledServer,
+  poolId,
+  serviceId,
+} from "./edge-state.ts";
+import { type Allowlist, splitRules, splitSuffix, TESTER_ROUTE } from "./split-rules.ts";
 
 export interface EdgeLayout {
   readonly httpBinds: readonly string[];
@@ -93,7 +100,7 @@ function renderStatic(
     renderGlobal(layout),
     ...(layout.telemetry ? [renderRing(layout)] : []),
     renderDefaults(layout),
-    renderPublic(layout, reporting),
+    renderPublic(layout, reporting, allowlistsOf(state)),
     renderInternal(state, layout),
     renderMetrics(layout),
     ...Object.entries(state.bridges).flatMap(([address, ports]) =>
@@ -156,7 +163,11 @@ function renderDefaults({ dir, telemetry }: EdgeLayout): string {
   ]);
 }
 
-function renderPublic(layout: EdgeLayout, reporting: readonly string[]): string {
+function renderPublic(
+  layout: EdgeLayout,
+  reporting: readonly string[],
+  allowlists: readonly Allowlist[],
+): string {
   const { dir, httpBinds, httpsBinds, httpsPort } = layout;
   const port = httpsPort === 443 ? "" : `:${httpsPort}`;
   return section("frontend public", [
@@ -176,6 +187,7 @@ function renderPublic(layout: EdgeLayout, reporting: readonly string[]): string 
     "http-request return status 404 content-type text/html lf-file " +
       `${dir}/errors/no-route.html if !{ var(txn.to) -m found }`,
     ...forwardedHeaders(),
+    ...splitRules("public", allowlists),
     ...reporting.map(
       (pool) =>
         `use_backend ${USAGE.pool} if { path_end ${USAGE_SCRIPT} ${USAGE_REPORTS} } { var(txn.to) -m beg ${pool}| }`,
@@ -211,6 +223,7 @@ function renderInternal(state: EdgeState, layout: EdgeLayout): string {
     ),
     ...identifyRequest(layout),
     `http-request set-var(txn.to) dst_port,map_int(${layout.dir}/internal.map)`,
+    ...splitRules("internal", []),
     "use_backend %[var(txn.to),field(1,|)]",
     ...logFormat(layout),
   ]);
@@ -296,6 +309,17 @@ interface Pool {
   readonly policy: PoolPolicy;
 }
 
+function allowlistsOf(state: EdgeState): Allowlist[] {
+  return Object.entries(state.apps).flatMap(([appName, { declaration }]) =>
+    Object.entries(declaration.services).flatMap(([service, { a, b }]) => {
+      const addresses = [...new Set([...(a.testers ?? []), ...(b.testers ?? [])])].sort();
+      return addresses.length > 0
+        ? [{ pools: [`${serviceId(appName, service)}.`], addresses }]
+        : [];
+    }),
+  );
+}
+
 function poolsOf({ declaration }: EdgeApp): Pool[] {
   return Object.entries(declaration.services).flatMap(([service, slots]) =>
     (["a", "b"] as const).map((slot) => ({ service, slot, policy: slots[slot] })),
@@ -362,28 +386,58 @@ export function serverLine(server: PooledServer, policy: PoolPolicy | undefined)
 // --- maps
 
 /**
- * `host/path/` → `pool|route`; the longest prefix wins, so a route ends in a slash. Browsers name the
- * port in the host header where it is not the usual one: that spelling has an entry of its own.
+ * `host/path/` → `pool|route`, and how to split it; the longest prefix wins, so a route ends in a
+ * slash. Browsers name the port in the host header where it is not the usual one: that spelling has
+ * an entry of its own.
  */
 export function routeEntries(state: EdgeState, httpsPort: number): [string, string][] {
-  return Object.entries(state.apps).flatMap(([appName, { traffic }]) =>
-    (traffic?.routes ?? []).flatMap(({ host, path, service }): [string, string][] => {
-      const slot = traffic?.slots[service];
-      if (slot === undefined) return [];
-      const target = `${poolId(appName, service, slot)}|${host}${path}`;
+  return Object.entries(state.apps).flatMap(([appName, { traffic }]) => {
+    if (!traffic) return [];
+    const { routes, candidate } = traffic;
+    const entry = ({ host, path }: EdgeRoute, target: string): [string, string][] => {
       const prefix = path.endsWith("/") ? path : `${path}/`;
       return [host, `${host}:${httpsPort}`].map((name) => [`${name}${prefix}`, target]);
-    }),
-  );
+    };
+    return [
+      ...routes.flatMap((route) => {
+        const target = targetOf(appName, route.service, traffic, cookiePath(route, routes));
+        return target ? entry(route, target(`${route.host}${route.path}`)) : [];
+      }),
+      ...(candidate?.preview ?? []).flatMap((route) =>
+        entry(route, `${poolId(appName, route.service, candidate?.slot ?? "a")}|${TESTER_ROUTE}`),
+      ),
+    ];
+  });
 }
 
-/** Internal port → `pool|internal`. */
+// The services of one app that share a host share the cookie, and with it the arm.
+const cookiePath = ({ host }: EdgeRoute, routes: readonly EdgeRoute[]): string | undefined =>
+  routes
+    .filter((route) => route.host === host)
+    .map(({ path }) => path)
+    .toSorted((one, other) => one.length - other.length)[0];
+
+function targetOf(
+  appName: string,
+  service: string,
+  { slots, candidate }: EdgeTraffic,
+  cookie: string | undefined,
+): ((route: string) => string) | undefined {
+  const slot = slots[service];
+  if (slot === undefined) return undefined;
+  const suffix = candidate?.services.includes(service)
+    ? splitSuffix(poolId(appName, service, candidate.slot), candidate, cookie)
+    : "";
+  return (route) => `${poolId(appName, service, slot)}|${route}${suffix}`;
+}
+
+/** Internal port → `pool|internal`, and how to split it. */
 export function internalEntries(state: EdgeState): [string, string][] {
   return Object.entries(state.apps).flatMap(([appName, { internalPorts, traffic }]) =>
-    Object.entries(internalPorts).map(([service, port]): [string, string] => [
-      String(port),
-      `${poolId(appName, service, traffic?.slots[service] ?? "a")}|internal`,
-    ]),
+    Object.entries(internalPorts).map(([service, port]): [string, string] => {
+      const target = traffic && targetOf(appName, service, traffic, undefined);
+      return [String(port), target?.("internal") ?? `${poolId(appName, service, "a")}|internal`];
+    }),
   );
 }
 

@@ -361,7 +361,7 @@ export class HaproxyEdgeDriver implements EdgeDriver {
   }
 
   async #checkConfig(): Promise<void> {
-    const { code, stderr, stdout } = await run(["haproxy", "-c", "-q", "-f", this.#configFile]);
+    const { code, stderr, stdout } = await run(["haproxy", "-c", "-f", this.#configFile]);
     if (code === 0) return;
     const detail = (stderr || stdout).split("\n").find((line) => line.includes("ALERT")) ?? stderr;
     throw stuck("edge.bad_config", `HAProxy refuses the configuration: ${detail.trim()}`, {

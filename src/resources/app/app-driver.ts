@@ -99,6 +99,8 @@ export interface PoolPolicy {
   readonly limits: Limits;
   /** Its pages can report what their users see. */
   readonly usage?: true;
+  /** Networks whose requests get a candidate as soon as there is one. */
+  readonly testers?: readonly string[];
 }
 
 export interface EdgeDeclaration {
@@ -110,9 +112,26 @@ export interface EdgeDeclaration {
 
 /** The part that moves at run time, all of it at once. */
 export interface EdgeTraffic {
-  /** Service → the slot that gets all requests. */
+  /** Service → the slot that gets all requests, but for the candidate's. */
   readonly slots: Readonly<Record<string, Slot>>;
   readonly routes: readonly EdgeRoute[];
+  readonly candidate?: CandidateTraffic;
+}
+
+/** What a release that is not yet in charge gets of each service that is in both. */
+export interface CandidateTraffic {
+  readonly slot: Slot;
+  readonly services: readonly string[];
+  /** Of 1,000 requests. */
+  readonly perMille: number;
+  /** A request with this in its candidate header goes there whatever the share. */
+  readonly key: string;
+  /** Tells the cookies of one rollout from those of another. */
+  readonly rollout: number;
+  /** A client stays where its first request went. */
+  readonly isSticky: boolean;
+  /** Hosts and paths that lead there alone. */
+  readonly preview: readonly EdgeRoute[];
 }
 
 export interface EdgeRoute extends Route {

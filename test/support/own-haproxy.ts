@@ -1,0 +1,153 @@
+// A HAProxy of its own for a test, with upstreams that say who they are and what they were sent.
+
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import {
+  createServer,
+  type IncomingHttpHeaders,
+  request as requestPlain,
+  type Server,
+} from "node:http";
+import { Agent, request } from "node:https";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { HaproxyEdgeDriver } from "../../src/drivers/haproxy/haproxy-edge-driver.ts";
+import { LocalCa } from "../../src/drivers/local-ca/local-ca.ts";
+import { findFreePort } from "../../src/drivers/process/free-port.ts";
+import { systemClock } from "../../src/kernel/clock.ts";
+import { until } from "./wait.ts";
+
+export interface Reply {
+  readonly status: number;
+  /** Name of the upstream that answered. */
+  readonly by: string;
+  /** What the upstream was sent. */
+  readonly sent: IncomingHttpHeaders;
+  readonly headers: IncomingHttpHeaders;
+}
+
+export class OwnHaproxy {
+  readonly root = mkdtempSync(join(tmpdir(), "holdfast-edge-"));
+  readonly signal = AbortSignal.timeout(300_000);
+  readonly #ca: LocalCa;
+  readonly #servers: Server[] = [];
+  readonly #ports = new Map<string, number>();
+  readonly #agent: Agent;
+  readonly httpsPort: number;
+  readonly edge: HaproxyEdgeDriver;
+
+  static async start(): Promise<OwnHaproxy> {
+    const port = await findFreePort(new Set(), String(Math.random()), {
+      first: 18_000,
+      last: 18_999,
+    });
+    const haproxy = new OwnHaproxy(port);
+    await haproxy.edge.asEngine().create("edge", haproxy.signal);
+    await haproxy.#start();
+    return haproxy;
+  }
+
+  async #start(): Promise<void> {
+    const engine = this.edge.asEngine();
+    await engine.start("edge", this.signal);
+    await until(
+      "HAProxy is up",
+      async () => (await engine.observe("edge", this.signal)).process === "ready",
+    );
+  }
+
+  /** As after a crash: a new process from what is on disk. */
+  async restart(): Promise<void> {
+    await this.edge.asEngine().stop("edge", this.signal);
+    await this.#start();
+  }
+
+  private constructor(httpsPort: number) {
+    this.httpsPort = httpsPort;
+    this.#ca = new LocalCa({
+      dir: join(this.root, "ca"),
+      givenDir: join(this.root, "given"),
+      listFile: join(this.root, "crt-list.txt"),
+      now: systemClock.now,
+    });
+    this.edge = this.reopen();
+    this.#agent = new Agent({ keepAlive: true, maxSockets: 16, rejectUnauthorized: false });
+  }
+
+  /** A fresh driver over the same HAProxy. */
+  reopen(): HaproxyEdgeDriver {
+    const { root, httpsPort } = this;
+    return new HaproxyEdgeDriver({
+      clock: systemClock,
+      ca: this.#ca,
+      logFile: join(root, "engine.edge.log"),
+      masterSocket: join(root, "master.sock"),
+      layout: {
+        httpBinds: [],
+        httpsBinds: [`127.0.0.1:${httpsPort}`],
+        httpsPort,
+        dir: root,
+        adminSocket: join(root, "admin.sock"),
+        requestSocket: join(root, "requests.sock"),
+        usageSocket: join(root, "usage.sock"),
+        metricsBind: join(root, "metrics.sock"),
+        maxConnections: 200,
+        user: undefined,
+        threads: 1,
+        telemetry: true,
+      },
+    });
+  }
+
+  /** Starts something that answers with its name; gives its port. */
+  async upstream(name: string): Promise<number> {
+    const known = this.#ports.get(name);
+    if (known !== undefined) return known;
+    const server = createServer(({ headers }, response) => {
+      response.setHeader("x-by", name).setHeader("x-sent", JSON.stringify(headers)).end(name);
+    });
+    this.#servers.push(server);
+    const port = await new Promise<number>((resolve) => {
+      server.listen(0, "127.0.0.1", () => resolve((server.address() as { port: number }).port));
+    });
+    this.#ports.set(name, port);
+    return port;
+  }
+
+  /** Asks over HTTPS, or, given a port, inside. */
+  ask(
+    host: string,
+    path = "/",
+    headers: Readonly<Record<string, string>> = {},
+    internalPort?: number,
+  ): Promise<Reply> {
+    return new Promise((resolve, reject) => {
+      const options = { host: "127.0.0.1", path, headers: { host, ...headers } };
+      const asked =
+        internalPort === undefined
+          ? request({ ...options, port: this.httpsPort, servername: host, agent: this.#agent })
+          : requestPlain({ ...options, port: internalPort });
+      asked.on("response", (answer) => {
+        answer.resume().on("end", () =>
+          resolve({
+            status: answer.statusCode ?? 0,
+            by: String(answer.headers["x-by"] ?? ""),
+            sent: JSON.parse(String(answer.headers["x-sent"] ?? "{}")) as IncomingHttpHeaders,
+            headers: answer.headers,
+          }),
+        );
+      });
+      asked.on("error", reject).end();
+    });
+  }
+
+  readFile(name: string): string {
+    return readFileSync(join(this.root, name), "utf8");
+  }
+
+  async stop(): Promise<void> {
+    this.#agent.destroy();
+    await this.edge.asEngine().stop("edge", this.signal);
+    for (const server of this.#servers) server.close();
+    rmSync(this.root, { recursive: true, force: true });
+  }
+}
