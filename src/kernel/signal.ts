@@ -344,3 +344,38 @@ export type TelemetryPolicies = Readonly<Record<string, TelemetryPolicy>>;
  */
 export const RESERVED_METRICS =
   "(holdfast[_:]|node_|haproxy_|pg_|redis_|scrape_).*|up|ALERTS|ALERTS_FOR_STATE";
+
+/** Quantiles are told at these levels: 0, 0.005, … 1. */
+export const QUANTILE_STEPS = 200;
+
+/** What the requests that two releases answered in a stretch of time say about both. */
+export interface ComparisonQuestion {
+  readonly environment: string;
+  readonly app: string;
+  readonly releases: readonly number[];
+  /** ms since the epoch; requests that ended after `from`, up to `through`. */
+  readonly from: number;
+  readonly through: number;
+  /** Latencies only of requests that began after it. */
+  readonly latencyFrom: number;
+  /** Service → release → bounds in ms, over which answers are counted. */
+  readonly bounds: Readonly<Record<string, Readonly<Record<number, readonly number[]>>>>;
+  /** With quantiles: they cost more. */
+  readonly quantiles: boolean;
+}
+
+/** One service of one release. Requests of testers, who chose the release, are left out. */
+export interface ArmCounts {
+  readonly service: string;
+  readonly release: number;
+  readonly requests: number;
+  /** 5xx, and those where the instance gave no answer. */
+  readonly errors: number;
+  /** Requests whose trace has a line or record of level error or worse. */
+  readonly logErrors: number;
+  /** Answers that are no error, and how many of them took longer than each bound. */
+  readonly timed: number;
+  readonly over: readonly number[];
+  /** ms, at the levels 0, 1/200, … 1; empty where they were not asked for or nothing was timed. */
+  readonly quantiles: readonly number[];
+}

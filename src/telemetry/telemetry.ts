@@ -1,9 +1,10 @@
 // The telemetry process, put together: what comes in on one side, what answers on the other, the
 // store between them.
 
-import type { ExportTarget, PlatformReport } from "../kernel/signal.ts";
+import type { ComparisonQuestion, ExportTarget, PlatformReport } from "../kernel/signal.ts";
 import { type AnomalyQuestion, BaselineQuery } from "./baseline/baseline-query.ts";
 import { HourSummaries } from "./baseline/hour-summaries.ts";
+import { ComparisonQuery } from "./comparison-query.ts";
 import { Exporters } from "./export/exporters.ts";
 import { LogCollector } from "./log-collector.ts";
 import { logLine, MonotonicClock } from "./log-journal.ts";
@@ -177,6 +178,7 @@ function answerQuestions(
   { store, hours, receiver, collector, metrics, exporters }: Parts,
 ): Promise<void> {
   const traffic = new TrafficQuery(store);
+  const comparison = new ComparisonQuery(store);
   const traces = new TraceQuery(store);
   const usage = new UsageQuery(store);
   const baselines = new BaselineQuery(hours);
@@ -193,6 +195,10 @@ function answerQuestions(
       "/traffic": async ({ sinceMs }: { sinceMs: number }) => {
         await receiver.flush();
         return traffic.summarize(now() - sinceMs, now());
+      },
+      "/comparison": async (question: ComparisonQuestion) => {
+        await receiver.flush();
+        return comparison.compare(question);
       },
       "/traces": async (filter: TraceFilter) => {
         await receiver.flush();

@@ -8,6 +8,7 @@ import { z } from "zod";
 import { type HoldfastError, invalid, messageOf } from "../../kernel/error.ts";
 import { RELEASE_TASK } from "./app-observed.ts";
 import { componentsOf, type Manifest, manifestSchema } from "./manifest.ts";
+import { checkRollout } from "./rollout-policy.ts";
 
 export const MANIFEST_FILE = "holdfast.yaml";
 const MAX_BYTES = 256 * 1024;
@@ -86,6 +87,8 @@ export function checkManifest(
       routes.set(host + path, service);
     }
   }
+  for (const { path, message } of checkRollout(manifest.rollout, manifest))
+    mistakes.push({ path: ["rollout", ...path], message });
   if (componentsOf(manifest).length === 0 && Object.keys(manifest.jobs).length === 0) {
     mistakes.push({ path: [], message: "says nothing to run: add services, workers or jobs" });
   }

@@ -6,6 +6,7 @@
 
 import { z } from "zod";
 import { duration, size } from "./quantity.ts";
+import { rolloutSchema } from "./rollout-policy.ts";
 
 export const MAX_INSTANCES = 64;
 /** Over the time a worker must stay up: for starting at all on a busy machine. */
@@ -283,6 +284,7 @@ export const manifestSchema = z
         "The edge serves /_holdfast/usage.js and takes what it reports: page views, web vitals, errors and feedback, without cookies.",
       ),
     build: build.optional(),
+    rollout: rolloutSchema.prefault({}),
     compute: z
       .enum(["process", "docker"])
       .optional()

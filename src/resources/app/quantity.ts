@@ -56,3 +56,12 @@ export const size = (description: string) =>
     .regex(/^\d+(\.\d+)?\s*([kmg]?b)$/i, "must be a size such as 512KB, 256MB or 2GB")
     .describe(`${description} A size such as 512KB, 256MB, 2GB.`)
     .transform((text) => parseSizeBytes(text) ?? 0);
+
+/** `5%`, `0.5%` → of 1,000. */
+export const share = (description: string) =>
+  z
+    .string("must be a share with its sign, such as 5% or 0.5%")
+    .regex(/^\d{1,3}(\.\d)?%$/, "must be a share such as 5% or 0.5%")
+    .refine((text) => Number.parseFloat(text) <= 100, "must be at most 100%")
+    .describe(`${description} A share such as 5% or 0.5%.`)
+    .transform((text) => Math.round(Number.parseFloat(text) * 10));

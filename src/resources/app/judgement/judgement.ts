@@ -1,0 +1,352 @@
+// What the requests of a rollout say about its candidate. State is folded block by block, each
+// request counted once, so that a control plane that was killed goes on where it was.
+//
+// Per service three things are tested against what serves, over the same minutes: errors, requests
+// that logged an error, and slow answers. Slow is counted at the quantiles that the serving release
+// had before: the candidate's answers are slow a little later than the others', so that what is
+// equal in practice is not refuted by its first percent. A test alone never aborts: what it found
+// has to be beyond the limits of the app's policy too.
+
+import type { ArmCounts } from "../../../kernel/signal.ts";
+import type { AnalysisPolicy } from "../rollout-policy.ts";
+import { type Interval, proportionInterval, quantileLevels } from "./interval.ts";
+import {
+  compareBlock,
+  type Evidence,
+  logEvidence,
+  noEvidence,
+  type Tally,
+} from "./sequential-test.ts";
+
+/** Of all rollouts of releases that are as good, so many at most may be aborted by a test. */
+export const FALSE_ALARMS = 0.005;
+/** Quantiles of the serving release at which slow is counted. */
+const LEVELS = [0.5, 0.9, 0.95, 0.99] as const;
+const ODDS = [1.5, 3] as const;
+const ERROR_EFFECTS = [0.01, 0.03, 0.1, 0.3, 0.9] as const;
+/** The candidate's bounds are that much later: relative, and ms (the edge counts whole ones). */
+const SLACK = { relative: 1.05, ms: 2 };
+/** What quantiles of before weigh against what is seen. */
+const PRIOR_WEIGHT = 100;
+/** Fewer timed answers say nothing of quantiles. */
+const TIMED_MIN = 30;
+const SHOWN_LEVELS = { p50: 0.5, p95: 0.95, p99: 0.99 } as const;
+
+export interface ArmSummary {
+  readonly requests: number;
+  readonly errors: number;
+  readonly errorRate: Interval;
+  readonly logErrors: number;
+  readonly timed: number;
+  readonly latency: Readonly<
+    Record<keyof typeof SHOWN_LEVELS, Interval & { readonly ms: number }>
+  > | null;
+}
+
+interface Expected {
+  readonly errors: Tally;
+  readonly logErrors: Tally;
+  readonly over: readonly Tally[];
+}
+
+export interface Judgement {
+  /** ms since the epoch: requests that ended after it are judged. */
+  readonly since: number;
+  /** Requests that ended up to then are counted. */
+  readonly through: number;
+  /** Service → the serving release's latency at LEVELS, ms. */
+  readonly bounds: Readonly<Record<string, readonly number[]>>;
+  readonly expected: Readonly<Record<string, Expected>>;
+  /** `errors web` → evidence against the candidate. */
+  readonly tests: Readonly<Record<string, Evidence>>;
+  readonly arms: Readonly<
+    Record<string, { readonly serving: ArmSummary; readonly candidate: ArmSummary }>
+  >;
+}
+
+export interface Finding {
+  /** `errors web` */
+  readonly test: string;
+  readonly text: string;
+  /** Evidence against the candidate to one; above 1/level it is refuted. */
+  readonly odds: number;
+}
+
+export interface Block {
+  readonly serving: readonly ArmCounts[];
+  readonly candidate: readonly ArmCounts[];
+}
+
+/**
+ * Begins to judge a step.
+ *
+ * @param baseline  the serving release before the step, with quantiles
+ */
+export function beginJudgement(since: number, baseline: readonly ArmCounts[]): Judgement {
+  const bounds = Object.fromEntries(
+    baseline
+      .filter(({ timed }) => timed >= TIMED_MIN)
+      .map(({ service, quantiles }) => [
+        service,
+        LEVELS.map((level) => Math.round(quantileOf(quantiles, level))),
+      ]),
+  );
+  const expected = Object.fromEntries(
+    baseline.map((arm) => [arm.service, expectedOf(arm, bounds[arm.service] !== undefined)]),
+  );
+  return { since, through: since, bounds, expected, tests: {}, arms: {} };
+}
+
+/** Bounds for the next block: service → release → ms. */
+export function boundsFor(
+  { bounds }: Judgement,
+  serving: number,
+  candidate: number,
+): Record<string, Record<number, number[]>> {
+  return Object.fromEntries(
+    Object.entries(bounds).map(([service, own]) => [
+      service,
+      {
+        [serving]: [...own],
+        [candidate]: own.map((ms) => Math.ceil(ms * SLACK.relative + SLACK.ms)),
+      },
+    ]),
+  );
+}
+
+/** Counts the requests that ended between `through` and `until`. */
+export function foldBlock(judgement: Judgement, block: Block, until: number): Judgement {
+  const tests = { ...judgement.tests };
+  const expected = { ...judgement.expected };
+  for (const candidate of block.candidate) {
+    const { service } = candidate;
+    const serving = block.serving.find((arm) => arm.service === service);
+    if (!serving) continue;
+    const known = expected[service] ?? NOTHING;
+    for (const [name, tally, before] of [
+      ["errors", errorsOf, known.errors],
+      ["log errors", logErrorsOf, known.logErrors],
+    ] as const) {
+      const rate = rateOf(before);
+      const alternatives = ERROR_EFFECTS.map((effect) => rate + effect * (1 - rate));
+      const test = `${name} ${service}`;
+      tests[test] = compareBlock(
+        tests[test] ?? noEvidence(alternatives.length),
+        { serving: tally(serving), candidate: tally(candidate) },
+        rate,
+        alternatives,
+      );
+    }
+    const test = `latency ${service}`;
+    tests[test] = foldLatency(tests[test], serving, candidate, known);
+  }
+  for (const serving of block.serving)
+    expected[serving.service] = added(expected[serving.service] ?? NOTHING, serving);
+  return { ...judgement, through: until, tests, expected };
+}
+
+// Slow at each level, with two alternatives each: its odds are so many times those of what serves.
+function foldLatency(
+  before: Evidence = noEvidence(LEVELS.length * ODDS.length),
+  serving: ArmCounts,
+  candidate: ArmCounts,
+  known: Expected,
+): Evidence {
+  return LEVELS.flatMap((_, level) => {
+    const [a, b, expected] = [serving.over[level], candidate.over[level], known.over[level]];
+    const own = before.slice(level * ODDS.length, (level + 1) * ODDS.length);
+    if (a === undefined || b === undefined || !expected) return own;
+    const rate = rateOf(expected);
+    return compareBlock(
+      own,
+      {
+        serving: { total: serving.timed, bad: a },
+        candidate: { total: candidate.timed, bad: b },
+      },
+      rate,
+      ODDS.map((times) => (times * rate) / (1 - rate + times * rate)),
+    );
+  });
+}
+
+/** Takes up what the whole step looks like so far; arms come with quantiles. */
+export function withArms(judgement: Judgement, { serving, candidate }: Block): Judgement {
+  const bounds = { ...judgement.bounds };
+  const expected = { ...judgement.expected };
+  const arms: Record<string, { serving: ArmSummary; candidate: ArmSummary }> = {};
+  for (const one of serving) {
+    const { service } = one;
+    const other = candidate.find((arm) => arm.service === service);
+    arms[service] = { serving: summaryOf(one), candidate: summaryOf(other) };
+    // A service that was at rest before: slow is what is slow from now on.
+    if (bounds[service] === undefined && one.timed >= TIMED_MIN) {
+      bounds[service] = LEVELS.map((level) => Math.round(quantileOf(one.quantiles, level)));
+      const { over } = expectedOf(one, true);
+      expected[service] = { ...(expected[service] ?? NOTHING), over };
+    }
+  }
+  for (const other of candidate)
+    arms[other.service] ??= { serving: summaryOf(undefined), candidate: summaryOf(other) };
+  return { ...judgement, bounds, expected, arms };
+}
+
+/**
+ * What speaks against the candidate: `certain` is refuted and beyond the policy's limits, `possible`
+ * only beyond the limits.
+ *
+ * @param parts  among how many judgements of one rollout its false alarms are shared
+ */
+export function findingsOf(
+  { tests, arms }: Judgement,
+  { errors, latency }: AnalysisPolicy,
+  parts: number,
+): { readonly certain: readonly Finding[]; readonly possible: readonly Finding[] } {
+  const level = FALSE_ALARMS / Math.max(1, parts * Object.keys(tests).length);
+  const findings = Object.entries(arms).flatMap(([service, { serving, candidate }]) =>
+    [
+      {
+        test: `errors ${service}`,
+        text: beyondRate(
+          candidate.errors,
+          candidate.requests,
+          serving.errors,
+          serving.requests,
+          errors,
+          "failed",
+        ),
+      },
+      {
+        test: `log errors ${service}`,
+        text: beyondRate(
+          candidate.logErrors,
+          candidate.requests,
+          serving.logErrors,
+          serving.requests,
+          errors,
+          "logged an error",
+        ),
+      },
+      { test: `latency ${service}`, text: beyondLatency(candidate, serving, latency) },
+    ].flatMap(({ test, text }) => {
+      if (text === undefined) return [];
+      const evidence = logEvidence(tests[test] ?? []);
+      return [{ test, text: `${service}: ${text}`, odds: Math.exp(evidence), evidence }];
+    }),
+  );
+  const isCertain = ({ evidence }: { evidence: number }): boolean => evidence >= -Math.log(level);
+  const plain = ({ test, text, odds }: Finding): Finding => ({ test, text, odds });
+  return {
+    certain: findings.filter(isCertain).map(plain),
+    possible: findings.filter((one) => !isCertain(one)).map(plain),
+  };
+}
+
+export const candidateRequests = ({ arms }: Judgement): number =>
+  Object.values(arms).reduce((sum, { candidate }) => sum + candidate.requests, 0);
+
+function beyondRate(
+  bad: number,
+  total: number,
+  servingBad: number,
+  servingTotal: number,
+  limits: AnalysisPolicy["errors"],
+  what: string,
+): string | undefined {
+  const rate = bad / Math.max(1, total);
+  const serving = servingBad / Math.max(1, servingTotal);
+  if (rate - serving <= limits.absolute / 100 || rate <= serving * limits.relative)
+    return undefined;
+  return `${percent(rate)} of ${total} requests ${what}, ${percent(serving)} of ${servingTotal} of what serves`;
+}
+
+function beyondLatency(
+  { latency: candidate }: ArmSummary,
+  { latency: serving }: ArmSummary,
+  { absolute, relative }: AnalysisPolicy["latency"],
+): string | undefined {
+  if (!candidate || !serving) return undefined;
+  const worse = Object.keys(SHOWN_LEVELS).filter((key) => {
+    const [own, other] = [candidate[key as "p50"].ms, serving[key as "p50"].ms];
+    return own - other > absolute && own > other * relative;
+  }) as (keyof typeof SHOWN_LEVELS)[];
+  if (worse.length === 0) return undefined;
+  return worse
+    .map(
+      (key) =>
+        `${key} is ${Math.round(candidate[key].ms)} ms, ${Math.round(serving[key].ms)} ms of what serves`,
+    )
+    .join("; ");
+}
+
+const percent = (rate: number): string =>
+  `${(rate * 100).toFixed(rate > 0 && rate < 0.001 ? 3 : 1)} %`;
+
+// --- tallies and summaries
+
+const NOTHING: Expected = {
+  errors: { total: 0, bad: 0 },
+  logErrors: { total: 0, bad: 0 },
+  over: [],
+};
+
+const errorsOf = ({ requests, errors }: ArmCounts): Tally => ({ total: requests, bad: errors });
+const logErrorsOf = ({ requests, logErrors }: ArmCounts): Tally => ({
+  total: requests,
+  bad: Math.min(requests, logErrors),
+});
+
+const rateOf = ({ total, bad }: Tally): number => (bad + 0.5) / (total + 1);
+
+function expectedOf(arm: ArmCounts, isTimed: boolean): Expected {
+  return {
+    errors: errorsOf(arm),
+    logErrors: logErrorsOf(arm),
+    over: isTimed
+      ? LEVELS.map((level) => ({ total: PRIOR_WEIGHT, bad: PRIOR_WEIGHT * (1 - level) }))
+      : [],
+  };
+}
+
+function added(before: Expected, arm: ArmCounts): Expected {
+  const plus = (one: Tally, other: Tally): Tally => ({
+    total: one.total + other.total,
+    bad: one.bad + other.bad,
+  });
+  return {
+    errors: plus(before.errors, errorsOf(arm)),
+    logErrors: plus(before.logErrors, logErrorsOf(arm)),
+    over: before.over.map((tally, level) => {
+      const bad = arm.over[level];
+      return bad === undefined ? tally : plus(tally, { total: arm.timed, bad });
+    }),
+  };
+}
+
+function summaryOf(arm: ArmCounts | undefined): ArmSummary {
+  const { requests = 0, errors = 0, logErrors = 0, timed = 0, quantiles = [] } = arm ?? {};
+  const at = (level: number): Interval & { ms: number } => {
+    const { low, high } = quantileLevels(level, timed);
+    return {
+      ms: quantileOf(quantiles, level),
+      low: quantileOf(quantiles, low, Math.floor),
+      high: quantileOf(quantiles, high, Math.ceil),
+    };
+  };
+  return {
+    requests,
+    errors,
+    errorRate: proportionInterval(errors, requests),
+    logErrors,
+    timed,
+    latency:
+      quantiles.length === 0
+        ? null
+        : { p50: at(SHOWN_LEVELS.p50), p95: at(SHOWN_LEVELS.p95), p99: at(SHOWN_LEVELS.p99) },
+  };
+}
+
+const quantileOf = (
+  quantiles: readonly number[],
+  level: number,
+  toIndex: (position: number) => number = Math.round,
+): number => quantiles[toIndex(level * (quantiles.length - 1))] ?? 0;

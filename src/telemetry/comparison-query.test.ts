@@ -1,0 +1,111 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { type RecordValues, requestRecord } from "../../test/support/request-record.ts";
+import type { ArmCounts, ComparisonQuestion } from "../kernel/signal.ts";
+import { ComparisonQuery } from "./comparison-query.ts";
+import { logLine } from "./log-journal.ts";
+import { TelemetryStore } from "./store/telemetry-store.ts";
+
+const NOW = Date.parse("2026-11-21T12:00:00Z");
+const TRACE = "0af7651916cd43dd8448eb211c80319c";
+
+describe("ComparisonQuery", () => {
+  const dir = mkdtempSync(join(tmpdir(), "holdfast-comparison-"));
+  let store: TelemetryStore;
+  const compare = (question: Partial<ComparisonQuestion> = {}): Promise<readonly ArmCounts[]> =>
+    new ComparisonQuery(store).compare({
+      environment: "production",
+      app: "shop",
+      releases: [1, 2],
+      from: NOW,
+      through: NOW + 10_000,
+      latencyFrom: NOW,
+      bounds: {},
+      quantiles: false,
+      ...question,
+    });
+  const append = (at: number, release: number, values: RecordValues = {}): Promise<void> =>
+    store.append(
+      "requests",
+      requestRecord(at, { instance: `production.shop.web.r${release}.1`, ...values }),
+    );
+
+  before(async () => {
+    store = await TelemetryStore.open({
+      dir,
+      now: () => NOW + 20_000,
+      policies: () => ({}),
+      isSource: () => true,
+      onProblem: () => undefined,
+      onDropped: () => undefined,
+    });
+    for (let ms = 1; ms <= 100; ms += 1) await append(NOW + 10, 1, { totalMs: String(ms) });
+    await append(NOW - 5_000, 1, { totalMs: "5500" });
+    await append(NOW - 5_000, 1, { totalMs: "100" });
+    await append(NOW + 9_990, 1, { totalMs: "100" });
+    for (const status of ["200", "404", "500", "503"]) await append(NOW + 20, 2, { status });
+    await append(NOW + 20, 2, { status: "-1", ending: "SH--" });
+    await append(NOW + 20, 2, { status: "-1", ending: "CD--" });
+    await append(NOW + 20, 2, { status: "500", route: "tester" });
+    await append(NOW + 20, 2, { pool: "production.other.web.a", status: "500" });
+    await append(NOW + 20, 2, { pool: "staging.shop.web.a", status: "500" });
+    await append(NOW + 20, 3, { status: "500" });
+    const whose = {
+      environment: "production",
+      app: "shop",
+      service: "web",
+      release: 2,
+      instance: "production.shop.web.r2.1",
+      level: "",
+    };
+    const said = JSON.stringify({ level: "error", trace_id: TRACE, msg: "broken" });
+    for (let i = 0; i < 3; i += 1)
+      await store.append("logs", logLine(whose, (NOW + 30 + i) * 1000, said));
+    await store.append("logs", logLine(whose, (NOW + 40) * 1000, "ERROR without a trace"));
+  });
+  after(async () => {
+    await store.close();
+    rmSync(dir, { recursive: true, force: true });
+  });
+
+  it("counts what ended in the stretch, by its end; testers, others and clients that left are out", async () => {
+    const [one, two, ...more] = await compare();
+    assert.equal(more.length, 0);
+    assert.equal(one?.requests, 101, "with the one that began before and ended inside");
+    assert.equal(one.errors, 0);
+    assert.equal(two?.requests, 5);
+    assert.equal(two.errors, 3, "500, 503 and no answer");
+    assert.equal(two.timed, 2);
+  });
+
+  it("counts requests that logged an error once each", async () => {
+    const [one, two] = await compare();
+    assert.equal(one?.logErrors, 0);
+    assert.equal(two?.logErrors, 1);
+  });
+
+  it("counts answers over bounds of their own for each release", async () => {
+    const [one, two] = await compare({
+      bounds: { web: { 1: [50, 90], 2: [1, 2] } },
+      latencyFrom: NOW,
+    });
+    assert.deepEqual(one?.over, [50, 10]);
+    assert.deepEqual(two?.over, [2, 0]);
+  });
+
+  it("tells quantiles of what began after the warm-up", async () => {
+    const [one] = await compare({ quantiles: true });
+    assert.equal(one?.quantiles.length, 201);
+    assert.ok(Math.abs((one.quantiles[100] ?? 0) - 50.5) < 0.01, String(one.quantiles[100]));
+    const [later] = await compare({ quantiles: true, latencyFrom: NOW + 5_000 });
+    assert.equal(later?.timed, 0);
+    assert.deepEqual(later.quantiles, []);
+  });
+
+  it("says nothing where nothing was asked for", async () => {
+    assert.deepEqual(await compare({ releases: [9] }), []);
+  });
+});
