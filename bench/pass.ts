@@ -81,6 +81,8 @@ async function settledWorld(count: number): Promise<() => Promise<void>> {
       },
       secrets: { read: () => new Redacted("") },
       telemetry: { ports: [], variables: () => ({}) },
+      traffic: world,
+      smoke: world,
       publicUrl: (host) => host,
     });
     await reconcileOnce(app, reconciler, { store, journal: store }, AbortSignal.timeout(60_000));

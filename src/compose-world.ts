@@ -16,6 +16,7 @@ import { LocalCa } from "./drivers/local-ca/local-ca.ts";
 import { PostgresAccess } from "./drivers/postgres/postgres-access.ts";
 import { PostgresEngineDriver } from "./drivers/postgres/postgres-engine-driver.ts";
 import { ensurePostgresMonitor } from "./drivers/postgres/postgres-monitor.ts";
+import { EdgeSmokeProbe } from "./drivers/probe/edge-smoke-probe.ts";
 import { AppUsers } from "./drivers/process/app-user.ts";
 import { ProcessComputeDriver } from "./drivers/process/process-compute-driver.ts";
 import { RedisAccess } from "./drivers/redis/redis-access.ts";
@@ -49,6 +50,10 @@ export function composeWorld(options: WorldOptions, store: SqliteStore, vault: S
     ...composeCompute(options),
     ...composeStores(options, store, vault),
     edge: composeEdge(options),
+    smokeProbe: new EdgeSmokeProbe({
+      host: options.config.bind ?? "127.0.0.1",
+      port: options.ports.https,
+    }),
     secrets: composeSecrets(vault),
     channelSecrets: composeChannelSecrets(vault),
     exportSecrets: composeExportSecrets(vault),

@@ -13,6 +13,7 @@ import { composeWorld, type World, type WorldOptions } from "./compose-world.ts"
 import { writeJson, writeWhole } from "./drivers/files.ts";
 import { deliver } from "./drivers/notifier/notifier.ts";
 import { NetworkProbe } from "./drivers/probe/http-probe.ts";
+import { InstallationTelemetry } from "./drivers/rollout-telemetry.ts";
 import { TelemetryClient } from "./drivers/telemetry-client.ts";
 import type { Home } from "./host/home.ts";
 import type { InstallationPorts } from "./host/ports.ts";
@@ -30,6 +31,7 @@ import {
   startOrdered,
   technologyOf,
 } from "./resources/app/app-reconciler.ts";
+import { ROLLOUT } from "./resources/app/rollout-wish.ts";
 import { CHANNEL } from "./resources/channel/channel.ts";
 import {
   ALERTING,
@@ -126,7 +128,14 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
 
 type AnyController = Controller<unknown, object, unknown, AnyStep>;
 
-function appDeps({ ports }: ControlPlaneOptions, store: SqliteStore, world: World): AppDeps {
+function appDeps(
+  { ports, home }: ControlPlaneOptions,
+  store: SqliteStore,
+  world: World,
+  monitoring: Monitoring,
+): AppDeps {
+  const telemetry = new TelemetryClient(home.telemetrySocket);
+  const traffic = new InstallationTelemetry(telemetry, monitoring.client);
   return {
     clock: systemClock,
     store,
@@ -137,6 +146,8 @@ function appDeps({ ports }: ControlPlaneOptions, store: SqliteStore, world: Worl
     stores: world.stores,
     secrets: world.secrets,
     telemetry: world.telemetrySink,
+    traffic,
+    smoke: world.smokeProbe,
     publicUrl: (host) => publicUrl(host, ports),
   };
 }
@@ -151,7 +162,7 @@ function composeControllers(
   monitoring: Monitoring,
 ): Map<string, AnyController> {
   const controllers = new Map<string, AnyController>();
-  const apps = appDeps(options, store, world);
+  const apps = appDeps(options, store, world, monitoring);
   const look = (kind: string, name: string): void => controllers.get(kind)?.look(name);
   const reconcilers = [
     createEngineReconciler(EDGE, world.edge.asEngine(), systemClock),
@@ -236,6 +247,7 @@ function linkKinds(
     if ([EDGE, DATABASE, CACHE].includes(ref.kind) && what === "status") appsChanged();
     if ((ref.kind === DATABASE_EXPORTER || ref.kind === CACHE_EXPORTER) && what === "status")
       controllers.get(METRICS)?.lookAtAll();
+    if (ref.kind === ROLLOUT) controllers.get(APP)?.look(ref.name);
     if (ref.kind === TELEMETRY) writePolicies(store, telemetryPolicies);
     if (ref.kind === APP || ref.kind === CHANNEL)
       for (const kind of MONITORING) controllers.get(kind)?.lookAtAll();

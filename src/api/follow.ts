@@ -23,7 +23,7 @@ export type RolloutEvent =
   | ({ readonly event: "timeline" } & TimelineEntry)
   | {
       readonly event: "ended";
-      readonly outcome: "succeeded" | "failed" | "superseded";
+      readonly outcome: NonNullable<Rollout["outcome"]> | "superseded";
       readonly release: number;
       readonly startedAt?: number;
       readonly endedAt?: number;
@@ -94,7 +94,7 @@ const superseded = ({ status }: App): RolloutEvent =>
   );
 
 function ended(
-  outcome: "succeeded" | "failed" | "superseded",
+  outcome: NonNullable<Rollout["outcome"]> | "superseded",
   release: number,
   serving: number | undefined,
   details: { startedAt?: number; endedAt?: number; failure?: RolloutFailure },

@@ -101,7 +101,7 @@ export interface DeployView {
   readonly app: string;
   readonly release: number;
   readonly reason: RolloutReason;
-  readonly outcome: "succeeded" | "failed" | "running";
+  readonly outcome: NonNullable<Rollout["outcome"]> | "running";
   /** ms since the epoch: when it was asked for, and when it had all traffic or was given up */
   readonly startedAt: number;
   readonly endedAt?: number;

@@ -12,6 +12,7 @@ import type { AppObserved } from "../../src/resources/app/app-observed.ts";
 import type { AppStep } from "../../src/resources/app/app-plan.ts";
 import { createAppReconciler } from "../../src/resources/app/app-reconciler.ts";
 import { manifestSchema } from "../../src/resources/app/manifest.ts";
+import { ROLLOUT, type RolloutWish } from "../../src/resources/app/rollout-wish.ts";
 import { RELEASE, type ReleaseSpec, releaseName } from "../../src/resources/release/release.ts";
 import { openDatabase } from "../../src/store/database.ts";
 import { SqliteStore } from "../../src/store/sqlite-store.ts";
@@ -28,30 +29,52 @@ export interface SimulationOptions {
 
 const NAME = "production/shop";
 const ACTOR = { name: "simulation", from: "test" };
-const MANIFEST = manifestSchema.parse({
-  name: "shop",
-  services: {
-    web: {
-      command: "web",
-      instances: 2,
-      health: { path: "/", grace: "10s" },
-      routes: [{ host: "shop.localhost" }],
-      drain: "3s",
-      stopGrace: "2s",
+const manifest = (rollout: object) =>
+  manifestSchema.parse({
+    name: "shop",
+    rollout: { watch: "20s", timeout: "2m", ...rollout },
+    services: {
+      web: {
+        command: "web",
+        instances: 2,
+        health: { path: "/", grace: "10s" },
+        routes: [{ host: "shop.localhost" }],
+        drain: "3s",
+        stopGrace: "2s",
+      },
+      api: {
+        command: "api",
+        instances: 2,
+        health: { path: "/", grace: "10s" },
+        routes: [{ host: "shop.localhost", path: "/api" }],
+        drain: "3s",
+        stopGrace: "2s",
+      },
     },
-    api: {
-      command: "api",
-      instances: 2,
-      health: { path: "/", grace: "10s" },
-      routes: [{ host: "shop.localhost", path: "/api" }],
-      drain: "3s",
-      stopGrace: "2s",
-    },
+    workers: { mail: { command: "mail", settle: "1s", stopGrace: "2s" } },
+    release: { command: "migrate", timeout: "20s" },
+    keepWarm: "30s",
+  });
+const ROLLOUTS: readonly object[] = [
+  {},
+  { strategy: "canary", steps: ["0%", "10%", "50%"].map((share) => ({ share, for: "4s" })) },
+  {
+    strategy: "canary",
+    sticky: true,
+    steps: ["50%"],
+    analysis: { inconclusive: "ask" },
   },
-  workers: { mail: { command: "mail", settle: "1s", stopGrace: "2s" } },
-  release: { command: "migrate", timeout: "20s" },
-  keepWarm: "30s",
-});
+  { preview: "3s", smoke: [{ path: "/" }, { command: "check" }] },
+  { strategy: "rolling" },
+  { strategy: "rolling", surge: 0, minAvailable: 1, batch: 3 },
+  { strategy: "recreate" },
+];
+/** In which what serves is never fewer than it was. */
+const UNINTERRUPTED = ROLLOUTS.slice(0, 5);
+const REGROW_MS = 10_000;
+/** A wish to abort is done by then, whatever is going on. */
+const ABORT_MS = 20_000;
+
 /** What serves, what comes, what is warm, and those that drain and end from a burst of changes. */
 const MAX_SETS = 6;
 const STORY_MS = 60_000;
@@ -72,12 +95,17 @@ export async function simulate({ seed, sabotage }: SimulationOptions): Promise<v
   const store = new SqliteStore(openDatabase(":memory:"), clock, random, Buffer.alloc(32, 7));
   const judge = new Judge(seed, clock);
   let faults: Faults = NO_FAULTS;
-  const storyFaults: Faults = {
-    lostRequest: 0.03,
-    lostReply: 0.03,
-    lateEffect: 0.03,
-    crash: random.chance(0.5) ? 0.1 : 0,
-  };
+  // In calm stories the control plane is killed too; capacity must hold at every moment.
+  const isCalm = random.chance(0.3);
+  const storyFaults: Faults = isCalm
+    ? NO_FAULTS
+    : {
+        lostRequest: 0.03,
+        lostReply: 0.03,
+        lateEffect: 0.03,
+        crash: random.chance(0.5) ? 0.1 : 0,
+      };
+  const rollouts = isCalm ? UNINTERRUPTED : ROLLOUTS;
   const behaviours = new Map<number, Behaviour>();
   const world = new MemoryWorld({
     clock,
@@ -97,6 +125,8 @@ export async function simulate({ seed, sabotage }: SimulationOptions): Promise<v
     stores: STORES,
     secrets: { read: () => new Redacted("") },
     telemetry: { ports: [], variables: () => ({}) },
+    traffic: world,
+    smoke: world,
     publicUrl: (host) => `https://${host}`,
   });
   const judged = sabotage ? sabotage(reconciler, random) : reconciler;
@@ -112,7 +142,7 @@ export async function simulate({ seed, sabotage }: SimulationOptions): Promise<v
     return controller;
   };
   let controller = startController();
-  const check = (): void => judge.check(world, store);
+  const check = (): void => judge.check(world, store, isCalm);
 
   faults = storyFaults;
   let last = 0;
@@ -121,7 +151,7 @@ export async function simulate({ seed, sabotage }: SimulationOptions): Promise<v
     if (last === 0 || draw < 0.5) {
       last += 1;
       behaviours.set(last, drawBehaviour(random, last));
-      writeRelease(store, last);
+      writeRelease(store, last, rollouts[random.between(0, rollouts.length - 1)] ?? {});
       writeApp(store, (spec) => ({ ...spec, release: last, reason: "deploy" }));
     } else if (draw < 0.65) {
       const to = random.between(1, last);
@@ -147,6 +177,8 @@ export async function simulate({ seed, sabotage }: SimulationOptions): Promise<v
   while (clock.now() < end) {
     act();
     await clock.advance(random.between(100, 12_000), check);
+    if (random.chance(0.4)) judge.onWish(wish(store, random));
+    await clock.advance(random.between(0, 6_000), check);
     if (random.chance(0.25)) {
       // kill -9: nothing more of the old one is begun, what is under way still takes effect.
       void controller.stop();
@@ -167,6 +199,7 @@ class Judge {
   readonly #clock: VirtualClock;
   readonly #termed = new Set<string>();
   readonly #ready = new Set<string>();
+  readonly #aborts = new Map<number, number>();
   #failure: Error | undefined;
 
   constructor(seed: number, clock: VirtualClock) {
@@ -203,23 +236,33 @@ class Judge {
         this.#fail(`${name} got SIGTERM while it was in a pool`);
       }
     }
-    if (deed === "kill" && !name.includes(".release.") && !this.#termed.has(name))
+    if (deed === "kill" && !/\.(release|smoke)\./.test(name) && !this.#termed.has(name))
       this.#fail(`${name} got SIGKILL before SIGTERM`);
-    if (deed === "start" && spec?.labels.role === "task") this.#checkTask(world, spec);
+    if (deed === "start" && spec?.labels.component === "release") this.#checkTask(world, spec);
     if (deed === "start" && !name.startsWith("production.shop."))
       this.#fail(`started something of a strange name: ${name}`);
   }
 
+  onWish({ generation, wish }: RolloutWish): void {
+    if (wish === "abort") this.#aborts.set(generation, this.#clock.now());
+  }
+
   /** At every moment. */
-  check(world: MemoryWorld, store: SqliteStore): void {
+  check(world: MemoryWorld, store: SqliteStore, isCalm: boolean): void {
     for (const name of world.instances.keys()) if (world.isHealthy(name)) this.#ready.add(name);
     const status = store.find<AppSpec, AppStatus>({ kind: APP, name: NAME })?.status;
     if (
       status?.rollout &&
+      status.rollout.automatic === undefined &&
       status.history.some(({ generation }) => generation === status.rollout?.generation)
     ) {
       this.#fail("a rollout that has ended goes on");
     }
+    const abortedAt = this.#aborts.get(status?.rollout?.generation ?? -1);
+    if (abortedAt !== undefined && this.#clock.now() - abortedAt > ABORT_MS)
+      this.#fail("a rollout goes on that was aborted");
+    this.#checkPools(world);
+    if (isCalm && status) this.#checkCapacity(world, status);
     const sets = new Set(
       [...world.instances.values()]
         .filter(
@@ -256,15 +299,74 @@ class Judge {
       throw this.#error(`runs ${running.join(" ")} instead of ${expected.join(" ")}`);
     }
     const traffic = world.edge.get(NAME)?.traffic;
+    if (traffic?.candidate) throw this.#error("a candidate still gets requests");
     if (serving && traffic?.slots["web"] !== serving.slot)
       throw this.#error(`traffic is in slot ${traffic?.slots["web"]}, ${serving.slot} serves`);
     const [last] = status.history;
-    if (last?.outcome === "succeeded" && serving?.set.release !== app.spec.release)
+    const isForward = last?.outcome === "succeeded" && last.automatic === undefined;
+    if (isForward && serving?.set.release !== app.spec.release)
       throw this.#error("the last rollout succeeded and something else serves");
   }
 
-  #checkShift(world: MemoryWorld, appName: string, { slots }: EdgeTraffic): void {
+  /** Whoever gets requests of a service: what serves, and one candidate at most. */
+  #checkPools(world: MemoryWorld): void {
+    for (const [appName, { traffic, servers }] of world.edge)
+      for (const [service, slot] of Object.entries(traffic?.slots ?? {})) {
+        const { candidate } = traffic ?? {};
+        if (!candidate?.services.includes(service) || candidate.perMille === 0) continue;
+        if (candidate.slot === slot)
+          this.#fail(`the candidate of ${appName} is in the slot of what serves`);
+        const pool = servers.filter(
+          (one) => one.service === service && one.slot === candidate.slot,
+        );
+        const sets = new Set(
+          pool
+            .filter(({ state }) => state !== "draining")
+            .map(({ name }) => name.split(".").at(-2)),
+        );
+        if (sets.size > 1) this.#fail(`two candidates get requests: ${[...sets].join(" ")}`);
+      }
+  }
+
+  /** Without faults there are always as many ready instances as there were wanted before. */
+  #checkCapacity(world: MemoryWorld, { serving, rollout, history }: AppStatus): void {
+    const { traffic, servers = [] } = world.edge.get(NAME) ?? {};
+    if (!serving || !traffic) return;
+    // Given up half way, a rolling release leaves what is left of the old one to grow again.
+    const isRegrowing = history.some(
+      ({ strategy, outcome, endedAt = 0 }) =>
+        strategy === "rolling" &&
+        outcome !== "succeeded" &&
+        this.#clock.now() - endedAt < REGROW_MS,
+    );
+    if (isRegrowing) return;
+    for (const [service, slot] of Object.entries(traffic.slots)) {
+      const slots = [slot, traffic.candidate?.perMille ? traffic.candidate.slot : slot];
+      const ready = servers.filter(
+        (one) =>
+          one.service === service &&
+          slots.includes(one.slot) &&
+          one.state !== "draining" &&
+          world.isHealthy(one.name),
+      );
+      const wanted = Math.min(
+        serving.counts[service] ?? 0,
+        rollout?.placement.counts[service] ?? Number.POSITIVE_INFINITY,
+      );
+      if (ready.length < wanted)
+        this.#fail(`${service} has ${ready.length} ready instances, ${wanted} are the least`);
+    }
+  }
+
+  #checkShift(world: MemoryWorld, appName: string, { slots, candidate }: EdgeTraffic): void {
     const app = world.edge.get(appName);
+    for (const service of candidate?.services ?? []) {
+      const pool = (app?.servers ?? []).filter(
+        (server) => server.service === service && server.slot === candidate?.slot,
+      );
+      if (!pool.some(({ name }) => world.isHealthy(name) || this.#ready.has(name)))
+        this.#fail(`a candidate of ${service} gets requests, where nothing was ever ready`);
+    }
     for (const [service, slot] of Object.entries(slots)) {
       const pool = (app?.servers ?? []).filter(
         (server) => server.service === service && server.slot === slot,
@@ -326,9 +428,25 @@ function expectedNames({ set, counts }: Placement): string[] {
 
 // --- the story
 
+/** Of the rollout that is under way, whatever it is. */
+function wish(store: SqliteStore, random: SeededRandom): RolloutWish {
+  const status = store.find<AppSpec, AppStatus>({ kind: APP, name: NAME })?.status;
+  const wishes = ["pause", "resume", "resume", "promote", "abort"] as const;
+  const spec: RolloutWish = {
+    generation: status?.rollout?.generation ?? 0,
+    wish: wishes[random.between(0, wishes.length - 1)] ?? "abort",
+    stage: status?.rollout?.stage ?? 0,
+    by: "simulation",
+  };
+  store.writeSpec({ kind: ROLLOUT, name: NAME }, spec, { actor: ACTOR, action: spec.wish });
+  return spec;
+}
+
 function drawBehaviour(random: SeededRandom, release: number): Behaviour {
   const draw = random.fraction();
   const healthyAfterMs = random.between(50, 2_000);
+  if (release > 1 && random.chance(0.2)) return { healthyAfterMs, errorRate: 0.2 };
+  if (release > 1 && random.chance(0.1)) return { healthyAfterMs, failsSmoke: true };
   if (release === 1 || draw < 0.6) return { healthyAfterMs };
   if (draw < 0.7) return { healthyAfterMs: 3_600_000 };
   if (draw < 0.8)
@@ -338,6 +456,8 @@ function drawBehaviour(random: SeededRandom, release: number): Behaviour {
 }
 
 function behaviourOf({ labels }: InstanceSpec, behaviours: Map<number, Behaviour>): Behaviour {
+  if (labels.component === "smoke")
+    return { healthyAfterMs: 0, exit: { afterMs: 300, code: labels.release % 5 === 4 ? 1 : 0 } };
   if (labels.role === "task")
     return { healthyAfterMs: 0, exit: { afterMs: 400, code: labels.release % 7 === 5 ? 1 : 0 } };
   const behaviour = behaviours.get(labels.release) ?? { healthyAfterMs: 100 };
@@ -346,13 +466,13 @@ function behaviourOf({ labels }: InstanceSpec, behaviours: Map<number, Behaviour
     : behaviour;
 }
 
-function writeRelease(store: SqliteStore, number: number): void {
+function writeRelease(store: SqliteStore, number: number, rollout: object): void {
   const spec: ReleaseSpec = {
     environment: "production",
     app: NAME,
     number,
     reason: "deploy",
-    manifest: MANIFEST,
+    manifest: manifest(rollout),
     source: { digest: `source-${number}`, bytes: 1, inferred: [] },
     config: { version: 0, values: {}, set: {} },
     secrets: {},

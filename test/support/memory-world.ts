@@ -6,7 +6,8 @@
 import type { Clock } from "../../src/kernel/clock.ts";
 import { sleep } from "../../src/kernel/clock.ts";
 import { transient } from "../../src/kernel/error.ts";
-import type { ResourceUse } from "../../src/kernel/signal.ts";
+import type { ArmCounts, ComparisonQuestion, ResourceUse } from "../../src/kernel/signal.ts";
+import { QUANTILE_STEPS } from "../../src/kernel/signal.ts";
 import type {
   Address,
   ComputeDriver,
@@ -19,7 +20,10 @@ import type {
   Instance,
   InstanceExit,
   InstanceSpec,
+  MetricValue,
   ProbeResult,
+  RolloutTelemetry,
+  SmokeProbe,
 } from "../../src/resources/app/app-driver.ts";
 
 export interface Faults {
@@ -37,6 +41,9 @@ export interface Behaviour {
   readonly healthyAfterMs: number;
   readonly exit?: { readonly afterMs: number; readonly code: number };
   readonly ignoresSigterm?: boolean;
+  /** Of its answers, 0 to 1. */
+  readonly errorRate?: number;
+  readonly failsSmoke?: boolean;
 }
 
 export interface MemoryWorldOptions {
@@ -64,10 +71,14 @@ interface LiveInstance {
   wasHealthy: boolean;
 }
 
+const REQUESTS_PER_S = 50;
+const COUNTED_S = 60;
 const LATE_MS = 700;
 const GRACEFUL_MS = 30;
 
-export class MemoryWorld implements ComputeDriver, EdgeDriver, HealthProbe {
+export class MemoryWorld
+  implements ComputeDriver, EdgeDriver, HealthProbe, RolloutTelemetry, SmokeProbe
+{
   readonly instances = new Map<string, LiveInstance>();
   readonly edge = new Map<
     string,
@@ -164,6 +175,59 @@ export class MemoryWorld implements ComputeDriver, EdgeDriver, HealthProbe {
   crash(name: string): void {
     const one = this.instances.get(name);
     if (one?.state === "running") this.#end(one, { code: 1, signal: undefined });
+  }
+
+  // --- traffic: so many requests per second, to whom the edge sends them now
+
+  async compare(question: ComparisonQuestion): Promise<readonly ArmCounts[]> {
+    const { environment, app, releases, from, through, bounds, quantiles } = question;
+    const { traffic, servers } = this.edge.get(`${environment}/${app}`) ?? {};
+    const seconds = Math.min(COUNTED_S, Math.max(0, (through - from) / 1000));
+    return Object.entries(traffic?.slots ?? {}).flatMap(([service, slot]) => {
+      const { candidate } = traffic ?? {};
+      const share = candidate?.services.includes(service) ? candidate.perMille / 1000 : 0;
+      return releases.flatMap((release): ArmCounts[] => {
+        const own = servers?.find(
+          (one) => one.service === service && this.#releaseOf(one.name) === release,
+        );
+        if (!own) return [];
+        const part = own.slot === slot ? 1 - share : share;
+        const requests = Math.round(REQUESTS_PER_S * seconds * part);
+        const errorRate = this.instances.get(own.name)?.behaviour.errorRate ?? 0;
+        const levels = Array.from({ length: QUANTILE_STEPS + 1 }, (_, i) => i / 10);
+        return [
+          {
+            service,
+            release,
+            requests,
+            errors: Math.round(requests * errorRate),
+            logErrors: 0,
+            timed: requests,
+            over: (bounds[service]?.[release] ?? []).map(() => 0),
+            quantiles: quantiles && requests > 0 ? levels : [],
+          },
+        ];
+      });
+    });
+  }
+
+  async read(): Promise<MetricValue> {
+    return { value: null };
+  }
+
+  async ask({ key }: { readonly key: string }): Promise<ProbeResult> {
+    const found = [...this.edge.values()].find(({ traffic }) => traffic?.candidate?.key === key);
+    const { slot } = found?.traffic?.candidate ?? {};
+    const server = found?.servers.find((one) => one.slot === slot);
+    const ok =
+      server !== undefined &&
+      this.isHealthy(server.name) &&
+      this.instances.get(server.name)?.behaviour.failsSmoke !== true;
+    return { ok, detail: ok ? "GET / → 200" : "GET / → 500" };
+  }
+
+  #releaseOf(name: string): number | undefined {
+    return this.instances.get(name)?.spec.labels.release;
   }
 
   // --- edge

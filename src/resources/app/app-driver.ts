@@ -3,10 +3,12 @@
 // in test/conformance, the in-memory fakes included.
 
 import type { Redacted } from "../../kernel/redacted.ts";
-import type { ResourceUse } from "../../kernel/signal.ts";
+import type { ArmCounts, ComparisonQuestion, ResourceUse } from "../../kernel/signal.ts";
 import type { Artifact } from "../release/release.ts";
 import type { Slot } from "./app.ts";
+import type { Tally } from "./judgement/sequential-test.ts";
 import type { Health, Limits, Manifest, Resources, Route } from "./manifest.ts";
+import type { AppMetric } from "./rollout-policy.ts";
 
 export interface Address {
   readonly host: string;
@@ -91,6 +93,47 @@ export interface ProbeResult {
 
 export interface HealthProbe {
   probe(address: Address, health: Health, signal: AbortSignal): Promise<ProbeResult>;
+}
+
+/** A request with the rollout's key in this header goes to its candidate, whatever the share. */
+export const CANDIDATE_HEADER = "x-holdfast-candidate";
+
+export interface SmokeQuestion {
+  readonly host: string;
+  readonly path: string;
+  readonly key: string;
+  /** `200` or `200-299`. */
+  readonly status: string;
+  readonly contains?: string | undefined;
+}
+
+export interface SmokeProbe {
+  /** Asks the candidate as a user would. */
+  ask(question: SmokeQuestion, signal: AbortSignal): Promise<ProbeResult>;
+}
+
+/** What an app's own figure is asked of. */
+export interface MetricScope {
+  readonly environment: string;
+  readonly app: string;
+  readonly release: number;
+  /** ms since the epoch */
+  readonly since: number;
+  readonly until: number;
+}
+
+export interface MetricValue {
+  readonly value: number | null;
+  /** Where it is told as bad of total, since the last look. */
+  readonly tally?: Tally;
+  readonly problem?: string;
+}
+
+/** What is known of releases by their traffic. */
+export interface RolloutTelemetry {
+  /** Undefined where nobody can say. */
+  compare(question: ComparisonQuestion): Promise<readonly ArmCounts[] | undefined>;
+  read(metric: AppMetric, scope: MetricScope): Promise<MetricValue>;
 }
 
 /** The static part of a pool: changing it may cost the edge a (hitless) reload. */

@@ -1,6 +1,7 @@
 // What one look at the world tells about an app, and the questions that both the report and the
 // plan ask of it.
 
+import type { ArmCounts, ResourceUse } from "../../kernel/signal.ts";
 import type { Release } from "../release/release.ts";
 import type { App, InstanceSet, Placement, Slot } from "./app.ts";
 import { instanceName, isSameSet } from "./app.ts";
@@ -14,6 +15,7 @@ import type {
   ProbeResult,
   StoresReadiness,
 } from "./app-driver.ts";
+import type { Tally } from "./judgement/sequential-test.ts";
 import {
   type Component,
   componentsOf,
@@ -21,6 +23,36 @@ import {
   healthOf,
   type Manifest,
 } from "./manifest.ts";
+import { defaultRollout, type RolloutPolicy } from "./rollout-policy.ts";
+import type { RolloutWish } from "./rollout-wish.ts";
+
+/** Traffic of both releases since the last look, as the rollout's judgement needs it next. */
+export type Comparison =
+  | { readonly baseline: readonly ArmCounts[]; readonly since: number }
+  | {
+      readonly block: readonly ArmCounts[];
+      readonly until: number;
+      /** The stage so far, with quantiles. */
+      readonly arms?: readonly ArmCounts[];
+      readonly metrics?: Readonly<Record<string, MetricReading>>;
+    };
+
+/** A figure of the app's own, for both releases; null where there was none. */
+export interface MetricReading {
+  readonly candidate: number | null;
+  readonly serving: number | null;
+  /** Where it is told as bad of total: both, since the last look. */
+  readonly tallies?: { readonly candidate: Tally; readonly serving: Tally };
+  readonly problem?: string;
+}
+
+export interface WatchedTraffic {
+  readonly until: number;
+  /** Objective (`availability web`) → requests since the last look. */
+  readonly seen: Readonly<Record<string, Tally>>;
+  /** The same of the release before; told once. */
+  readonly before?: Readonly<Record<string, Tally>>;
+}
 
 export interface AppObserved {
   readonly now: number;
@@ -35,6 +67,16 @@ export interface AppObserved {
   /** What the last pass could not do. */
   readonly failure?: { readonly reason?: string; readonly hint?: string } | undefined;
   readonly stores: StoresReadiness;
+  /** What a person wants of the rollout under way. */
+  readonly wish?: RolloutWish | undefined;
+  /** Results of the smoke checks, by their place in the policy. */
+  readonly smoke: ReadonlyMap<number, ProbeResult>;
+  /** What requests say of the candidate; undefined while there is nothing new. */
+  readonly comparison?: Comparison | undefined;
+  /** Requests of the release that is watched. */
+  readonly watched?: WatchedTraffic | undefined;
+  /** Instance → what it uses; looked at while a candidate is judged. */
+  readonly usage: ReadonlyMap<string, ResourceUse>;
   /** Looked at only where the deletion of data was asked for. */
   readonly hasData: boolean;
   /** Job → the latest time it was due, and the next. */
@@ -48,6 +90,10 @@ export const RELEASE_TASK = "release";
 
 export const manifestOf = (observed: AppObserved, release: number): Manifest | undefined =>
   observed.releases.get(release)?.spec.manifest;
+
+/** That of the release; a release of an earlier build says nothing of it. */
+export const policyOf = (observed: AppObserved, release: number): RolloutPolicy =>
+  manifestOf(observed, release)?.rollout ?? defaultRollout;
 
 export function targetSet(app: App): InstanceSet {
   const { release, restarts } = app.spec;
@@ -143,20 +189,31 @@ export function declarationFor(
   const hosts = new Set<string>();
   for (const { set, slot } of placements) {
     const manifest = manifestOf(observed, set.release);
+    const { testers, preview } = policyOf(observed, set.release);
+    const { addresses } = testers;
     for (const [service, spec] of Object.entries(manifest?.services ?? {})) {
       if (!manifest) continue;
       const policy = {
         health: healthOf(manifest, service),
         limits: spec.limits ?? defaultLimits,
         ...(manifest.usage && { usage: true as const }),
+        ...(addresses.length > 0 && { testers: addresses }),
       };
       const known = services[service];
       services[service] = known ? { ...known, [slot]: policy } : { a: policy, b: policy };
-      for (const { host } of spec.routes) hosts.add(host);
+      for (const { host } of spec.routes) {
+        hosts.add(host);
+        const shown = preview === undefined ? undefined : previewHost(host);
+        if (shown !== undefined) hosts.add(shown);
+      }
     }
   }
   return { services, hosts: [...hosts].sort() };
 }
+
+/** Where a candidate is shown alone; a wildcard has no such place. */
+export const previewHost = (host: string): string | undefined =>
+  host.startsWith("*.") ? undefined : `preview.${host}`;
 
 export function isKept(instance: Instance, wanted: readonly WantedInstance[]): boolean {
   return wanted.some(

@@ -17,7 +17,9 @@ import type { EdgeServer, Instance } from "./app-driver.ts";
 import type { AppObserved } from "./app-observed.ts";
 import { type AppStep, planApp } from "./app-plan.ts";
 import { reportApp } from "./app-report.ts";
-import { manifestSchema } from "./manifest.ts";
+import { componentsOf, manifestSchema } from "./manifest.ts";
+import { defaultRollout, STRATEGIES } from "./rollout-policy.ts";
+import { servingOf, stagesOf } from "./rollout-stages.ts";
 
 const NOW = 1_800_000_000_000;
 const NAME = "production/shop";
@@ -75,9 +77,17 @@ const story = fc.record({
         "building",
         "stores",
         "release-command",
+        "stopping",
         "starting",
+        "smoke",
+        "preview",
+        "stepping",
         "shifting",
       ),
+      strategy: fc.constantFrom(...STRATEGIES),
+      stage: fc.integer({ min: 0, max: 1 }),
+      perMille: fc.constantFrom(undefined, 0, 100, 500),
+      isJudged: fc.boolean(),
     }),
   ),
   instances: fc.uniqueArray(instance, { maxLength: 10, selector: ({ name }) => name }),
@@ -135,8 +145,23 @@ function play(drawn: Story): { steps: readonly AppStep[]; observed: AppObserved;
         ]
       : [],
   );
+  const { perMille, isJudged, stage, ...begun } = drawn.rollout ?? {
+    strategy: "blue-green" as const,
+  };
+  const policy = { ...defaultRollout, strategy: begun.strategy };
   const rollout = drawn.rollout && {
-    ...drawn.rollout,
+    ...begun,
+    stages: stagesOf(
+      policy,
+      componentsOf(MANIFEST),
+      drawn.rollout.placement.counts,
+      drawn.serving?.counts ?? {},
+    ),
+    results: [],
+    ...(drawn.rollout?.phase === "stepping" && { stage }),
+    ...(perMille !== undefined && { perMille }),
+    ...(isJudged && { stageSince: NOW - 500, exposedAt: NOW - 500 }),
+    ...(drawn.serving && { from: drawn.serving.set.release }),
     generation: 5,
     reason: "deploy",
     phaseSince: NOW - 100,
@@ -183,6 +208,8 @@ function play(drawn: Story): { steps: readonly AppStep[]; observed: AppObserved;
     },
     stores: { ready: true },
     hasData: false,
+    smoke: new Map(),
+    usage: new Map(),
     schedule: new Map(),
   };
   const reported = { ...app, status: reportApp(app, observed) } as App;
@@ -250,7 +277,11 @@ describe("plan of an app", () => {
 
   it("never ends what serves, unless the app is being destroyed", () => {
     holds(({ steps, app }) => {
-      const serving: Placement | undefined = app.deleting ? undefined : app.status?.serving;
+      const { rollout } = app.status ?? {};
+      // What a strategy asks for: fewer of what serves, stage by stage, or none.
+      const serving: Placement | undefined = app.deleting
+        ? undefined
+        : servingOf(app.status?.serving, rollout);
       if (!serving) return;
       const kept = new Set(
         Object.entries(serving.counts).flatMap(([component, count]) =>
@@ -267,6 +298,23 @@ describe("plan of an app", () => {
         )
           assert.ok(!kept.has(step.name), step.name);
         if (step.do === "drain-server") assert.ok(!kept.has(step.server.name), step.server.name);
+      }
+    });
+  });
+
+  it("never gives a candidate requests where none of it is ready, or somebody else is too", () => {
+    holds(({ steps, observed }) => {
+      for (const step of steps) {
+        if (step.do !== "shift-traffic") continue;
+        const { candidate } = step.traffic;
+        for (const service of candidate?.services ?? []) {
+          const pool = observed.edge?.servers.filter(
+            (server) => server.service === service && server.slot === candidate?.slot,
+          );
+          const open = pool?.filter(({ state }) => state !== "draining") ?? [];
+          assert.ok(open.some(({ state }) => state === "up"));
+          assert.equal(new Set(open.map(({ name }) => name.split(".").at(-2))).size, 1);
+        }
       }
     });
   });

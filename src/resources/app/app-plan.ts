@@ -5,8 +5,8 @@
 
 import { type AnyStep, blocked, changeOr, converged, type Plan, wait } from "../../kernel/plan.ts";
 import { canonicalJson } from "../../kernel/resource.ts";
-import type { App, AppStatusFields, Placement } from "./app.ts";
-import { EMPTY_STATUS, isSameSet, setLabel } from "./app.ts";
+import type { App, AppStatusFields, Placement, Rollout } from "./app.ts";
+import { EMPTY_STATUS, isSameSet } from "./app.ts";
 import type { EdgeDeclaration, EdgeServer, EdgeTraffic, Instance } from "./app-driver.ts";
 import {
   type AppObserved,
@@ -16,18 +16,21 @@ import {
   isJoined,
   isKept,
   isReady,
-  isServing,
   manifestOf,
+  policyOf,
   RELEASE_TASK,
   releaseTaskName,
-  trafficFor,
   type WantedInstance,
   wantedIn,
 } from "./app-observed.ts";
-import { exitText, keptInstances, keptPlacements } from "./app-report.ts";
+import { keptInstances, keptPlacements } from "./app-report.ts";
 import { restartInMs } from "./crash-backoff.ts";
+import { exitText } from "./instance-exit.ts";
 import { dueJobs, overdueJobRuns } from "./job-plan.ts";
 import { componentsOf } from "./manifest.ts";
+import { candidateOf, servingOf } from "./rollout-stages.ts";
+import { SMOKE_TASK, smokeTaskName } from "./smoke-report.ts";
+import { wantedTraffic } from "./traffic-plan.ts";
 
 export type AppStep =
   | (AnyStep & { readonly do: "start-instance"; readonly instance: InstanceOrder })
@@ -60,6 +63,9 @@ const FAST_RECHECK_MS = 50;
 const BUILDING_RECHECK_MS = 1_000;
 const RETIRING_RECHECK_MS = 100;
 const UNHEALTHY_RECHECK_MS = 500;
+const JUDGED_RECHECK_MS = 1_000;
+const SHOWN_RECHECK_MS = 250;
+const WATCH_RECHECK_MS = 2_000;
 const AT_REST_MS = 10_000;
 const EDGE_DOWN_RECHECK_MS = 500;
 const MIN_RECHECK_MS = 20;
@@ -76,6 +82,7 @@ export function planApp(app: App, observed: AppObserved): Plan<AppStep> {
     ...planDeclaration(status, observed),
     ...planRelease(app, status, observed),
     ...planKeep(app, status, observed),
+    ...planSmoke(app, status, observed),
     ...planTraffic(app, status, observed),
     ...planRetire(app, status, observed),
     ...planTasks(app, status, observed),
@@ -167,10 +174,9 @@ function planRelease(app: App, { rollout }: AppStatusFields, observed: AppObserv
 
 function planKeep(app: App, status: AppStatusFields, observed: AppObserved): AppStep[] {
   const { rollout, serving } = status;
-  const startsNow = rollout && (rollout.phase === "starting" || rollout.phase === "shifting");
   const wanted = [
-    ...wantedIn(app, serving, observed),
-    ...(startsNow ? wantedIn(app, rollout.placement, observed) : []),
+    ...wantedIn(app, servingOf(serving, rollout), observed),
+    ...wantedIn(app, candidateOf(rollout), observed),
   ];
   const unique = [...new Map(wanted.map((one) => [one.name, one])).values()];
   // Workers have to stay up for a time that services spend on becoming healthy: they go first.
@@ -224,44 +230,35 @@ const hasPool = (observed: AppObserved, service: string): boolean =>
 // --- traffic goes to the rollout when all of it has joined, otherwise it stays where it was
 
 function planTraffic(app: App, status: AppStatusFields, observed: AppObserved): AppStep[] {
-  const { rollout, serving } = status;
   if (!observed.edge) return [];
-  if (rollout?.phase === "shifting" && allJoined(app, rollout.placement, observed)) {
-    return shift(rollout.placement, observed, `release ${rollout.placement.set.release} is ready`);
-  }
-  // A rollout that already moved traffic is not moved back before its end is recorded.
-  if (!serving || rollout?.phase === "shifting") return [];
-  return shift(serving, observed, `${setLabel(serving.set)} carries all traffic`);
-}
-
-function shift(placement: Placement, observed: AppObserved, why: string): AppStep[] {
-  const manifest = manifestOf(observed, placement.set.release);
-  if (!manifest) return [];
-  const traffic = trafficFor(placement, manifest);
+  const wanted = wantedTraffic(app, status, observed);
+  if (!wanted) return [];
+  const { traffic, why } = wanted;
+  const now = observed.edge.traffic;
   if (Object.keys(traffic.slots).some((service) => !hasPool(observed, service))) return [];
-  if (canonicalJson(observed.edge?.traffic) === canonicalJson(traffic)) return [];
-  if (Object.keys(traffic.slots).length === 0 && !observed.edge?.traffic) return [];
+  if (canonicalJson(now ?? null) === canonicalJson(traffic)) return [];
+  if (Object.keys(traffic.slots).length === 0 && !now) return [];
   return [{ do: "shift-traffic", traffic, why }];
 }
 
-// And nobody else is in that slot who would get requests too.
-function allJoined(app: App, placement: Placement, observed: AppObserved): boolean {
-  const wantedHere = wantedIn(app, placement, observed);
-  const isShared = observed.edge?.servers.some(
-    ({ slot, state, name }) =>
-      slot === placement.slot &&
-      state !== "draining" &&
-      !wantedHere.some((one) => one.name === name),
-  );
-  if (isShared) return false;
-  return wantedHere.every((wanted) => {
-    const instance = findInstance(observed, wanted.name);
-    if (wanted.component.role === "worker") return instance?.state === "running";
-    return (
-      instance !== undefined &&
-      isJoined(observed, instance, placement.slot) &&
-      isServing(observed, wanted.name)
-    );
+// --- smoke checks that are commands
+
+function planSmoke(app: App, { rollout }: AppStatusFields, observed: AppObserved): AppStep[] {
+  if (rollout?.phase !== "smoke") return [];
+  const { placement, generation } = rollout;
+  return policyOf(observed, placement.set.release).smoke.flatMap(({ command }, at): AppStep[] => {
+    const name = smokeTaskName(app, rollout, at);
+    if (command === undefined || findInstance(observed, name)) return [];
+    const index = `g${generation}-${at}`;
+    const instance = {
+      name,
+      component: SMOKE_TASK,
+      role: "task",
+      placement,
+      command,
+      index,
+    } as const;
+    return [{ do: "start-instance", instance, why: `a check of release ${placement.set.release}` }];
   });
 }
 
@@ -364,7 +361,9 @@ function planTasks(app: App, status: AppStatusFields, observed: AppObserved): Ap
   const kills = [
     ...overdueJobRuns(status, observed),
     ...observed.instances.filter(
-      (task) => isStaleReleaseTask(app, status, task) && task.state === "running",
+      (task) =>
+        task.state === "running" &&
+        (isStaleReleaseTask(app, status, task) || isStaleSmokeTask(status, task)),
     ),
   ].map(({ name }): AppStep => ({ do: "kill-instance", name, why: "its time is over" }));
   const removals = observed.instances
@@ -382,6 +381,10 @@ function planTasks(app: App, status: AppStatusFields, observed: AppObserved): Ap
     );
   return [...starts, ...kills, ...removals];
 }
+
+const isStaleSmokeTask = ({ rollout }: AppStatusFields, { labels }: Instance): boolean =>
+  labels.component === SMOKE_TASK &&
+  (rollout?.phase !== "smoke" || !isSameSet(rollout.placement.set, labels));
 
 function isStaleReleaseTask(app: App, { rollout }: AppStatusFields, task: Instance): boolean {
   if (task.labels.component !== RELEASE_TASK) return false;
@@ -415,15 +418,16 @@ function planDelete(app: App, status: AppStatusFields, observed: AppObserved): P
 // --- when to look again
 
 function nextLook(app: App, status: AppStatusFields, observed: AppObserved): number {
-  const { rollout, warm } = status;
+  const { rollout, warm, watch } = status;
   const { now } = observed;
-  if (rollout) return rollout.phase === "building" ? BUILDING_RECHECK_MS : FAST_RECHECK_MS;
+  if (rollout) return nextLookAtRollout(rollout);
   if (Object.keys(status.retiredSince).length > 0) return RETIRING_RECHECK_MS;
   const unready = wantedIn(app, status.serving, observed).some((one) => !isReady(one, observed));
   if (unready) return RETIRING_RECHECK_MS;
   if (status.instances.some(({ state }) => state === "unhealthy")) return UNHEALTHY_RECHECK_MS;
   const times = [
-    now + AT_REST_MS,
+    now + (watch ? WATCH_RECHECK_MS : AT_REST_MS),
+    watch?.until ?? Infinity,
     warm?.until ?? Infinity,
     ...[...observed.schedule.values()].map(({ nextDueAt }) => nextDueAt),
     ...observed.instances
@@ -432,4 +436,10 @@ function nextLook(app: App, status: AppStatusFields, observed: AppObserved): num
       .map((instance) => now + restartInMs(instance, now)),
   ];
   return Math.max(MIN_RECHECK_MS, Math.min(...times) - now);
+}
+
+function nextLookAtRollout({ phase, stageSince }: Rollout): number {
+  if (phase === "building") return BUILDING_RECHECK_MS;
+  if (phase === "smoke" || phase === "preview") return SHOWN_RECHECK_MS;
+  return phase === "stepping" && stageSince !== undefined ? JUDGED_RECHECK_MS : FAST_RECHECK_MS;
 }

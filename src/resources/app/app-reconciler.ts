@@ -21,7 +21,9 @@ import type {
   HealthProbe,
   Instance,
   ProbeResult,
+  RolloutTelemetry,
   SecretReader,
+  SmokeProbe,
   TelemetrySink,
 } from "./app-driver.ts";
 import { type AppObserved, findServer, RELEASE_TASK, targetSet } from "./app-observed.ts";
@@ -29,6 +31,9 @@ import { type AppStep, type InstanceOrder, planApp } from "./app-plan.ts";
 import { keptPlacements, reportApp } from "./app-report.ts";
 import { variablesFor } from "./app-variables.ts";
 import { defaultResources, graceMsOf, healthOf } from "./manifest.ts";
+import { observeRollout } from "./rollout-observe.ts";
+import { SMOKE_TASK } from "./smoke-report.ts";
+import { candidateKey } from "./traffic-plan.ts";
 
 export interface AppDeps {
   readonly clock: Clock;
@@ -40,6 +45,8 @@ export interface AppDeps {
   readonly stores: AppStores;
   readonly secrets: SecretReader;
   readonly telemetry: TelemetrySink;
+  readonly traffic: RolloutTelemetry;
+  readonly smoke: SmokeProbe;
   readonly publicUrl: (host: string) => string;
 }
 
@@ -94,6 +101,8 @@ async function observeApp(app: App, deps: Deps, signal: AbortSignal): Promise<Ap
     instances,
     probes: new Map(),
     tails: new Map(),
+    smoke: new Map(),
+    usage: new Map(),
     edge,
     stores,
     hasData,
@@ -101,7 +110,9 @@ async function observeApp(app: App, deps: Deps, signal: AbortSignal): Promise<Ap
   };
   const probes = await probeUnjoined(app, observed, deps, signal);
   const tails = await tailSuspects(app, observed, deps);
-  return { ...observed, probes, tails };
+  const holding = (name: string) => driverHolding(app, name, deps);
+  const look = await observeRollout(app, observed, deps, holding, signal);
+  return { ...observed, ...look, probes, tails };
 }
 
 function loadReleases(app: App, store: ResourceStore): ReadonlyMap<number, Release> {
@@ -111,6 +122,7 @@ function loadReleases(app: App, store: ResourceStore): ReadonlyMap<number, Relea
     app.spec.release,
     ...keptPlacements(status).map(({ set }) => set.release),
     ...status.instances.map(({ release }) => release),
+    ...(status.watch ? [status.watch.previous.set.release] : []),
   ]);
   const entries = [...numbers].flatMap((number): [number, Release][] => {
     const release = store.find<ReleaseSpec, ReleaseStatus>({
@@ -194,7 +206,8 @@ async function tailSuspects(app: App, observed: AppObserved, deps: Deps) {
     ({ state, labels, startedAt, exit }) =>
       labels.release === rollout.placement.set.release &&
       (labels.role === "task"
-        ? labels.component === RELEASE_TASK && (exit ? exit.code !== 0 : isTaskLate(startedAt))
+        ? (labels.component === RELEASE_TASK || labels.component === SMOKE_TASK) &&
+          (exit ? exit.code !== 0 : isTaskLate(startedAt))
         : state === "exited" || isLate(labels.component)),
   );
   const entries = await Promise.all(
@@ -353,5 +366,9 @@ async function variables(
     internalPorts: deps.edge.internalPorts(app.name),
     telemetry: deps.telemetry.variables(order.name, localhost),
     publicUrl: host === undefined ? undefined : deps.publicUrl(host),
+    candidateKey:
+      order.component === SMOKE_TASK && app.status?.rollout
+        ? candidateKey(app, app.status.rollout, manifest.rollout)
+        : undefined,
   });
 }

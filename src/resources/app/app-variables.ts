@@ -21,10 +21,12 @@ export interface VariableSources {
   readonly telemetry: Variables;
   /** Where users reach the app, if it has a route. */
   readonly publicUrl: string | undefined;
+  /** What leads a smoke check's requests to the release that it checks. */
+  readonly candidateKey: string | undefined;
 }
 
 export function variablesFor(sources: VariableSources): Variables {
-  const { release, order, stores, secrets, telemetry, publicUrl } = sources;
+  const { release, order, stores, secrets, telemetry, publicUrl, candidateKey } = sources;
   const { manifest, config, environment, app, number, source } = release.spec;
   const own =
     manifest.services[order.component]?.env ??
@@ -39,6 +41,7 @@ export function variablesFor(sources: VariableSources): Variables {
     HOLDFAST_RELEASE: String(number),
     HOLDFAST_INSTANCE: order.name,
     ...(publicUrl !== undefined && { HOLDFAST_URL: publicUrl }),
+    ...(candidateKey !== undefined && { HOLDFAST_CANDIDATE_KEY: candidateKey }),
     ...usageVariables(sources),
     ...(source.commit !== undefined && { SOURCE_COMMIT: source.commit }),
     ...internalUrls(sources),

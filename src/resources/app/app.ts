@@ -7,6 +7,9 @@
 
 import type { WithPass } from "../../kernel/controller.ts";
 import type { Resource } from "../../kernel/resource.ts";
+import type { Judgement } from "./judgement/judgement.ts";
+import type { Evidence, Tally } from "./judgement/sequential-test.ts";
+import type { Strategy } from "./rollout-policy.ts";
 
 export const APP = "app";
 
@@ -42,7 +45,39 @@ export interface Placement {
   readonly counts: Readonly<Record<string, number>>;
 }
 
-export type RolloutPhase = "building" | "stores" | "release-command" | "starting" | "shifting";
+export type RolloutPhase =
+  | "building"
+  | "stores"
+  | "release-command"
+  /** What serves ends first: one-writer apps. */
+  | "stopping"
+  | "starting"
+  | "smoke"
+  | "preview"
+  /** Share by share, judged at each. */
+  | "stepping"
+  | "shifting";
+
+/** A part of a rollout: what both releases have for a time. */
+export interface Stage {
+  /** Of 1,000 requests, those that the candidate gets. */
+  readonly perMille: number;
+  readonly forMs: number;
+  /** Component → instances. */
+  readonly candidate: Readonly<Record<string, number>>;
+  readonly serving: Readonly<Record<string, number>>;
+}
+
+export type Verdict = "pass" | "fail" | "inconclusive";
+
+export interface StageResult {
+  readonly perMille: number;
+  readonly since: number;
+  readonly until: number;
+  readonly verdict: Verdict;
+  readonly reason: string;
+  readonly arms: Judgement["arms"];
+}
 
 export interface TimelineEntry {
   readonly at: number;
@@ -65,9 +100,71 @@ export interface Rollout {
   readonly phaseSince: number;
   readonly startedAt: number;
   readonly endedAt?: number;
-  readonly outcome?: "succeeded" | "failed";
+  /** aborted: somebody said so. rolled-back: it carried all traffic, and was taken back by itself. */
+  readonly outcome?: "succeeded" | "failed" | "aborted" | "rolled-back";
   readonly failure?: RolloutFailure;
   readonly timeline: readonly TimelineEntry[];
+  readonly strategy: Strategy;
+  readonly stages: readonly Stage[];
+  /** Release that it is compared with. */
+  readonly from?: number;
+  /** Index of the stage under way. */
+  readonly stage?: number;
+  /** Of 1,000 requests, those that the candidate is to get now. */
+  readonly perMille?: number;
+  /** Since when the edge gives the candidate this stage's share. */
+  readonly stageSince?: number;
+  /** Since when users get the candidate. */
+  readonly exposedAt?: number;
+  /** Too little was seen: the stage's time was doubled, or a person was asked. */
+  readonly inconclusive?: "extended" | "asked";
+  readonly judgement?: Judgement;
+  /** Figures of the app's own, by name. */
+  readonly metrics?: Readonly<Record<string, MetricState>>;
+  readonly vitals?: Vitals;
+  readonly results: readonly StageResult[];
+  readonly passedSmoke?: boolean;
+  readonly passedPreview?: boolean;
+  /** Began by itself, for this reason. */
+  readonly automatic?: string;
+}
+
+/** How the candidate's instances were when they were last looked at. */
+export interface Vitals {
+  readonly at: number;
+  /** Instance → CPU time it had used then. */
+  readonly cpuSeconds: Readonly<Record<string, number>>;
+  /** Looks in a row at which one of them was at its limit. */
+  readonly memoryLooks: number;
+  readonly cpuLooks: number;
+  /** Since when one of them fails its health check. */
+  readonly unwellSince?: number;
+}
+
+export interface MetricState {
+  /** When it was last looked at. */
+  readonly at: number;
+  readonly candidate: number | null;
+  readonly serving: number | null;
+  /** Looks in a row beyond a limit. */
+  readonly strikes: number;
+  readonly text: string;
+}
+
+/** The time after a release got everything, in which it is taken back by itself. */
+export interface Watch {
+  readonly generation: number;
+  readonly placement: Placement;
+  readonly previous: Placement;
+  readonly since: number;
+  readonly until: number;
+  /** Requests that ended up to then are counted. */
+  readonly through: number;
+  /** `availability web` → evidence that its error budget burns. */
+  readonly burn: Readonly<Record<string, Evidence>>;
+  readonly seen: Readonly<Record<string, Tally>>;
+  /** The same of the release before, in the minutes before. */
+  readonly before?: Readonly<Record<string, Tally>>;
 }
 
 export interface InstanceView {
@@ -96,6 +193,7 @@ export interface AppStatusFields {
   /** The previous set, kept running for an instant rollback. */
   readonly warm?: Placement & { readonly until: number };
   readonly rollout?: Rollout;
+  readonly watch?: Watch;
   /** Ended rollouts, newest first. */
   readonly history: readonly Rollout[];
   /** Every generation up to this one has been dealt with. */

@@ -9,6 +9,7 @@ import { type HoldfastError, invalid, messageOf } from "../../kernel/error.ts";
 import { RELEASE_TASK } from "./app-observed.ts";
 import { componentsOf, type Manifest, manifestSchema } from "./manifest.ts";
 import { checkRollout } from "./rollout-policy.ts";
+import { SMOKE_TASK } from "./smoke-report.ts";
 
 export const MANIFEST_FILE = "holdfast.yaml";
 const MAX_BYTES = 256 * 1024;
@@ -61,7 +62,10 @@ export function checkManifest(
   manifest: Manifest,
 ): { path: (string | number)[]; message: string }[] {
   const mistakes: { path: (string | number)[]; message: string }[] = [];
-  const seen = new Map<string, string>([[RELEASE_TASK, "the release command"]]);
+  const seen = new Map<string, string>([
+    [RELEASE_TASK, "the release command"],
+    [SMOKE_TASK, "what smoke checks run as"],
+  ]);
   for (const section of ["services", "workers", "jobs"] as const) {
     for (const component of Object.keys(manifest[section])) {
       const other = seen.get(component);

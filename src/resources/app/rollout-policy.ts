@@ -110,7 +110,8 @@ const analysis = z
           .default(1.2)
           .describe("Times the latency of what serves that are let pass."),
       })
-      .prefault({}),
+      .prefault({})
+      .describe("Beyond both of its limits, at p50, p95 or p99, the new release is worse."),
     minRequests: z
       .number()
       .int()
@@ -203,7 +204,7 @@ export const rolloutSchema = z
       "Time after the last step in which a crash loop or a burning error budget rolls back by itself.",
     ).prefault("5m"),
     timeout: duration(
-      "Longest time from the first share to all; then it is aborted.",
+      "Longest time from its beginning until all requests go to it; then it is aborted.",
       "1m",
     ).prefault("1d"),
   })

@@ -1,0 +1,225 @@
+// A rollout's stages: give the candidate its share, see that the edge gives it, judge what users got,
+// go on, wait, ask or abort.
+
+import type { App, AppStatusFields, Rollout, StageResult, Verdict } from "./app.ts";
+import { type AppObserved, policyOf } from "./app-observed.ts";
+import {
+  beginJudgement,
+  candidateRequests,
+  findingsOf,
+  foldBlock,
+  withArms,
+} from "./judgement/judgement.ts";
+import { foldMetrics, metricTrouble } from "./metric-judge.ts";
+import type { RolloutPolicy } from "./rollout-policy.ts";
+import type { Progress } from "./rollout-report.ts";
+import { fail, late, overdueText } from "./start-report.ts";
+import { note } from "./timeline.ts";
+import { foldVitals, vitalTrouble } from "./vitals-judge.ts";
+
+export function judgeStage(
+  app: App,
+  status: AppStatusFields,
+  before: Rollout,
+  isReady: boolean,
+  observed: AppObserved,
+): Progress {
+  const policy = policyOf(observed, before.placement.set.release);
+  const rollout = fold(before, policy, observed);
+  const reason =
+    vitalTrouble(app, status, rollout, observed) ??
+    metricTrouble(rollout, policy) ??
+    certainFinding(rollout, policy);
+  if (reason !== undefined) return failed(app, rollout, reason, observed);
+  const overdue = overdueText(rollout, policy, observed);
+  if (overdue !== undefined) return failed(app, rollout, overdue, observed);
+  const own = observed.wish?.generation === rollout.generation ? observed.wish : undefined;
+  if (own?.wish === "promote") return toEverything(rollout, `promoted by ${own.by}`, observed);
+  if (rollout.stageSince === undefined) return enterStage(rollout, isReady, observed);
+  return leaveStage(rollout, policy, observed);
+}
+
+function fold(rollout: Rollout, policy: RolloutPolicy, observed: AppObserved): Rollout {
+  const withVitals = foldVitals(rollout, observed);
+  const { comparison } = observed;
+  if (!comparison || rollout.stageSince === undefined) return withVitals;
+  if ("baseline" in comparison) {
+    return { ...withVitals, judgement: beginJudgement(comparison.since, comparison.baseline) };
+  }
+  const { judgement, from, placement } = rollout;
+  if (!judgement || comparison.until <= judgement.through) return withVitals;
+  const sides = (arms: NonNullable<typeof comparison.arms>) => ({
+    serving: arms.filter(({ release }) => release === from),
+    candidate: arms.filter(({ release }) => release === placement.set.release),
+  });
+  const folded = foldBlock(judgement, sides(comparison.block), comparison.until);
+  const next = comparison.arms ? withArms(folded, sides(comparison.arms)) : folded;
+  return foldMetrics({ ...withVitals, judgement: next }, policy, comparison.metrics, observed.now);
+}
+
+const judgedStages = ({ stages }: Rollout): number =>
+  stages.filter(({ perMille }) => perMille > 0).length;
+
+function certainFinding(rollout: Rollout, { analysis }: RolloutPolicy): string | undefined {
+  if (!rollout.judgement) return undefined;
+  const { certain } = findingsOf(rollout.judgement, analysis, judgedStages(rollout));
+  return certain.length > 0 ? certain.map(({ text }) => text).join("; ") : undefined;
+}
+
+// --- into a stage, and out of it
+
+// First its instances are ready, then it is given its share, then the edge is seen to give it.
+function enterStage(rollout: Rollout, isReady: boolean, observed: AppObserved): Progress {
+  const stage = rollout.stages[rollout.stage ?? 0];
+  if (!stage) return { phase: "shifting" };
+  if (rollout.perMille !== stage.perMille) {
+    if (!isReady) return { phase: "stepping", rollout };
+    const text = `${stage.perMille / 10} % of requests go to release ${rollout.placement.set.release}`;
+    return {
+      phase: "stepping",
+      rollout: note({ ...rollout, perMille: stage.perMille }, observed.now, text),
+    };
+  }
+  const given = observed.edge?.traffic?.candidate;
+  const isServiceless = Object.keys(observed.edge?.declaration?.services ?? {}).length === 0;
+  if (given?.perMille !== stage.perMille && !isServiceless)
+    return (
+      late({ ...rollout, phase: "shifting" }, "shifting", "could not get its share", observed) ?? {
+        phase: "stepping",
+        rollout,
+      }
+    );
+  const { now } = observed;
+  const exposedAt = rollout.exposedAt ?? (stage.perMille > 0 ? now : undefined);
+  return {
+    phase: "stepping",
+    rollout: {
+      ...withoutStage(rollout),
+      stageSince: now,
+      ...(exposedAt !== undefined && { exposedAt }),
+    },
+  };
+}
+
+function leaveStage(rollout: Rollout, policy: RolloutPolicy, observed: AppObserved): Progress {
+  const stage = rollout.stages[rollout.stage ?? 0];
+  const { now, wish } = observed;
+  const own = wish?.generation === rollout.generation ? wish : undefined;
+  const hasSaidGo = own?.wish === "resume" && own.stage === rollout.stage;
+  const times = rollout.inconclusive === "extended" ? 2 : 1;
+  const isOver = now - (rollout.stageSince ?? now) >= (stage?.forMs ?? 0) * times;
+  if (own?.wish === "pause" || !isOver) return { phase: "stepping", rollout };
+  if (rollout.strategy === "rolling" || stage?.perMille === 0)
+    return nextStage(rollout, "pass", "its instances are ready", observed);
+  const { verdict, reason } = verdictOf(rollout, policy);
+  if (verdict === "pass") return nextStage(rollout, verdict, reason, observed);
+  if (hasSaidGo) return nextStage(rollout, verdict, `${reason}; ${own.by} said to go on`, observed);
+  return inconclusive(rollout, policy, reason, observed);
+}
+
+/** What is to be said of the stage so far, where nothing is certain against the candidate. */
+export function verdictOf(
+  rollout: Rollout,
+  { analysis }: RolloutPolicy,
+): { readonly verdict: Verdict; readonly reason: string } {
+  const { judgement } = rollout;
+  if (!judgement) return { verdict: "inconclusive", reason: "telemetry does not answer" };
+  const requests = candidateRequests(judgement);
+  if (requests < analysis.minRequests)
+    return {
+      verdict: "inconclusive",
+      reason: `${requests} requests to release ${rollout.placement.set.release}; fewer than ${analysis.minRequests} say nothing`,
+    };
+  const { possible } = findingsOf(judgement, analysis, judgedStages(rollout));
+  const blind = Object.values(rollout.metrics ?? {}).find(({ candidate }) => candidate === null);
+  if (possible.length > 0)
+    return {
+      verdict: "inconclusive",
+      reason: `it may be worse: ${possible.map(({ text }) => text).join("; ")}`,
+    };
+  if (blind) return { verdict: "inconclusive", reason: blind.text };
+  return { verdict: "pass", reason: `nothing speaks against it in ${requests} requests` };
+}
+
+function inconclusive(
+  rollout: Rollout,
+  { analysis }: RolloutPolicy,
+  reason: string,
+  observed: AppObserved,
+): Progress {
+  const { inconclusive: before } = rollout;
+  const how = analysis.inconclusive;
+  if (how === "wait") return { phase: "stepping", rollout };
+  if (how === "ask") {
+    if (before === "asked") return { phase: "stepping", rollout };
+    const text = `${reason}; somebody has to say whether to go on`;
+    return {
+      phase: "stepping",
+      rollout: note({ ...rollout, inconclusive: "asked" }, observed.now, text),
+    };
+  }
+  if (before === "extended") return nextStage(rollout, "inconclusive", reason, observed);
+  const text = `${reason}; this stage gets as much time again`;
+  return {
+    phase: "stepping",
+    rollout: note({ ...rollout, inconclusive: "extended" }, observed.now, text),
+  };
+}
+
+function nextStage(
+  rollout: Rollout,
+  verdict: Verdict,
+  reason: string,
+  observed: AppObserved,
+): Progress {
+  const results = [...rollout.results, resultOf(rollout, verdict, reason, observed)];
+  const next = (rollout.stage ?? 0) + 1;
+  const text = `${verdict}: ${reason}`;
+  const moved = note({ ...withoutStage(rollout), results }, observed.now, text);
+  if (next >= rollout.stages.length)
+    return {
+      phase: "shifting",
+      text: "all of its stages are behind it, traffic moves",
+      rollout: moved,
+    };
+  return { phase: "stepping", rollout: { ...moved, stage: next, phaseSince: observed.now } };
+}
+
+// What is known of one stage is no news of the next.
+function withoutStage(rollout: Rollout): Rollout {
+  const { stageSince: _, judgement: __, inconclusive: ___, ...rest } = rollout;
+  return rest;
+}
+
+function toEverything(rollout: Rollout, text: string, observed: AppObserved): Progress {
+  const results = [...rollout.results, resultOf(rollout, "inconclusive", text, observed)];
+  return { phase: "shifting", text: `${text}: traffic moves`, rollout: { ...rollout, results } };
+}
+
+function failed(app: App, rollout: Rollout, reason: string, observed: AppObserved): Progress {
+  const results = [...rollout.results, resultOf(rollout, "fail", reason, observed)];
+  const name = app.name.split("/")[1];
+  return {
+    ...fail(
+      reason,
+      `holdfast rollout ${name} shows both releases; holdfast logs ${name} --release ${rollout.placement.set.release}`,
+    ),
+    rollout: { ...rollout, results },
+  };
+}
+
+function resultOf(
+  { stages, stage = 0, stageSince, phaseSince, judgement, perMille = 0 }: Rollout,
+  verdict: Verdict,
+  reason: string,
+  { now }: AppObserved,
+): StageResult {
+  return {
+    perMille: stages[stage]?.perMille ?? perMille,
+    since: stageSince ?? phaseSince,
+    until: now,
+    verdict,
+    reason,
+    arms: judgement?.arms ?? {},
+  };
+}

@@ -1,0 +1,237 @@
+// What a rollout has to look at beyond its instances: wishes of people, smoke checks, what requests
+// say of both releases, and how full their instances are. Whoever does not answer is left out: a
+// judgement waits, it never guesses.
+
+import type { ArmCounts, ComparisonQuestion, ResourceUse } from "../../kernel/signal.ts";
+import type { App, Rollout, Watch } from "./app.ts";
+import type { ComputeDriver, ProbeResult } from "./app-driver.ts";
+import {
+  type AppObserved,
+  type Comparison,
+  type MetricReading,
+  manifestOf,
+  policyOf,
+  type WatchedTraffic,
+} from "./app-observed.ts";
+import type { AppDeps } from "./app-reconciler.ts";
+import { boundsFor } from "./judgement/judgement.ts";
+import type { Tally } from "./judgement/sequential-test.ts";
+import { type Objective, objectivesOf } from "./objectives.ts";
+import { ROLLOUT, type RolloutWish } from "./rollout-wish.ts";
+import { candidateKey } from "./traffic-plan.ts";
+import { objectiveKey } from "./watch-report.ts";
+
+/** Records of requests are there so long after their end. */
+const LAG_MS = 500;
+const BASELINE_MS = 10 * 60_000;
+const ARMS_EVERY_MS = 2_000;
+const USAGE_EVERY_MS = 2_000;
+const METRICS_EVERY_MS = 10_000;
+
+export type RolloutLook = Pick<AppObserved, "wish" | "smoke" | "comparison" | "watched" | "usage">;
+
+export const findWish = (app: App, { store }: Pick<AppDeps, "store">): RolloutWish | undefined =>
+  store.find<RolloutWish, never>({ kind: ROLLOUT, name: app.name })?.spec;
+
+export async function observeRollout(
+  app: App,
+  observed: AppObserved,
+  deps: AppDeps,
+  driverHolding: (name: string) => Promise<ComputeDriver>,
+  signal: AbortSignal,
+): Promise<RolloutLook> {
+  const rollout = app.status?.rollout;
+  const watch = app.status?.watch;
+  const nothing = { smoke: new Map(), usage: new Map() };
+  if (!rollout)
+    return { ...nothing, watched: watch && (await observeWatch(app, watch, observed, deps)) };
+  const wish = findWish(app, deps);
+  if (rollout.phase === "smoke")
+    return { ...nothing, wish, smoke: await askSmoke(app, rollout, observed, deps, signal) };
+  if (rollout.phase !== "stepping") return { ...nothing, wish };
+  const [comparison, usage] = await Promise.all([
+    compare(app, rollout, observed, deps),
+    readUsage(app, rollout, observed, driverHolding),
+  ]);
+  return { ...nothing, wish, comparison, usage };
+}
+
+async function askSmoke(
+  app: App,
+  rollout: Rollout,
+  observed: AppObserved,
+  { smoke }: AppDeps,
+  signal: AbortSignal,
+): Promise<ReadonlyMap<number, ProbeResult>> {
+  // Before the edge knows the candidate the key would lead to what serves.
+  if (!observed.edge?.traffic?.candidate) return new Map();
+  const { release } = rollout.placement.set;
+  const services = Object.entries(manifestOf(observed, release)?.services ?? {});
+  const routes = services.flatMap(([service, spec]) =>
+    spec.routes.map((route) => ({ service, ...route })),
+  );
+  const policy = policyOf(observed, release);
+  const key = candidateKey(app, rollout, policy);
+  const asked = policy.smoke.map(async (check, index): Promise<[number, ProbeResult]> => {
+    const { path, service } = check;
+    if (path === undefined) return [index, { ok: true, detail: "a command" }];
+    const host = routes.find((route) => service === undefined || route.service === service)?.host;
+    if (host === undefined)
+      return [index, { ok: false, detail: `${service ?? "the app"} has no route to ask by` }];
+    return [
+      index,
+      await smoke.ask({ ...check, path, host: host.replace(/^\*/, "www"), key }, signal),
+    ];
+  });
+  return new Map(await Promise.all(asked));
+}
+
+async function compare(
+  app: App,
+  rollout: Rollout,
+  observed: AppObserved,
+  deps: AppDeps,
+): Promise<Comparison | undefined> {
+  const { from, stageSince, judgement, placement, exposedAt = 0 } = rollout;
+  if (from === undefined || stageSince === undefined) return undefined;
+  const { analysis } = policyOf(observed, placement.set.release);
+  const [environment = "", name = ""] = app.name.split("/");
+  const ask = (question: Partial<ComparisonQuestion>): Promise<readonly ArmCounts[] | undefined> =>
+    deps.traffic.compare({
+      environment,
+      app: name,
+      releases: [from, placement.set.release],
+      from: stageSince,
+      through: stageSince,
+      latencyFrom: exposedAt + analysis.warmUp,
+      bounds: {},
+      quantiles: false,
+      ...question,
+    });
+  if (!judgement) {
+    const before = { from: stageSince - BASELINE_MS, latencyFrom: 0 };
+    const baseline = await ask({ releases: [from], ...before, quantiles: true });
+    return baseline && { baseline, since: stageSince };
+  }
+  const until = observed.now - LAG_MS;
+  if (until <= judgement.through) return undefined;
+  const bounds = boundsFor(judgement, from, placement.set.release);
+  const isTurn = (everyMs: number): boolean =>
+    Math.floor(until / everyMs) > Math.floor(judgement.through / everyMs);
+  const [block, arms, metrics] = await Promise.all([
+    ask({ from: judgement.through, through: until, bounds }),
+    isTurn(ARMS_EVERY_MS)
+      ? ask({ from: judgement.since, through: until, quantiles: true })
+      : undefined,
+    isTurn(METRICS_EVERY_MS) ? readMetrics(app, rollout, until, observed, deps) : undefined,
+  ]);
+  return block && { block, until, ...(arms && { arms }), ...(metrics && { metrics }) };
+}
+
+async function readMetrics(
+  app: App,
+  { from = 0, placement, judgement }: Rollout,
+  until: number,
+  observed: AppObserved,
+  { traffic }: AppDeps,
+): Promise<Record<string, MetricReading>> {
+  const { metrics } = policyOf(observed, placement.set.release).analysis;
+  const [environment = "", name = ""] = app.name.split("/");
+  const scope = { environment, app: name, since: judgement?.through ?? until, until };
+  const entries = metrics.map(async (metric): Promise<[string, MetricReading]> => {
+    const [candidate, serving] = await Promise.all(
+      [placement.set.release, from].map((release) => traffic.read(metric, { ...scope, release })),
+    );
+    const problem = candidate?.problem ?? serving?.problem;
+    return [
+      metric.name,
+      {
+        candidate: candidate?.value ?? null,
+        serving: serving?.value ?? null,
+        ...(candidate?.tally &&
+          serving?.tally && { tallies: { candidate: candidate.tally, serving: serving.tally } }),
+        ...(problem !== undefined && { problem: `${metric.name}: ${problem}` }),
+      },
+    ];
+  });
+  return Object.fromEntries(await Promise.all(entries));
+}
+
+async function readUsage(
+  app: App,
+  rollout: Rollout,
+  observed: AppObserved,
+  driverHolding: (name: string) => Promise<ComputeDriver>,
+): Promise<ReadonlyMap<string, ResourceUse>> {
+  if (observed.now - (rollout.vitals?.at ?? 0) < USAGE_EVERY_MS) return new Map();
+  const running = observed.instances.filter(
+    ({ state, labels }) => state === "running" && labels.role !== "task",
+  );
+  const entries = await Promise.all(
+    running.map(async ({ name }): Promise<[string, ResourceUse][]> => {
+      const driver = await driverHolding(name);
+      const use = await driver.usage(app.uid, name).catch(() => undefined);
+      return use ? [[name, use]] : [];
+    }),
+  );
+  return new Map(entries.flat());
+}
+
+// --- the watch after it
+
+async function observeWatch(
+  app: App,
+  watch: Watch,
+  observed: AppObserved,
+  { traffic }: AppDeps,
+): Promise<WatchedTraffic | undefined> {
+  const { placement, previous, since, through } = watch;
+  const manifest = manifestOf(observed, placement.set.release);
+  const until = Math.min(observed.now, watch.until) - LAG_MS;
+  if (!manifest || until <= through) return undefined;
+  const [environment = "", name = ""] = app.name.split("/");
+  const objectives = objectivesOf(environment, name, manifest);
+  const ask = async (release: number, from: number, to: number) => {
+    const arms = await traffic.compare({
+      environment,
+      app: name,
+      releases: [release],
+      from,
+      through: to,
+      latencyFrom: 0,
+      bounds: latencyBounds(objectives, release),
+      quantiles: false,
+    });
+    return arms && talliesOf(objectives, arms);
+  };
+  const seen = await ask(placement.set.release, through, until);
+  const before = watch.before
+    ? undefined
+    : await ask(previous.set.release, since - BASELINE_MS, since);
+  return seen && { until, seen, ...(before && { before }) };
+}
+
+function latencyBounds(objectives: readonly Objective[], release: number) {
+  return Object.fromEntries(
+    objectives.flatMap(({ kind, service, underSeconds = 0 }) =>
+      kind === "latency" ? [[service, { [release]: [underSeconds * 1000] }]] : [],
+    ),
+  );
+}
+
+function talliesOf(
+  objectives: readonly Objective[],
+  arms: readonly ArmCounts[],
+): Record<string, Tally> {
+  return Object.fromEntries(
+    objectives.flatMap((objective): [string, Tally][] => {
+      const arm = arms.find(({ service }) => service === objective.service);
+      if (!arm) return [];
+      const tally =
+        objective.kind === "availability"
+          ? { total: arm.requests, bad: arm.errors }
+          : { total: arm.timed, bad: arm.over[0] ?? 0 };
+      return [[objectiveKey(objective), tally]];
+    }),
+  );
+}

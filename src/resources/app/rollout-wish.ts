@@ -1,0 +1,14 @@
+// What a person wants of a rollout under way, as a resource named like its app: written by the API,
+// read with every look. It is about one rollout; the next one does not know it.
+
+export const ROLLOUT = "rollout";
+
+export interface RolloutWish {
+  /** The generation of the app that the rollout is for. */
+  readonly generation: number;
+  readonly wish: "pause" | "resume" | "promote" | "abort";
+  /** resume: the stage whose question it answers. */
+  readonly stage?: number;
+  readonly by: string;
+  readonly reason?: string;
+}
