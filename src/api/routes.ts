@@ -24,6 +24,7 @@ import { exportRoutes } from "./export-routes.ts";
 import { followRollout, followTask } from "./follow.ts";
 import { insightRoutes } from "./insight-routes.ts";
 import { monitoringRoutes } from "./monitoring-routes.ts";
+import { rolloutRoutes } from "./rollout-routes.ts";
 import { type Route, route } from "./route.ts";
 import { statusView } from "./status-view.ts";
 import { telemetryRoutes } from "./telemetry-routes.ts";
@@ -40,6 +41,7 @@ export function createRoutes(deps: ApiDeps): readonly Route[] {
     ...platformRoutes(deps, operations),
     ...environmentRoutes(deps),
     ...deployRoutes(deps, operations),
+    ...rolloutRoutes(deps, operations),
     ...appRoutes(operations),
     ...settingRoutes(operations),
     ...telemetryRoutes(deps, operations),

@@ -16,6 +16,8 @@ import { deploy } from "./app/deploy.ts";
 import { destroy } from "./app/destroy.ts";
 import { init } from "./app/init.ts";
 import { audit, open, releases } from "./app/observe.ts";
+import { promote } from "./app/promote.ts";
+import { abort, pause, resume, rollout } from "./app/rollout.ts";
 import { runCommand } from "./app/run.ts";
 import { secretList, secretRemove, secretSet } from "./app/secret.ts";
 import { status } from "./app/status.ts";
@@ -43,6 +45,11 @@ export const COMMANDS: readonly Command[] = [
   init,
   deploy,
   status,
+  rollout,
+  pause,
+  resume,
+  promote,
+  abort,
   releases,
   rollback,
   scale,
