@@ -5,7 +5,7 @@ import { type HoldfastError, invalid } from "../kernel/error.ts";
 import type { Redacted } from "../kernel/redacted.ts";
 import type { ResourceStore } from "../kernel/resource-store.ts";
 import { APP, type App, type AppSpec, type AppStatus } from "../resources/app/app.ts";
-import type { Manifest } from "../resources/app/manifest.ts";
+import { componentsOf, MAX_INSTANCES, type Manifest } from "../resources/app/manifest.ts";
 import { ENVIRONMENT, type EnvironmentSpec } from "../resources/environment/environment.ts";
 import {
   RELEASE,
@@ -186,4 +186,26 @@ export function assertConfirmed(app: string, confirm: string): void {
   throw invalid("app.not_confirmed", `to destroy ${app} its name must be given again`, {
     hint: `holdfast destroy ${app} --confirm ${app}`,
   });
+}
+
+export function assertCounts(
+  app: string,
+  manifest: Manifest,
+  counts: Readonly<Record<string, number>>,
+): void {
+  const known = componentsOf(manifest).map(({ name }) => name);
+  for (const [component, count] of Object.entries(counts)) {
+    if (!known.includes(component)) {
+      throw invalid("app.unknown_component", `${app} has no service or worker ${component}`, {
+        hint: `it has: ${known.join(", ")}`,
+      });
+    }
+    if (!Number.isInteger(count) || count < 0 || count > MAX_INSTANCES) {
+      throw invalid(
+        "app.bad_count",
+        `${component}=${count}: must be a whole number from 0 to ${MAX_INSTANCES}`,
+        { hint: `holdfast scale ${app} ${component}=2` },
+      );
+    }
+  }
 }

@@ -18,7 +18,8 @@ import {
   inferManifest,
   usesDockerfile,
 } from "../resources/app/infer.ts";
-import { componentsOf, MAX_INSTANCES, type Manifest } from "../resources/app/manifest.ts";
+import type { Manifest } from "../resources/app/manifest.ts";
+import { releaseInForce } from "../resources/app/release-in-force.ts";
 import { rollbackTarget } from "../resources/app/rollback-target.ts";
 import {
   RELEASE,
@@ -30,7 +31,13 @@ import {
 import { SECRET, type SecretSpec, secretResourceName } from "../resources/secret/secret.ts";
 import { SETTINGS, type SettingsSpec } from "../resources/settings/settings.ts";
 import { TASK } from "../resources/task/task.ts";
-import { Admission, assertConfirmed, assertSecretValue, assertVariable } from "./admission.ts";
+import {
+  Admission,
+  assertConfirmed,
+  assertCounts,
+  assertSecretValue,
+  assertVariable,
+} from "./admission.ts";
 import type { ApiDeps } from "./api-deps.ts";
 
 export interface Accepted {
@@ -126,14 +133,11 @@ export class AppOperations {
 
   restart(environment: string, app: string, actor: Actor): Accepted {
     const before = this.#getDeployed(environment, app);
-    const key = String(before.spec.release);
+    const release = releaseInForce(before);
+    const key = String(release);
     const restarts = { ...before.spec.restarts, [key]: (before.spec.restarts[key] ?? 0) + 1 };
-    return this.#write(
-      before.name,
-      { ...before.spec, restarts, reason: "restart" },
-      "restart",
-      actor,
-    );
+    const spec: AppSpec = { ...before.spec, release, restarts, reason: "restart" };
+    return this.#write(before.name, spec, "restart", actor);
   }
 
   scale(
@@ -143,24 +147,11 @@ export class AppOperations {
     actor: Actor,
   ): Accepted {
     const before = this.#getDeployed(environment, app);
-    const release = this.#getRelease(before.name, before.spec.release);
-    const known = componentsOf(release.spec.manifest).map(({ name }) => name);
-    for (const [component, count] of Object.entries(counts)) {
-      if (!known.includes(component)) {
-        throw invalid("app.unknown_component", `${app} has no service or worker ${component}`, {
-          hint: `it has: ${known.join(", ")}`,
-        });
-      }
-      if (!Number.isInteger(count) || count < 0 || count > MAX_INSTANCES) {
-        throw invalid(
-          "app.bad_count",
-          `${component}=${count}: must be a whole number from 0 to ${MAX_INSTANCES}`,
-          { hint: `holdfast scale ${app} ${component}=2` },
-        );
-      }
-    }
+    const release = releaseInForce(before);
+    assertCounts(app, this.#getRelease(before.name, release).spec.manifest, counts);
     const scale = { ...before.spec.scale, ...counts };
-    return this.#write(before.name, { ...before.spec, scale, reason: "scale" }, "scale", actor);
+    const spec: AppSpec = { ...before.spec, release, scale, reason: "scale" };
+    return this.#write(before.name, spec, "scale", actor);
   }
 
   // The next change must start from what the release had, not from what was just left behind. A
@@ -333,7 +324,7 @@ export class AppOperations {
   #manifestOf(environment: string, app: string): Manifest | undefined {
     const found = this.findApp(environment, app);
     if (!found || found.spec.release === 0) return undefined;
-    return this.#getRelease(found.name, found.spec.release).spec.manifest;
+    return this.#getRelease(found.name, releaseInForce(found, true)).spec.manifest;
   }
 
   #getRelease(appName: string, number: number): Release {
@@ -385,7 +376,7 @@ export class AppOperations {
         changed: false,
       };
     }
-    const base = this.#getRelease(appName, before.spec.release);
+    const base = this.#getRelease(appName, releaseInForce(before, true));
     const { manifest, source } = base.spec;
     const secrets = this.#currentSecrets(appName);
     const values = { ...manifest.config, ...this.settingsOf(appName) };

@@ -11,6 +11,8 @@ import type { RolloutWish } from "../resources/app/rollout-wish.ts";
 import { candidateKey } from "../resources/app/traffic-plan.ts";
 import type { ApiDeps } from "./api-deps.ts";
 
+export type { ArmSummary };
+
 const BUCKETS = 60;
 
 export interface StageView {

@@ -345,6 +345,9 @@ export type TelemetryPolicies = Readonly<Record<string, TelemetryPolicy>>;
 export const RESERVED_METRICS =
   "(holdfast[_:]|node_|haproxy_|pg_|redis_|scrape_).*|up|ALERTS|ALERTS_FOR_STATE";
 
+/** A request with a rollout's key in this header goes to its candidate, whatever the share. */
+export const CANDIDATE_HEADER = "x-holdfast-candidate";
+
 /** Quantiles are told at these levels: 0, 0.005, … 1. */
 export const QUANTILE_STEPS = 200;
 

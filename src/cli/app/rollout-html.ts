@@ -1,8 +1,7 @@
 // A finished rollout as one page that needs nothing else: no script, no font, no image from elsewhere.
 
 import type { RolloutReport } from "../../api/rollout-routes.ts";
-import type { SeriesPoint } from "../../api/rollout-view.ts";
-import type { ArmSummary } from "../../resources/app/judgement/judgement.ts";
+import type { ArmSummary, SeriesPoint } from "../../api/rollout-view.ts";
 import { durationText } from "../output.ts";
 
 const CHART = { width: 900, height: 180, left: 56, right: 12, top: 12, bottom: 24 };

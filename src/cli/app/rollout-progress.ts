@@ -71,14 +71,20 @@ function reportEnd(
   const { failure, serving } = event;
   output.result(facts, () =>
     [
-      `${output.paint("red", "✗")} release ${event.release} of ${accepted.app} failed${took}: ${failure?.reason ?? "unknown"}`,
+      `${output.paint("red", "✗")} release ${event.release} of ${accepted.app} ${event.outcome === "failed" ? "failed" : `was ${event.outcome}`}${took}: ${failure?.reason ?? "unknown"}`,
       ...(failure?.log ?? []).map((line) => `  ${output.paint("dim", "│")} ${line}`),
-      serving === undefined ? "  nothing serves" : `  release ${serving} serves on, undisturbed`,
+      serving === undefined ? "  nothing serves" : `  ${servesOn(serving, timeline)}`,
       ...(failure?.hint ? [`  ${output.paint("cyan", "→")} ${failure.hint}`] : []),
     ].join("\n"),
   );
   return EXIT_FAILED;
 }
+
+// A candidate had its share until it was judged.
+const servesOn = (serving: number, timeline: readonly { text: string }[]): string =>
+  timeline.some(({ text }) => text.includes("% of requests go to"))
+    ? `release ${serving} has all requests again`
+    : `release ${serving} serves on, undisturbed`;
 
 function nothingChanged({ app, release }: Accepted): string {
   return release === 0

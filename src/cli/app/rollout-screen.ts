@@ -1,7 +1,6 @@
 // A rollout on a screen.
 
-import type { RolloutView } from "../../api/rollout-view.ts";
-import type { ArmSummary } from "../../resources/app/judgement/judgement.ts";
+import type { ArmSummary, RolloutView } from "../../api/rollout-view.ts";
 import { durationText, type Output } from "../output.ts";
 
 const BAR_WIDTH = 40;

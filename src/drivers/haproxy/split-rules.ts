@@ -6,7 +6,8 @@
 // Without the mark at its end none of this is done. Who a request goes to is decided once, where it
 // comes in; calls between services carry the decision on in a member of W3C baggage.
 
-import { CANDIDATE_HEADER, type CandidateTraffic } from "../../resources/app/app-driver.ts";
+import { CANDIDATE_HEADER } from "../../kernel/signal.ts";
+import type { CandidateTraffic } from "../../resources/app/app-driver.ts";
 
 const COOKIE = "holdfast-bucket";
 const COOKIE_MAX_AGE_S = 7 * 86_400;

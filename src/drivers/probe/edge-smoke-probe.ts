@@ -2,12 +2,8 @@
 // the key that leads there.
 
 import { request } from "node:https";
-import {
-  CANDIDATE_HEADER,
-  type ProbeResult,
-  type SmokeProbe,
-  type SmokeQuestion,
-} from "../../resources/app/app-driver.ts";
+import { CANDIDATE_HEADER } from "../../kernel/signal.ts";
+import type { ProbeResult, SmokeProbe, SmokeQuestion } from "../../resources/app/app-driver.ts";
 import { isExpected } from "./http-probe.ts";
 
 const TIMEOUT_MS = 5_000;

@@ -95,9 +95,6 @@ export interface HealthProbe {
   probe(address: Address, health: Health, signal: AbortSignal): Promise<ProbeResult>;
 }
 
-/** A request with the rollout's key in this header goes to its candidate, whatever the share. */
-export const CANDIDATE_HEADER = "x-holdfast-candidate";
-
 export interface SmokeQuestion {
   readonly host: string;
   readonly path: string;

@@ -127,6 +127,11 @@ function verdictAtRest(
   }
   if (observed.edge.problem !== undefined)
     return blocked(observed.edge.problem, CERTIFICATE_HINT, recheckAfterMs);
+  if (last?.automatic !== undefined && last.generation === status.settledGeneration) {
+    const bad = status.history[1]?.placement.set.release;
+    const reason = `release ${bad} was rolled back: ${last.automatic}; release ${status.serving?.set.release} serves`;
+    return blocked(reason, `holdfast rollout ${name} --release ${bad}`, recheckAfterMs);
+  }
   if (last?.outcome === "failed" && last.generation === status.settledGeneration && last.failure) {
     const kept = status.serving ? `; release ${status.serving.set.release} serves on` : "";
     const reason = `${last.reason} of release ${last.placement.set.release} failed: ${last.failure.reason}${kept}`;

@@ -1,0 +1,285 @@
+// Releases judged by their own traffic, for real: the shop under load, released by canary with every
+// fault that it has, and by every other strategy.
+
+import assert from "node:assert/strict";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import type { RolloutReport } from "../../src/api/rollout-routes.ts";
+import type { RolloutView } from "../../src/api/rollout-view.ts";
+import { ask } from "../support/ask.ts";
+import { type CommandResult, Installation, STOREFRONT } from "../support/installation.ts";
+import { Load, type LoadResult } from "../support/load.ts";
+import { until } from "../support/wait.ts";
+
+const HOST = "storefront.localhost";
+const CANARY = `
+rollout:
+  strategy: canary
+  steps: [{ share: 10%, for: 15s }, { share: 50%, for: 20s }]
+  smoke: [{ path: /, contains: tent }, { command: "test -n \\"$HOLDFAST_CANDIDATE_KEY\\"" }]
+  analysis: { warmUp: 5s }
+  watch: 10s
+`;
+
+interface Ended {
+  readonly outcome: string;
+  readonly release: number;
+  readonly serving?: number;
+  readonly failure?: { reason: string; hint: string };
+}
+
+describe("a rollout of the shop", { timeout: 900_000 }, () => {
+  const holdfast = new Installation();
+  const dir = mkdtempSync(join(tmpdir(), "holdfast-shop-"));
+  let version = 0;
+
+  /** The shop as it is, with another way to come to its users, and a line that makes it a new one. */
+  const edit = (rollout: string, fault = ""): void => {
+    version += 1;
+    const manifest = readFileSync(join(STOREFRONT, "holdfast.yaml"), "utf8")
+      .replaceAll("grace: 30s", "grace: 6s")
+      .replaceAll("memory: 384MB", "memory: 160MB")
+      .replace('STOREFRONT_FAULT: ""', `STOREFRONT_FAULT: "${fault}"`);
+    writeFileSync(join(dir, "holdfast.yaml"), `${manifest}\n${rollout}\n# ${version}\n`);
+  };
+  const deploy = (): Promise<CommandResult> => holdfast.run(["deploy", dir, "--json"]);
+  const endOf = ({ stdout }: CommandResult): Ended => JSON.parse(stdout) as Ended;
+  const view = async (...args: string[]): Promise<RolloutView> =>
+    JSON.parse((await holdfast.run(["rollout", "storefront", "--json", ...args])).stdout);
+  const serving = async (): Promise<number> =>
+    Number(
+      (
+        JSON.parse((await ask(holdfast, { host: HOST, path: "/version" })).text) as {
+          release: string;
+        }
+      ).release,
+    );
+  const underLoad = async (
+    requestsPerSecond: number,
+    work: () => Promise<void>,
+  ): Promise<LoadResult> => {
+    const load = new Load({
+      origin: `https://127.0.0.1:${holdfast.ports.https}`,
+      host: HOST,
+      caFile: holdfast.caFile,
+      requestsPerSecond,
+      connections: 32,
+      orderShare: 0,
+    });
+    load.start();
+    try {
+      await work();
+    } catch (error) {
+      await load.stop();
+      throw error;
+    }
+    return load.stop();
+  };
+
+  before(async () => {
+    cpSync(STOREFRONT, dir, { recursive: true, filter: (path) => !path.includes("node_modules") });
+    edit(CANARY);
+    await holdfast.ok("up", "--install");
+    await holdfast.ok("deploy", dir);
+  });
+  after(async () => {
+    await holdfast.close();
+    rmSync(dir, { recursive: true, force: true });
+  });
+
+  for (const [fault, reason, isExposed] of [
+    ["errors:5%", /% of \d+ requests failed, 0\.0 % of \d+ of what serves/, true],
+    ["slow:300ms", /p50 is 3\d\d ms, \d+ ms of what serves/, true],
+    ["crash-after:10s", /ended 2 times by themselves|fails its health check/, true],
+    ["leak", /% of its memory limit|ended \d times by themselves.*memory/, true],
+    ["crash-at-start", /ended with exit status 1 before it was ready/, false],
+    ["never-healthy", /did not become healthy within 6 s/, false],
+    ["broken-migration", /the release command ended with exit status/, false],
+  ] as const) {
+    it(`takes a release with the fault ${fault} back, and says why`, async () => {
+      const stable = await serving();
+      let ended: Ended | undefined;
+      const { releases, failed, sent } = await underLoad(100, async () => {
+        edit(CANARY, fault);
+        const result = await deploy();
+        assert.equal(result.code, 3, result.stdout);
+        ended = endOf(result);
+      });
+      assert.match(ended?.failure?.reason ?? "", reason);
+      assert.equal(ended?.serving, stable);
+      assert.equal(await serving(), stable);
+      const bad = releases.get(String(ended.release)) ?? 0;
+      assert.equal(bad > 0, isExposed, `${bad} of ${sent} requests went to it`);
+      // All at once, one in twenty of these would have failed.
+      assert.ok(failed < sent / 100, `${failed} of ${sent} requests failed`);
+      const { verdict, outcome, stages } = await view("--release", String(ended.release));
+      assert.equal(outcome, "failed");
+      assert.equal(verdict.verdict, "fail");
+      if (isExposed)
+        assert.equal(stages.find(({ result }) => result?.verdict === "fail")?.state, "done");
+    });
+  }
+
+  it("lets a good release pass: stage by stage, the worker too, with a report", async () => {
+    edit(CANARY);
+    const shares = new Set<number>();
+    const { failed } = await underLoad(100, async () => {
+      const deployed = deploy();
+      await until(
+        "it is at 50 %",
+        async () => {
+          const now = await view();
+          shares.add(now.perMille);
+          return now.perMille === 500;
+        },
+        40_000,
+      );
+      assert.equal((await deployed).code, 0);
+    });
+    assert.equal(failed, 0);
+    assert.ok(shares.has(100), [...shares].join(" "));
+    const report = await view();
+    assert.deepEqual(
+      report.stages.map(({ result }) => result?.verdict),
+      ["pass", "pass"],
+    );
+    assert.equal(report.phase, "watching");
+    const file = join(dir, "report.html");
+    const { series } = await holdfast.json<RolloutReport>("rollout", "storefront", "--html", file);
+    assert.ok(series.some(({ release, requests }) => release === report.release && requests > 0));
+    assert.match(readFileSync(file, "utf8"), /<svg[\s\S]*Requests per second/);
+  });
+
+  it("is held, judged on, and goes on or ends when somebody says so", async () => {
+    edit(CANARY);
+    const stable = await serving();
+    await underLoad(60, async () => {
+      const deployed = deploy();
+      await until("it is at 10 %", async () => (await view()).perMille === 100);
+      await holdfast.ok("pause", "storefront");
+      assert.equal((await view()).paused, true);
+      await new Promise((resolve) => setTimeout(resolve, 16_000));
+      assert.equal((await view()).perMille, 100, "its time is over, and it stays");
+      await holdfast.ok("abort", "storefront", "--reason", "changed my mind");
+      const { code, stdout } = await deployed;
+      assert.equal(code, 3);
+      const ended = JSON.parse(stdout) as Ended;
+      assert.equal(ended.outcome, "aborted");
+      assert.match(ended.failure?.reason ?? "", /aborted by owner: changed my mind/);
+    });
+    assert.equal(await serving(), stable);
+    const { stdout, code } = await holdfast.run(["abort", "storefront"]);
+    assert.equal(code, 2, stdout);
+  });
+
+  it("gets all requests at once where somebody says so, and back at once by a rollback", async () => {
+    edit(CANARY);
+    const stable = await serving();
+    const deployed = deploy();
+    await until("it is at 10 %", async () => (await view()).perMille === 100);
+    await holdfast.ok("promote", "storefront", "--now");
+    assert.equal((await deployed).code, 0);
+    assert.notEqual(await serving(), stable);
+    const back = await holdfast.json<Ended & { startedAt: number; endedAt: number }>(
+      "rollback",
+      "storefront",
+    );
+    assert.equal(back.serving, stable);
+    assert.ok(back.endedAt - back.startedAt < 5_000, "no stages on the way back");
+  });
+
+  it("a rollback takes back what is still being rolled out", async () => {
+    edit(CANARY);
+    const stable = await serving();
+    const deployed = deploy();
+    await until("it is at 10 %", async () => (await view()).perMille === 100);
+    await holdfast.ok("rollback", "storefront", "--to", String(stable));
+    assert.equal(endOf(await deployed).outcome, "aborted");
+    assert.equal(await serving(), stable);
+  });
+
+  it("asks a person where there is too little to judge by, if it is to", async () => {
+    edit(CANARY.replaceAll("15s", "1s").replace("warmUp: 5s", "inconclusive: ask"));
+    const deployed = deploy();
+    await until("it asks", async () => (await view()).asked);
+    assert.match((await view()).verdict.reason, /fewer than 50 say nothing/);
+    await holdfast.ok("resume", "storefront");
+    await until("it went on", async () => (await view()).perMille === 500);
+    await holdfast.ok("abort", "storefront");
+    assert.equal(endOf(await deployed).outcome, "aborted");
+  });
+
+  it("is taken back by itself when its error budget burns after the last stage", async () => {
+    edit("rollout: { watch: 1m }");
+    const stable = await serving();
+    let bad = 0;
+    await underLoad(100, async () => {
+      bad = endOf(await deploy()).serving ?? 0;
+      edit("rollout: { watch: 1m }", "errors:30%");
+      const { code } = await deploy();
+      assert.equal(code, 0, "all at once is not judged beforehand");
+      await until("it is taken back", async () => (await view()).automatic !== undefined, 60_000);
+      await until("it is back", async () => (await serving()) === bad);
+    });
+    assert.ok(bad > stable);
+    const { outcome, failure } = await view("--release", String(bad + 1));
+    assert.equal(outcome, "rolled-back");
+    assert.match(
+      failure?.reason ?? "",
+      /the error budget of \w+ burns: \d+ of \d+ requests failed/,
+    );
+    const status = await holdfast.run(["status", "--json"]);
+    assert.match(status.stdout, /rolled back/);
+  });
+
+  it("replaces instance by instance, without a failed request", async () => {
+    await holdfast.ok("scale", "storefront", "web=3", "api=3");
+    edit("rollout: { strategy: rolling }");
+    const shares = new Set<number>();
+    const { failed, failures } = await underLoad(200, async () => {
+      const deployed = deploy();
+      await until("it is done", async () => {
+        const now = await view();
+        shares.add(now.perMille);
+        return now.strategy === "rolling" && now.outcome !== undefined;
+      });
+      assert.equal((await deployed).code, 0);
+    });
+    assert.equal(failed, 0, failures.join("\n"));
+    assert.ok(
+      [...shares].some((one) => one > 0 && one < 1_000),
+      [...shares].join(" "),
+    );
+  });
+
+  it("ends what serves before the next one starts, where only one may write", async () => {
+    edit("rollout: { strategy: recreate }");
+    const { code, stdout } = await deploy();
+    assert.equal(code, 0, stdout);
+    const journal = await view();
+    const told = journal.timeline.map(({ text }) => text).join("\n");
+    assert.match(told, /ends before \d+ starts/);
+    assert.equal(await serving(), journal.release);
+  });
+
+  it("is shown at its preview address before the switch", async () => {
+    edit("rollout: { preview: ask }");
+    const stable = await serving();
+    const deployed = deploy();
+    await until("it is shown", async () => (await view()).phase === "preview");
+    const { release } = await view();
+    let shown = "";
+    await until("the preview answers", async () => {
+      const answer = await ask(holdfast, { host: `preview.${HOST}`, path: "/version" });
+      shown = answer.text;
+      return answer.status === 200;
+    });
+    assert.equal((JSON.parse(shown) as { release: string }).release, String(release));
+    assert.equal(await serving(), stable);
+    await holdfast.ok("promote", "storefront", "--now");
+    assert.equal((await deployed).code, 0);
+    assert.equal(await serving(), release);
+  });
+});
