@@ -10,6 +10,7 @@ import type { ApiDeps } from "./api/api-deps.ts";
 import { createApiServer } from "./api/server.ts";
 import { composeMonitoring, type Monitoring, servingObjectives } from "./compose-monitoring.ts";
 import { composeWorld, type World, type WorldOptions } from "./compose-world.ts";
+import { CedarAuthorizer } from "./drivers/cedar/cedar-authorizer.ts";
 import { writeJson, writeWhole } from "./drivers/files.ts";
 import { deliver } from "./drivers/notifier/notifier.ts";
 import { NetworkProbe } from "./drivers/probe/http-probe.ts";
@@ -24,6 +25,7 @@ import { systemRandom } from "./kernel/id.ts";
 import type { AnyStep } from "./kernel/plan.ts";
 import type { Reconciler } from "./kernel/reconciler.ts";
 import { PLATFORM, type TelemetryPolicy } from "./kernel/signal.ts";
+import { CEDAR_SCHEMA, rolePolicies } from "./resources/account/permissions.ts";
 import { APP, type AppSpec, type AppStatus } from "./resources/app/app.ts";
 import {
   type AppDeps,
@@ -371,7 +373,9 @@ function apiDeps(
     objectives: () => servingObjectives(store),
     audit: store.audit,
     journalOf: (ref, limit, afterId) => store.journalOf(ref, limit, afterId),
-    findTokenHolder: (token) => tokens.findHolder(token),
+    findToken: (token) => tokens.find(token),
+    tokens,
+    authorizer: new CedarAuthorizer({ schema: CEDAR_SCHEMA, rolePolicies }),
     publicUrl: (host) => publicUrl(host, ports),
     installation: () => ({
       version,

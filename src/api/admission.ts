@@ -13,7 +13,8 @@ import {
   type ReleaseStatus,
   releaseName,
 } from "../resources/release/release.ts";
-import type { SourceFacts } from "./app-operations.ts";
+import { unknownEnvironment } from "./environment-view.ts";
+import type { SourceFacts } from "./release-writer.ts";
 
 const SECRET_MAX_BYTES = 64 * 1024;
 const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]*$/;
@@ -32,10 +33,7 @@ export class Admission {
 
   requireEnvironment(environment: string): void {
     if (this.#store.find({ kind: ENVIRONMENT, name: environment })) return;
-    const names = this.#store.list(ENVIRONMENT).map(({ name }) => name);
-    throw invalid("environment.not_found", `there is no environment ${environment}`, {
-      hint: names.length > 0 ? `there is: ${names.join(", ")}` : "holdfast up",
-    });
+    throw unknownEnvironment(this.#store, environment);
   }
 
   assertStays({ name, deleting }: App): void {

@@ -6,6 +6,7 @@ import type { Redacted } from "../kernel/redacted.ts";
 import type { Ref } from "../kernel/resource.ts";
 import type { JournalEntry, ResourceStore } from "../kernel/resource-store.ts";
 import type { LogFilter, TrafficSummary } from "../kernel/signal.ts";
+import type { Authorizer } from "../resources/account/permissions.ts";
 import type { Objective } from "../resources/app/objectives.ts";
 import type { Delivery } from "../resources/channel/channel.ts";
 
@@ -58,6 +59,13 @@ export interface ExportSecrets {
   removeAll(name: string): void;
 }
 
+export interface Tokens {
+  /** Makes the token of that id; shown once. */
+  issue(id: string): Redacted;
+  remove(id: string): void;
+  lastUsedAt(id: string): number | undefined;
+}
+
 export interface AuditReader {
   list(limit: number, beforeSeq?: number): readonly unknown[];
   verify(): unknown;
@@ -82,8 +90,10 @@ export interface ApiDeps {
   readonly objectives: () => readonly Objective[];
   readonly audit: AuditReader;
   readonly journalOf: (ref: Ref, limit: number, afterId?: number) => readonly JournalEntry[];
-  /** The holder of a bearer token, or undefined. */
-  readonly findTokenHolder: (token: string) => string | undefined;
+  /** The id of a bearer token that is known, or undefined. */
+  readonly findToken: (token: string) => string | undefined;
+  readonly tokens: Tokens;
+  readonly authorizer: Authorizer;
   readonly publicUrl: (host: string) => string;
   /** Facts of this installation for `status`. */
   readonly installation: () => Readonly<Record<string, unknown>>;

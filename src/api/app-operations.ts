@@ -12,6 +12,7 @@ import {
   type AppStatus,
   appResourceName,
 } from "../resources/app/app.ts";
+import { manifestFor } from "../resources/app/environment-overlay.ts";
 import {
   INFERENCE_FILES,
   type Inference,
@@ -21,13 +22,7 @@ import {
 import type { Manifest } from "../resources/app/manifest.ts";
 import { releaseInForce } from "../resources/app/release-in-force.ts";
 import { rollbackTarget } from "../resources/app/rollback-target.ts";
-import {
-  RELEASE,
-  type Release,
-  type ReleaseSpec,
-  type ReleaseStatus,
-  releaseName,
-} from "../resources/release/release.ts";
+import type { Release } from "../resources/release/release.ts";
 import { SECRET, type SecretSpec, secretResourceName } from "../resources/secret/secret.ts";
 import { SETTINGS, type SettingsSpec } from "../resources/settings/settings.ts";
 import { TASK } from "../resources/task/task.ts";
@@ -39,37 +34,19 @@ import {
   assertVariable,
 } from "./admission.ts";
 import type { ApiDeps } from "./api-deps.ts";
-
-export interface Accepted {
-  readonly app: string;
-  readonly environment: string;
-  readonly release: number;
-  /** Ask for the rollout of this generation. */
-  readonly generation: number;
-  readonly urls: readonly string[];
-  readonly inferred: readonly string[];
-  /** False where nothing had to change. */
-  readonly changed: boolean;
-}
-
-export interface SourceFacts {
-  readonly digest: string;
-  readonly bytes: number;
-  readonly folder: string;
-  readonly commit?: string | undefined;
-  /** Where the source comes from: tells two projects of one name apart. */
-  readonly origin: string;
-  readonly adopt: boolean;
-  readonly ifChanged?: boolean;
-}
+import { assertCodeFrom, assertRules } from "./environment-admission.ts";
+import { findEnvironment } from "./environment-view.ts";
+import { type Accepted, ReleaseWriter, type SourceFacts } from "./release-writer.ts";
 
 export class AppOperations {
   readonly #deps: ApiDeps;
   readonly #admission: Admission;
+  readonly #releases: ReleaseWriter;
 
   constructor(deps: ApiDeps) {
     this.#deps = deps;
     this.#admission = new Admission(deps.store);
+    this.#releases = new ReleaseWriter(deps);
   }
 
   requireEnvironment(environment: string): void {
@@ -96,28 +73,32 @@ export class AppOperations {
   }
 
   releasesOf(appName: string): readonly Release[] {
-    return this.#deps.store.list<ReleaseSpec, ReleaseStatus>(RELEASE, `${appName}/`);
+    return this.#releases.releasesOf(appName);
   }
 
   deploy(environment: string, source: SourceFacts, actor: Actor): Accepted {
     this.#admission.requireEnvironment(environment);
     const files = this.#deps.sources.readFiles(source.digest, INFERENCE_FILES);
-    const inference = inferManifest({ folder: source.folder, files });
-    const { manifest } = inference;
+    const inferred = inferManifest({ folder: source.folder, files });
+    const place = findEnvironment(this.#deps.store, environment);
+    const manifest = manifestFor(inferred.manifest, environment, place.hosts);
+    const inference = { ...inferred, manifest };
     const appName = appResourceName(environment, manifest.name);
     const before = this.findApp(environment, manifest.name);
     this.#admission.assertName(before, source);
+    assertCodeFrom(place, undefined);
+    assertRules(place, manifest, before?.spec.scale);
     this.#admission.assertRoutesFree(appName, manifest);
-    this.#admission.assertSecrets(environment, manifest, this.#currentSecrets(appName));
+    this.#admission.assertSecrets(environment, manifest, this.#releases.currentSecrets(appName));
     this.#admission.assertCompute(
       environment,
       manifest,
       usesDockerfile(manifest, { folder: source.folder, files }),
     );
     if (source.ifChanged && before && this.#serves(before, source.digest)) {
-      return { ...this.#accepted(before, manifest), changed: false };
+      return { ...this.#releases.accepted(before, manifest), changed: false };
     }
-    return this.#release(before, environment, inference, source, "deploy", actor);
+    return this.#releases.release(before, environment, inference, source, "deploy", actor);
   }
 
   rollback(environment: string, app: string, to: number | undefined, actor: Actor): Accepted {
@@ -127,7 +108,7 @@ export class AppOperations {
     const spec: AppSpec = { ...before.spec, release: target.spec.number, reason: "rollback" };
     return this.#deps.store.transaction(() => {
       this.#restoreConfiguration(target, actor);
-      return this.#write(before.name, spec, "rollback", actor);
+      return this.#releases.write(before.name, spec, "rollback", actor);
     });
   }
 
@@ -137,7 +118,7 @@ export class AppOperations {
     const key = String(release);
     const restarts = { ...before.spec.restarts, [key]: (before.spec.restarts[key] ?? 0) + 1 };
     const spec: AppSpec = { ...before.spec, release, restarts, reason: "restart" };
-    return this.#write(before.name, spec, "restart", actor);
+    return this.#releases.write(before.name, spec, "restart", actor);
   }
 
   scale(
@@ -148,10 +129,10 @@ export class AppOperations {
   ): Accepted {
     const before = this.#getDeployed(environment, app);
     const release = releaseInForce(before);
-    assertCounts(app, this.#getRelease(before.name, release).spec.manifest, counts);
+    assertCounts(app, this.#releases.get(before.name, release).spec.manifest, counts);
     const scale = { ...before.spec.scale, ...counts };
     const spec: AppSpec = { ...before.spec, release, scale, reason: "scale" };
-    return this.#write(before.name, spec, "scale", actor);
+    return this.#releases.write(before.name, spec, "scale", actor);
   }
 
   // The next change must start from what the release had, not from what was just left behind. A
@@ -212,17 +193,8 @@ export class AppOperations {
     });
   }
 
-  secretsOf(
-    appName: string,
-  ): readonly { readonly name: string; readonly version: number; readonly updatedAt: number }[] {
-    return this.#deps.store
-      .list<SecretSpec, never>(SECRET, `${appName}/`)
-      .filter(({ deleting }) => !deleting)
-      .map(({ name, spec, updatedAt }) => ({
-        name: name.split("/").at(-1) ?? name,
-        version: spec.version,
-        updatedAt,
-      }));
+  secretsOf(appName: string): ReturnType<ReleaseWriter["secretsOf"]> {
+    return this.#releases.secretsOf(appName);
   }
 
   setSecret(
@@ -309,7 +281,7 @@ export class AppOperations {
   #serves(app: App, sourceDigest: string): boolean {
     const serving = app.status?.serving?.set.release;
     if (serving === undefined || serving !== app.spec.release) return false;
-    return this.#getRelease(app.name, serving).spec.source.digest === sourceDigest;
+    return this.#releases.get(app.name, serving).spec.source.digest === sourceDigest;
   }
 
   #getDeployed(environment: string, app: string): App {
@@ -324,28 +296,19 @@ export class AppOperations {
   #manifestOf(environment: string, app: string): Manifest | undefined {
     const found = this.findApp(environment, app);
     if (!found || found.spec.release === 0) return undefined;
-    return this.#getRelease(found.name, releaseInForce(found, true)).spec.manifest;
-  }
-
-  #getRelease(appName: string, number: number): Release {
-    const ref = { kind: RELEASE, name: releaseName(appName, number) };
-    const found = this.#deps.store.find<ReleaseSpec, ReleaseStatus>(ref);
-    if (found) return found;
-    throw invalid("release.not_found", `${appName} has no release ${number}`, {
-      hint: `holdfast releases ${appName.split("/")[1]}`,
-    });
+    return this.#releases.get(found.name, releaseInForce(found, true)).spec.manifest;
   }
 
   #rollbackTarget(app: App, to: number | undefined): Release {
     if (to !== undefined) {
-      const release = this.#getRelease(app.name, to);
+      const release = this.#releases.get(app.name, to);
       if (release.status?.phase === "ready") return release;
       throw invalid("release.not_built", `release ${to} of ${app.name} was never built`, {
         hint: `holdfast releases ${app.name.split("/")[1]}`,
       });
     }
     const target = rollbackTarget(app);
-    if (target !== undefined) return this.#getRelease(app.name, target);
+    if (target !== undefined) return this.#releases.get(app.name, target);
     throw invalid(
       "release.no_previous",
       `${app.name.split("/")[1]} has no earlier release that served`,
@@ -376,93 +339,31 @@ export class AppOperations {
         changed: false,
       };
     }
-    const base = this.#getRelease(appName, releaseInForce(before, true));
+    const base = this.#releases.get(appName, releaseInForce(before, true));
     const { manifest, source } = base.spec;
-    const secrets = this.#currentSecrets(appName);
+    const secrets = this.#releases.currentSecrets(appName);
     const values = { ...manifest.config, ...this.settingsOf(appName) };
     if (
       canonicalJson([values, secrets]) ===
       canonicalJson([base.spec.config.values, base.spec.secrets])
     ) {
-      return { ...this.#accepted(before, manifest), changed: false };
+      return { ...this.#releases.accepted(before, manifest), changed: false };
     }
     const inference: Inference = { manifest, input: { name: app }, inferred: source.inferred };
-    const facts = { ...source, folder: "", origin: before.spec.origin ?? "", adopt: true };
-    return this.#release(before, environment, inference, facts, reason, actor);
-  }
-
-  #release(
-    before: App | undefined,
-    environment: string,
-    { manifest, inferred }: Inference,
-    source: SourceFacts,
-    reason: ReleaseSpec["reason"],
-    actor: Actor,
-  ): Accepted {
-    const { store } = this.#deps;
-    const appName = appResourceName(environment, manifest.name);
-    return store.transaction(() => {
-      const last = this.releasesOf(appName).at(-1)?.spec.number ?? 0;
-      const number = last + 1;
-      const settings = store.find<SettingsSpec, never>({ kind: SETTINGS, name: appName });
-      const spec: ReleaseSpec = {
-        environment,
-        app: appName,
-        number,
-        reason,
-        manifest,
-        source: { digest: source.digest, bytes: source.bytes, commit: source.commit, inferred },
-        config: {
-          version: settings?.generation ?? 0,
-          values: { ...manifest.config, ...settings?.spec.values },
-          set: settings?.spec.values ?? {},
-        },
-        secrets: this.#currentSecrets(appName),
-        createdBy: actor.name,
-      };
-      store.writeSpec({ kind: RELEASE, name: releaseName(appName, number) }, spec, {
-        actor,
-        action: reason,
-        expectedGeneration: 0,
-      });
-      const appSpec: AppSpec = {
-        environment,
-        release: number,
-        restarts: before?.spec.restarts ?? {},
-        scale: before?.spec.scale ?? {},
-        reason: reason === "deploy" ? "deploy" : "config",
-        origin: source.adopt && source.origin === "" ? before?.spec.origin : source.origin,
-      };
-      return { ...this.#write(appName, appSpec, reason, actor), inferred };
-    });
-  }
-
-  #write(appName: string, spec: AppSpec, action: string, actor: Actor): Accepted {
-    const before = this.#deps.store.find({ kind: APP, name: appName });
-    const written = this.#deps.store.writeSpec<AppSpec>({ kind: APP, name: appName }, spec, {
+    const facts = {
+      ...source,
+      folder: source.folder ?? "",
+      origin: before.spec.origin ?? "",
+      adopt: true,
+    };
+    return this.#releases.release(
+      before,
+      environment,
+      inference,
+      facts,
+      reason,
       actor,
-      action,
-    }) as App;
-    const { manifest } = this.#getRelease(appName, spec.release).spec;
-    return {
-      ...this.#accepted(written, manifest),
-      changed: written.generation !== before?.generation,
-    };
-  }
-
-  #accepted(app: App, manifest: Manifest): Omit<Accepted, "changed"> {
-    const hosts = Object.values(manifest.services).flatMap(({ routes }) => routes);
-    return {
-      app: manifest.name,
-      environment: app.spec.environment,
-      release: app.spec.release,
-      generation: app.generation,
-      urls: hosts.map(({ host, path }) => this.#deps.publicUrl(host) + (path === "/" ? "/" : path)),
-      inferred: [],
-    };
-  }
-
-  #currentSecrets(appName: string): Record<string, number> {
-    return Object.fromEntries(this.secretsOf(appName).map(({ name, version }) => [name, version]));
+      base.spec.promotedFrom,
+    );
   }
 }

@@ -2,13 +2,13 @@
 
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { z } from "zod";
-import type { Actor } from "../kernel/resource-store.ts";
+import type { Principal } from "./access.ts";
 
 export interface RouteContext<Params, Query, Body> {
   readonly params: Params;
   readonly query: Query;
   readonly body: Body;
-  readonly actor: Actor;
+  readonly actor: Principal;
   readonly request: FastifyRequest;
   readonly reply: FastifyReply;
   /** Fires when the caller has gone. */

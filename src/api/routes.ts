@@ -8,8 +8,6 @@ import { APP, type App, appResourceName, type Rollout } from "../resources/app/a
 import { INFERENCE_FILES, inferManifest } from "../resources/app/infer.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import { manifestJsonSchema } from "../resources/app/manifest-file.ts";
-import { ENVIRONMENT_ENGINES, type EngineSpec } from "../resources/engine/engine.ts";
-import { ENVIRONMENT, type EnvironmentSpec } from "../resources/environment/environment.ts";
 import {
   TASK,
   type Task,
@@ -17,9 +15,11 @@ import {
   type TaskStatus,
   taskInstanceName,
 } from "../resources/task/task.ts";
+import { accountRoutes } from "./account-routes.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { AppOperations } from "./app-operations.ts";
 import { channelRoutes } from "./channel-routes.ts";
+import { environmentRoutes } from "./environment-routes.ts";
 import { exportRoutes } from "./export-routes.ts";
 import { followRollout, followTask } from "./follow.ts";
 import { insightRoutes } from "./insight-routes.ts";
@@ -40,6 +40,7 @@ export function createRoutes(deps: ApiDeps): readonly Route[] {
   return [
     ...platformRoutes(deps, operations),
     ...environmentRoutes(deps),
+    ...accountRoutes(deps),
     ...deployRoutes(deps, operations),
     ...rolloutRoutes(deps, operations),
     ...appRoutes(operations),
@@ -94,39 +95,6 @@ function platformRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
       path: "/v1/audit/verify",
       summary: "Whether the chain of audit events is whole.",
       handle: () => deps.audit.verify(),
-    }),
-  ];
-}
-
-function environmentRoutes(deps: ApiDeps): Route[] {
-  return [
-    route({
-      method: "GET",
-      path: "/v1/environments",
-      summary: "All environments.",
-      handle: () => ({
-        environments: deps.store
-          .list<EnvironmentSpec, never>(ENVIRONMENT)
-          .map(({ name, spec }) => ({ name, ...spec })),
-      }),
-    }),
-    route({
-      method: "PUT",
-      path: "/v1/environments/{environment}",
-      summary: "Makes sure of an environment with its stores.",
-      params: inEnvironment,
-      body: z.object({ compute: z.enum(["process", "docker"]).optional() }),
-      handle: ({ params, body, actor }) =>
-        deps.store.transaction(() => {
-          const options = { actor, action: "environment" };
-          const { environment: name } = params;
-          const before = deps.store.find<EnvironmentSpec, never>({ kind: ENVIRONMENT, name });
-          const compute = body.compute ?? before?.spec.compute ?? "process";
-          deps.store.writeSpec<EnvironmentSpec>({ kind: ENVIRONMENT, name }, { compute }, options);
-          for (const [kind, engine] of ENVIRONMENT_ENGINES)
-            deps.store.writeSpec<EngineSpec>({ kind, name }, { engine }, options);
-          return { name, ...body };
-        }),
     }),
   ];
 }

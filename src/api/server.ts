@@ -5,10 +5,11 @@ import { Readable } from "node:stream";
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { z } from "zod";
 import { asHoldfastError, type HoldfastError, invalid, problemOf } from "../kernel/error.ts";
-import type { Actor } from "../kernel/resource-store.ts";
+import { Access, type Principal } from "./access.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { renderOpenApi } from "./openapi.ts";
 import type { Route } from "./route.ts";
+import { accessOf } from "./route-access.ts";
 import { createRoutes } from "./routes.ts";
 
 const BODY_MAX_BYTES = 4 * 1024 * 1024;
@@ -74,13 +75,19 @@ async function handle(
   reply: FastifyReply,
   { deps, access }: Pick<ApiServerOptions, "deps" | "access">,
 ): Promise<unknown> {
-  const actor = route.open ? { name: "anonymous", from: "" } : authenticate(request, deps, access);
+  const gate = new Access(deps);
+  const params = parse(route.params, request.params, "path");
+  const query = parse(route.query, request.query, "query");
+  const actor = route.open ? NOBODY : authenticate(request, gate, access);
+  const body = route.takes ? undefined : parse(route.body, request.body ?? undefined, "body");
+  if (!route.open)
+    assertMay(route, actor, gate, { ...asRecord(body), ...asRecord(query), ...asRecord(params) });
   const gone = new AbortController();
   reply.raw.on("close", () => gone.abort());
   const answer = await route.handle({
-    params: parse(route.params, request.params, "path"),
-    query: parse(route.query, request.query, "query"),
-    body: route.takes ? undefined : parse(route.body, request.body ?? undefined, "body"),
+    params,
+    query,
+    body,
     actor,
     request,
     reply,
@@ -90,14 +97,34 @@ async function handle(
   return answer;
 }
 
-function authenticate(request: FastifyRequest, deps: ApiDeps, access: "socket" | "tcp"): Actor {
-  if (access === "socket") return { name: "owner", from: "socket" };
+const NOBODY: Principal = { name: "anonymous", from: "", kind: "service", grants: [] };
+
+function authenticate(request: FastifyRequest, gate: Access, access: "socket" | "tcp"): Principal {
+  if (access === "socket") return gate.owner("socket");
   const token = /^Bearer (\S+)$/i.exec(request.headers.authorization ?? "")?.[1];
-  const holder = token === undefined ? undefined : deps.findTokenHolder(token);
-  if (holder !== undefined) return { name: holder, from: request.ip };
-  throw invalid("api.unauthorized", token ? "the token is not known" : "a bearer token is needed", {
-    hint: "set HOLDFAST_TOKEN, or run on the machine itself as the user who owns the installation",
-  });
+  return gate.holderOf(token, request.ip);
+}
+
+const asRecord = (value: unknown): Record<string, unknown> =>
+  typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+
+// Of the environment that the request names; of the installation where it names none.
+function assertMay(
+  route: Route,
+  actor: Principal,
+  gate: Access,
+  named: Readonly<Record<string, unknown>>,
+): void {
+  const action = accessOf(route);
+  if (action === "anybody") return;
+  const environment = named["environment"];
+  const app = named["app"];
+  gate.require(
+    actor,
+    action,
+    typeof environment === "string" ? environment : undefined,
+    typeof app === "string" ? app : undefined,
+  );
 }
 
 function parse(schema: z.ZodType | undefined, value: unknown, where: string): unknown {

@@ -4,6 +4,16 @@ import { Argument, Command as Commander, CommanderError, Option } from "commande
 import { Client, type ClientOptions } from "../client/client.ts";
 import { asHoldfastError, invalid } from "../kernel/error.ts";
 import {
+  accountList,
+  accountRemove,
+  accountSet,
+  tokenCreate,
+  tokenList,
+  tokenRevoke,
+  whoami,
+} from "./access/accounts.ts";
+import { policySet, policyShow, policyTest } from "./access/policy.ts";
+import {
   configDiff,
   configList,
   configSet,
@@ -23,6 +33,7 @@ import { secretList, secretRemove, secretSet } from "./app/secret.ts";
 import { status } from "./app/status.ts";
 import type { Command, CommandContext, Lifecycle, Options } from "./command.ts";
 import { Output } from "./output.ts";
+import { diff, envCreate, envList, envShow } from "./platform/environments.ts";
 import { doctor, down, start, up } from "./platform/installation.ts";
 import { alerts, silenceAdd, silenceList, silenceRemove, slo } from "./telemetry/alerts.ts";
 import { channelAdd, channelList, channelRemove, channelTest } from "./telemetry/channels.ts";
@@ -45,6 +56,10 @@ export const COMMANDS: readonly Command[] = [
   init,
   deploy,
   status,
+  envList,
+  envCreate,
+  envShow,
+  diff,
   rollout,
   pause,
   resume,
@@ -87,11 +102,25 @@ export const COMMANDS: readonly Command[] = [
   secretList,
   secretRemove,
   open,
+  accountList,
+  accountSet,
+  accountRemove,
+  tokenCreate,
+  tokenList,
+  tokenRevoke,
+  whoami,
+  policyShow,
+  policySet,
+  policyTest,
   audit,
   destroy,
 ];
 
 const GROUPS: Readonly<Record<string, string>> = {
+  env: "Environments: production, staging and others.",
+  account: "People and service accounts, and their roles.",
+  token: "What accounts prove themselves with.",
+  policy: "The rules of an environment.",
   config: "Settings of an app, outside its code.",
   secret: "Secrets of an app.",
   channel: "Where alerts go.",

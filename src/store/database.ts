@@ -37,6 +37,7 @@ const MIGRATIONS: readonly string[] = [
   `CREATE TABLE audit_head (
      one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, seal TEXT NOT NULL
    ) STRICT;`,
+  `ALTER TABLE token ADD COLUMN used_at INTEGER;`,
 ];
 
 export function openDatabase(path: string): DatabaseSync {

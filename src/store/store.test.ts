@@ -206,10 +206,10 @@ describe("tokens", () => {
     const db = openDatabase(":memory:");
     const tokens = new TokenStore(db, systemClock);
     const first = tokens.issue("ci").reveal();
-    assert.equal(tokens.findHolder(first), "ci");
+    assert.equal(tokens.find(first), "ci");
     const second = tokens.issue("ci").reveal();
-    assert.equal(tokens.findHolder(first), undefined);
-    assert.equal(tokens.findHolder(second), "ci");
+    assert.equal(tokens.find(first), undefined);
+    assert.equal(tokens.find(second), "ci");
     const rows = JSON.stringify(db.prepare("SELECT * FROM token").all());
     assert.ok(!rows.includes(second));
   });

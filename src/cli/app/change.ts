@@ -1,6 +1,6 @@
 // Commands that change what is deployed: each is one write, followed to its end.
 
-import type { Accepted } from "../../api/app-operations.ts";
+import type { Accepted } from "../../api/release-writer.ts";
 import { invalid } from "../../kernel/error.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { followRollout } from "./rollout-progress.ts";

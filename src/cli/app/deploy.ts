@@ -1,4 +1,4 @@
-import type { Accepted } from "../../api/app-operations.ts";
+import type { Accepted } from "../../api/release-writer.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { followRollout } from "./rollout-progress.ts";
 import { archive, openSource } from "./source-archive.ts";

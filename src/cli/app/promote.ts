@@ -1,22 +1,50 @@
+import type { Accepted } from "../../api/release-writer.ts";
 import { invalid } from "../../kernel/error.ts";
 import type { Command } from "../command.ts";
-import { chooseApp } from "./change.ts";
+import { appName, chooseApp, wholeNumber } from "./change.ts";
 import { promoteNow } from "./rollout.ts";
+import { followRollout } from "./rollout-progress.ts";
 
 export const promote: Command = {
   usage: "promote [app]",
-  summary: "Give a release that is being rolled out all requests now.",
-  examples: ["holdfast promote storefront --now"],
+  summary:
+    "Bring what runs in one environment to another, or end a rollout with all requests to it.",
+  details:
+    "With --from and --to: the same artifact, digest for digest, with the other environment's configuration. With --now: the rollout under way skips its stages.",
+  examples: [
+    "holdfast promote storefront --from staging --to production",
+    "holdfast promote storefront --now",
+  ],
   options: [
-    { flags: "--now", description: "end the rollout under way: all requests go to its release" },
-    { flags: "--reason <text>", description: "why, as the rollout's story tells it" },
+    { flags: "--from <environment>", description: "where it ran" },
+    { flags: "--to <environment>", description: "where it shall run" },
+    {
+      flags: "--release <release>",
+      description: "which of its releases; default: the one that serves",
+    },
+    { flags: "--now", description: "give the rollout under way all requests" },
+    { flags: "--reason <text>", description: "why" },
   ],
   run: async (context, [app], options) => {
-    if (options["now"] !== true)
-      throw invalid("promote.what", "it must be said what to promote", {
-        hint: "holdfast promote <app> --now ends a rollout",
+    const { from, to, release, reason } = options;
+    if (options["now"] === true)
+      return promoteNow(
+        context,
+        await chooseApp(context, app),
+        reason === undefined ? undefined : String(reason),
+      );
+    if (from === undefined || to === undefined || app === undefined)
+      throw invalid("promote.what", "it must be said what to promote, from where and to where", {
+        hint: "holdfast promote <app> --from staging --to production, or holdfast promote <app> --now",
       });
-    const reason = options["reason"] === undefined ? undefined : String(options["reason"]);
-    return promoteNow(context, await chooseApp(context, app), reason);
+    const accepted = await context.client.post<Accepted>(
+      `/v1/environments/${String(to)}/promotions`,
+      {
+        app: appName(String(app)),
+        from: String(from),
+        ...(release !== undefined && { release: wholeNumber(String(release), "--release", 1) }),
+      },
+    );
+    return followRollout(context, accepted);
   },
 };

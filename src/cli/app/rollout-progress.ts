@@ -1,8 +1,8 @@
 // Following a rollout to its end and saying how it went: what deploy, rollback, restart, scale,
 // config and secret all do after they were accepted.
 
-import type { Accepted } from "../../api/app-operations.ts";
 import type { RolloutEvent } from "../../api/follow.ts";
+import type { Accepted } from "../../api/release-writer.ts";
 import type { CommandContext } from "../command.ts";
 import { durationText } from "../output.ts";
 

@@ -3,7 +3,7 @@
 
 import { createInterface } from "node:readline";
 import { Writable } from "node:stream";
-import type { Accepted } from "../../api/app-operations.ts";
+import type { Accepted } from "../../api/release-writer.ts";
 import { invalid } from "../../kernel/error.ts";
 import type { Command } from "../command.ts";
 import { durationText } from "../output.ts";

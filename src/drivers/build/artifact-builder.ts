@@ -149,6 +149,13 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
     const logFile = this.#logFile(request);
     try {
       this.#openLog(request);
+      const { artifact: given } = request;
+      if (given && !(await this.#isThere(given)))
+        throw new BuildError(
+          `the artifact ${given.digest.slice(0, 12)} is no longer there`,
+          "deploy it again where it came from, then promote",
+        );
+      if (given) writeJson(join(this.#options.dir, "keys", this.#inputKey(request)), given);
       const known = readJson<Artifact>(join(this.#options.dir, "keys", this.#inputKey(request)));
       if (known && (await this.#isThere(known))) return { outcome: "built", artifact: known };
       assertDiskSpace(this.#options.dir);
@@ -272,6 +279,7 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
       JSON.stringify(build ?? {}),
       compute ?? "",
       this.#options.nodeVersion,
+      ...(request.artifact ? [request.artifact.digest] : []),
     ];
     const hash = createHash("sha256").update(inputs.join("\0")).digest("hex").slice(0, 32);
     return `${request.app.replace("/", ".")}.${hash}.json`;

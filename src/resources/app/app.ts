@@ -29,7 +29,7 @@ export interface AppSpec {
   readonly deleteData?: boolean;
 }
 
-export type RolloutReason = "deploy" | "rollback" | "restart" | "config" | "scale";
+export type RolloutReason = "deploy" | "promote" | "rollback" | "restart" | "config" | "scale";
 export type Slot = "a" | "b";
 
 /** The instances of one release between two restarts: they are started and retired together. */

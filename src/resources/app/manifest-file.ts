@@ -93,6 +93,9 @@ export function checkManifest(
   }
   for (const { path, message } of checkRollout(manifest.rollout, manifest))
     mistakes.push({ path: ["rollout", ...path], message });
+  for (const [environment, { rollout }] of Object.entries(manifest.environments))
+    for (const { path, message } of rollout ? checkRollout(rollout, manifest) : [])
+      mistakes.push({ path: ["environments", environment, "rollout", ...path], message });
   if (componentsOf(manifest).length === 0 && Object.keys(manifest.jobs).length === 0) {
     mistakes.push({ path: [], message: "says nothing to run: add services, workers or jobs" });
   }

@@ -261,6 +261,21 @@ const stores = z
   })
   .describe("The stores the app needs.");
 
+const overlay = z
+  .strictObject({
+    config: variables.describe("Plain settings there, over those of all environments."),
+    instances: z
+      .record(name, scale)
+      .default({})
+      .describe("Service or worker → instances that run at once there."),
+    hosts: z
+      .record(z.string(), route.shape.host)
+      .default({})
+      .describe("Host of a route → the host there. Default: what the environment makes of it."),
+    rollout: rolloutSchema.optional(),
+  })
+  .describe("What is different in one environment.");
+
 export const manifestSchema = z
   .strictObject({
     name: name.describe("Name of the app, unique in its environment."),
@@ -285,6 +300,10 @@ export const manifestSchema = z
       ),
     build: build.optional(),
     rollout: rolloutSchema.prefault({}),
+    environments: z
+      .record(name, overlay)
+      .default({})
+      .describe("What is different in an environment, by its name."),
     compute: z
       .enum(["process", "docker"])
       .optional()

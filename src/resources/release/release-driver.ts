@@ -9,6 +9,8 @@ export interface BuildRequest {
   readonly number: number;
   readonly manifest: Manifest;
   readonly sourceDigest: string;
+  /** Built already, for another environment: nothing is to be built. */
+  readonly artifact?: Artifact;
 }
 
 export type BuildOutcome =

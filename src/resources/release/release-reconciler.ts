@@ -33,6 +33,13 @@ export function createReleaseReconciler(
 }
 
 export function buildRequestOf(release: Release): BuildRequest {
-  const { environment, app, number, manifest, source } = release.spec;
-  return { environment, app, number, manifest, sourceDigest: source.digest };
+  const { environment, app, number, manifest, source, promotedFrom } = release.spec;
+  return {
+    environment,
+    app,
+    number,
+    manifest,
+    sourceDigest: source.digest,
+    ...(promotedFrom && { artifact: promotedFrom.artifact }),
+  };
 }

@@ -15,12 +15,14 @@ export interface ReleaseSpec {
   readonly environment: string;
   readonly app: string;
   readonly number: number;
-  readonly reason: "deploy" | "config" | "secret";
+  readonly reason: "deploy" | "promote" | "config" | "secret";
   readonly manifest: Manifest;
   readonly source: {
     readonly digest: string;
     readonly bytes: number;
     readonly commit?: string | undefined;
+    /** Name of the folder that it was; an app without a name has it from there. */
+    readonly folder?: string | undefined;
     readonly inferred: readonly string[];
   };
   /** Settings of this release: those of the manifest, overridden by those that were set. */
@@ -33,6 +35,12 @@ export interface ReleaseSpec {
   /** Secret name → version. Values are only in the vault. */
   readonly secrets: Readonly<Record<string, number>>;
   readonly createdBy: string;
+  /** Runs what was built for that release: the same artifact, digest for digest. */
+  readonly promotedFrom?: {
+    readonly environment: string;
+    readonly release: number;
+    readonly artifact: Artifact;
+  };
 }
 
 export interface ReleaseStatus {

@@ -1,0 +1,185 @@
+// Who is asking, and whether they may. Every request passes here; what is refused says by which rule,
+// and who could allow it.
+
+import type { Action } from "../kernel/action.ts";
+import { type HoldfastError, invalid } from "../kernel/error.ts";
+import type { Actor } from "../kernel/resource-store.ts";
+import {
+  ACCOUNT,
+  type AccountSpec,
+  EVERYWHERE,
+  grantsOf,
+  OWNER,
+  ROLES,
+  TOKEN,
+  type TokenSpec,
+  withinScope,
+} from "../resources/account/account.ts";
+import {
+  type AccessAnswer,
+  type AccessContext,
+  NO_CONTEXT,
+  rolesThatMay,
+} from "../resources/account/permissions.ts";
+import {
+  classOf,
+  ENVIRONMENT,
+  type EnvironmentSpec,
+} from "../resources/environment/environment.ts";
+import { POLICY, type PolicySpec } from "../resources/environment/environment-rules.ts";
+import type { ApiDeps } from "./api-deps.ts";
+
+export interface Principal extends Actor {
+  readonly kind: "owner" | "person" | "service";
+  /** `staging/developer` */
+  readonly grants: readonly string[];
+}
+
+const DAYS = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
+const NO_TOKEN_HINT =
+  "set HOLDFAST_TOKEN, or run on the machine itself as the user who owns the installation";
+
+type AccessDeps = Pick<ApiDeps, "store" | "clock" | "authorizer" | "findToken">;
+
+export class Access {
+  readonly #deps: AccessDeps;
+
+  constructor(deps: AccessDeps) {
+    this.#deps = deps;
+  }
+
+  /** Whoever can open the socket. */
+  owner(from: string): Principal {
+    return { name: OWNER, from, kind: "owner", grants: this.#all() };
+  }
+
+  /** @throws api.unauthorized */
+  holderOf(token: string | undefined, from: string): Principal {
+    const { store, clock } = this.#deps;
+    if (token === undefined)
+      throw invalid("api.unauthorized", "a bearer token is needed", { hint: NO_TOKEN_HINT });
+    const id = this.#deps.findToken(token);
+    // The installation's own, in a file that only its owner can read.
+    if (id === "admin") return { name: "admin", from, kind: "owner", grants: this.#all() };
+    const spec =
+      id === undefined ? undefined : store.find<TokenSpec, never>({ kind: TOKEN, name: id })?.spec;
+    if (!spec) throw invalid("api.unauthorized", "the token is not known", { hint: NO_TOKEN_HINT });
+    if (spec.expiresAt <= clock.now())
+      throw invalid(
+        "api.unauthorized",
+        `the token "${spec.label}" of ${spec.account} expired at ${new Date(spec.expiresAt).toISOString()}`,
+        { hint: `an admin makes another: holdfast token create ${spec.account}` },
+      );
+    const account = store.find<AccountSpec, never>({ kind: ACCOUNT, name: spec.account })?.spec;
+    if (!account || account.disabled)
+      throw invalid(
+        "api.unauthorized",
+        `the account ${spec.account} is ${account ? "disabled" : "gone"}`,
+        {
+          hint: "an admin can change that: holdfast account list",
+        },
+      );
+    const grants = withinScope(grantsOf(account.roles, this.#environments()), spec.scope);
+    return { name: spec.account, from, kind: account.kind, grants };
+  }
+
+  decide(
+    principal: Principal,
+    action: Action,
+    environment?: string,
+    app?: string,
+    context: Partial<AccessContext> = {},
+  ): AccessAnswer {
+    const { store, clock, authorizer } = this.#deps;
+    const place =
+      environment === undefined
+        ? undefined
+        : store.find<EnvironmentSpec, never>({ kind: ENVIRONMENT, name: environment });
+    // One that is made is a matter of the installation.
+    const cedar = place
+      ? (store.find<PolicySpec, never>({ kind: POLICY, name: place.name })?.spec.cedar ?? "")
+      : "";
+    // The way out of a policy that forbids everybody everything.
+    if (principal.kind === "owner" && (action === "policy" || action === "view"))
+      return { allowed: true, rules: ["owner"] };
+    const now = new Date(clock.now());
+    return authorizer.decide({
+      user: principal,
+      action,
+      environment: place && { name: place.name, class: classOf(place) },
+      app,
+      context: {
+        ...NO_CONTEXT,
+        hour: now.getUTCHours(),
+        weekday: DAYS[now.getUTCDay()] ?? "",
+        action,
+        ...context,
+      },
+      cedar,
+    });
+  }
+
+  /** @throws access.forbidden */
+  require(
+    principal: Principal,
+    action: Action,
+    environment?: string,
+    app?: string,
+    context: Partial<AccessContext> = {},
+  ): void {
+    const answer = this.decide(principal, action, environment, app, context);
+    if (!answer.allowed) throw this.refusal(principal, action, environment, answer);
+  }
+
+  refusal(
+    { name, kind }: Principal,
+    action: Action,
+    environment: string | undefined,
+    { rules, problem }: AccessAnswer,
+  ): HoldfastError {
+    const where = environment === undefined ? "here" : `in ${environment}`;
+    const why =
+      problem ??
+      (rules.length > 0 ? `the policy ${rules.join(", ")} forbids it` : `no rule permits it`);
+    const who = this.whoMay(action, environment).filter((one) => one !== name);
+    const could =
+      rules.length > 0 || problem !== undefined
+        ? `whoever may change the policy: holdfast policy show${environment === undefined ? "" : ` --env ${environment}`}`
+        : who.length > 0
+          ? `${who.join(", ")} could`
+          : `an admin can give the role: holdfast account set ${kind === "owner" ? "<account>" : name} --role ${environment ?? EVERYWHERE}/${rolesThatMay(action, this.#classOf(environment))[0]}`;
+    return invalid("access.forbidden", `${name} may not ${action} ${where}: ${why}`, {
+      hint: could,
+    });
+  }
+
+  /** Accounts that hold a role for it; a policy may still forbid it. */
+  whoMay(action: Action, environment: string | undefined): readonly string[] {
+    const { store } = this.#deps;
+    const roles = rolesThatMay(action, this.#classOf(environment));
+    const wanted = roles.map((role) => `${environment ?? EVERYWHERE}/${role}`);
+    return store
+      .list<AccountSpec, never>(ACCOUNT)
+      .filter(({ spec }) => !spec.disabled)
+      .filter(({ spec }) =>
+        grantsOf(spec.roles, this.#environments()).some((grant) => wanted.includes(grant)),
+      )
+      .map(({ name }) => name);
+  }
+
+  #classOf(environment: string | undefined) {
+    const found =
+      environment === undefined
+        ? undefined
+        : this.#deps.store.find<EnvironmentSpec, never>({ kind: ENVIRONMENT, name: environment });
+    return found ? classOf(found) : "production";
+  }
+
+  #environments(): string[] {
+    return this.#deps.store.list(ENVIRONMENT).map(({ name }) => name);
+  }
+
+  #all(): readonly string[] {
+    return grantsOf({ [EVERYWHERE]: ROLES }, this.#environments());
+  }
+}

@@ -1,0 +1,260 @@
+// Accounts, their roles and their tokens.
+
+import { z } from "zod";
+import { ACTIONS, type Action } from "../kernel/action.ts";
+import { invalid } from "../kernel/error.ts";
+import {
+  ACCOUNT,
+  type AccountSpec,
+  accountName,
+  EVERYWHERE,
+  grantsOf,
+  ROLES,
+  rolesByEnvironment,
+  TOKEN,
+  type TokenSpec,
+  withinScope,
+} from "../resources/account/account.ts";
+import { parseDurationMs } from "../resources/app/quantity.ts";
+import { ENVIRONMENT } from "../resources/environment/environment.ts";
+import { Access, type Principal } from "./access.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import { type Route, route } from "./route.ts";
+
+export type { AccountSpec, TokenSpec };
+
+const DAY_MS = 86_400_000;
+const MINUTE_MS = 60_000;
+const DAYS_MAX = 366;
+const DAYS_DEFAULT = 90;
+const lifetime = z
+  .string()
+  .default(`${DAYS_DEFAULT}d`)
+  .transform((text) => parseDurationMs(text) ?? Number.NaN)
+  .refine(
+    (ms) => ms >= MINUTE_MS && ms <= DAYS_MAX * DAY_MS,
+    `must be a duration from 1m to ${DAYS_MAX}d, such as 12h or 30d`,
+  );
+const GRANT = new RegExp(`^([a-z*][a-z0-9-]*)/(${ROLES.join("|")})$`);
+
+const ofAccount = z.object({ account: accountName });
+
+export function accountRoutes(deps: ApiDeps): Route[] {
+  const { store } = deps;
+  const { find, require, tokensOf, revoke } = accountsIn(deps);
+  return [
+    route({
+      method: "GET",
+      path: "/v1/accounts",
+      summary: "People and service accounts, with their roles.",
+      handle: () => ({
+        accounts: store.list<AccountSpec, never>(ACCOUNT).map(({ name, spec }) => ({
+          name,
+          ...spec,
+          tokens: tokensOf(name).filter(({ expired }) => !expired).length,
+        })),
+      }),
+    }),
+    route({
+      method: "PUT",
+      path: "/v1/accounts/{account}",
+      summary: "Makes an account, or changes its roles.",
+      params: ofAccount,
+      body: z.object({
+        kind: z.enum(["person", "service"]).optional(),
+        roles: rolesByEnvironment.optional(),
+        disabled: z.boolean().optional(),
+      }),
+      handle: ({ params, body, actor }) => {
+        const before = find(params.account)?.spec;
+        const spec: AccountSpec = {
+          kind: body.kind ?? before?.kind ?? "person",
+          roles: body.roles ?? before?.roles ?? {},
+          disabled: body.disabled ?? before?.disabled ?? false,
+        };
+        for (const environment of Object.keys(spec.roles)) {
+          if (environment === EVERYWHERE || store.find({ kind: ENVIRONMENT, name: environment }))
+            continue;
+          throw invalid("environment.not_found", `there is no environment ${environment}`, {
+            hint: `there is: ${store
+              .list(ENVIRONMENT)
+              .map(({ name }) => name)
+              .join(", ")}, and * for all`,
+          });
+        }
+        const ref = { kind: ACCOUNT, name: params.account };
+        store.writeSpec<AccountSpec>(ref, spec, { actor, action: "account" });
+        return { name: params.account, ...spec };
+      },
+    }),
+    route({
+      method: "DELETE",
+      path: "/v1/accounts/{account}",
+      summary: "Removes an account with its tokens; what it did stays in the audit.",
+      params: ofAccount,
+      handle: ({ params, actor }) => {
+        const found = require(params.account);
+        store.transaction(() => {
+          for (const { id } of tokensOf(params.account)) revoke(id, actor);
+          store.markDeleting(found, { actor, action: "account-remove" });
+          store.forget(found, found.uid);
+        });
+        return { removed: params.account };
+      },
+    }),
+    ...tokenRoutes(deps),
+    ...whoRoutes(deps),
+  ];
+}
+
+function tokenRoutes(deps: ApiDeps): Route[] {
+  const { store, clock } = deps;
+  const { require, tokensOf, revoke } = accountsIn(deps);
+  return [
+    route({
+      method: "GET",
+      path: "/v1/tokens",
+      summary: "Tokens: whose, what for, until when, last used; never the tokens themselves.",
+      handle: () => ({ tokens: tokensOf() }),
+    }),
+    route({
+      method: "POST",
+      path: "/v1/accounts/{account}/tokens",
+      summary: "Makes a token; it is shown this once.",
+      params: ofAccount,
+      body: z.object({
+        scope: z
+          .array(z.string().regex(GRANT, "must be <environment>/<role>, such as staging/developer"))
+          .max(50)
+          .default([]),
+        expires: lifetime,
+        label: z.string().trim().min(1).max(100).default("token"),
+      }),
+      handle: ({ params, body, actor }) => {
+        const account = require(params.account);
+        const environments = store.list(ENVIRONMENT).map(({ name }) => name);
+        const grants = grantsOf(account.spec.roles, environments);
+        const beyond = body.scope.filter((one) => withinScope(grants, [one]).length === 0);
+        if (beyond.length > 0)
+          throw invalid(
+            "token.beyond_account",
+            `${params.account} has no ${beyond.join(", ")} to give to a token`,
+            {
+              hint: `it has: ${grants.filter((grant) => !grant.startsWith(EVERYWHERE)).join(", ") || "no role"}`,
+            },
+          );
+        const id = deps.newId();
+        const spec: TokenSpec = {
+          account: params.account,
+          scope: body.scope,
+          expiresAt: Math.round(clock.now() + body.expires),
+          label: body.label,
+        };
+        return store.transaction(() => {
+          store.writeSpec<TokenSpec>({ kind: TOKEN, name: id }, spec, { actor, action: "token" });
+          return { id, ...spec, token: deps.tokens.issue(id).reveal() };
+        });
+      },
+    }),
+    route({
+      method: "DELETE",
+      path: "/v1/tokens/{token}",
+      summary: "Revokes a token, at once.",
+      params: z.object({ token: z.string().max(100) }),
+      handle: ({ params, actor }) => {
+        revoke(params.token, actor);
+        return { revoked: params.token };
+      },
+    }),
+  ];
+}
+
+function accountsIn(deps: ApiDeps) {
+  const { store, clock } = deps;
+  const find = (name: string) => store.find<AccountSpec, never>({ kind: ACCOUNT, name });
+  return {
+    find,
+    require: (name: string) => {
+      const found = find(name);
+      if (found) return found;
+      throw invalid("account.not_found", `there is no account ${name}`, {
+        hint: `holdfast account set ${name} --role staging/developer makes it`,
+      });
+    },
+    tokensOf: (account?: string) =>
+      store
+        .list<TokenSpec, never>(TOKEN)
+        .filter(({ spec }) => account === undefined || spec.account === account)
+        .map(({ name, spec, createdAt }) => ({
+          id: name,
+          ...spec,
+          createdAt,
+          lastUsedAt: deps.tokens.lastUsedAt(name),
+          expired: spec.expiresAt <= clock.now(),
+        })),
+    revoke: (id: string, actor: Principal): void => {
+      const found = store.find({ kind: TOKEN, name: id });
+      if (!found)
+        throw invalid("token.not_found", `there is no token ${id}`, {
+          hint: "holdfast token list",
+        });
+      store.transaction(() => {
+        deps.tokens.remove(id);
+        store.markDeleting(found, { actor, action: "token-revoke" });
+        store.forget(found, found.uid);
+      });
+    },
+  };
+}
+
+function whoRoutes(deps: ApiDeps): Route[] {
+  const access = new Access(deps);
+  return [
+    route({
+      method: "GET",
+      path: "/v1/whoami",
+      summary: "Who the caller is, and what they may do where.",
+      handle: ({ actor }) => ({
+        name: actor.name,
+        kind: actor.kind,
+        grants: actor.grants,
+        environments: Object.fromEntries(
+          deps.store
+            .list(ENVIRONMENT)
+            .map(({ name }) => [
+              name,
+              ACTIONS.filter((action) => access.decide(actor, action, name).allowed),
+            ]),
+        ),
+      }),
+    }),
+    route({
+      method: "POST",
+      path: "/v1/environments/{environment}/policy/test",
+      summary: "Whether somebody may do something there, by which rule, and who could.",
+      params: z.object({ environment: z.string() }),
+      body: z.object({
+        account: accountName,
+        action: z.enum(ACTIONS as unknown as [Action, ...Action[]]),
+        app: z.string().max(30).optional(),
+      }),
+      handle: ({ params, body }) => {
+        const { account, action, app } = body;
+        const found = deps.store.find<AccountSpec, never>({ kind: ACCOUNT, name: account });
+        if (!found)
+          throw invalid("account.not_found", `there is no account ${account}`, {
+            hint: "holdfast account list",
+          });
+        const environments = deps.store.list(ENVIRONMENT).map(({ name }) => name);
+        const principal: Principal = {
+          name: account,
+          from: "",
+          kind: found.spec.kind,
+          grants: grantsOf(found.spec.roles, environments),
+        };
+        const answer = access.decide(principal, action, params.environment, app);
+        return { account, action, ...answer, whoMay: access.whoMay(action, params.environment) };
+      },
+    }),
+  ];
+}

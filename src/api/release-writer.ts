@@ -1,0 +1,158 @@
+// Releases and the apps that point at them, as they are written: the one place where a change of an
+// app becomes a spec.
+
+import { invalid } from "../kernel/error.ts";
+import type { Actor } from "../kernel/resource-store.ts";
+import { APP, type App, type AppSpec, appResourceName } from "../resources/app/app.ts";
+import type { Inference } from "../resources/app/infer.ts";
+import type { Manifest } from "../resources/app/manifest.ts";
+import {
+  RELEASE,
+  type Release,
+  type ReleaseSpec,
+  type ReleaseStatus,
+  releaseName,
+} from "../resources/release/release.ts";
+import { SECRET, type SecretSpec } from "../resources/secret/secret.ts";
+import { SETTINGS, type SettingsSpec } from "../resources/settings/settings.ts";
+import type { ApiDeps } from "./api-deps.ts";
+
+export interface Accepted {
+  readonly app: string;
+  readonly environment: string;
+  readonly release: number;
+  /** Ask for the rollout of this generation. */
+  readonly generation: number;
+  readonly urls: readonly string[];
+  readonly inferred: readonly string[];
+  /** False where nothing had to change. */
+  readonly changed: boolean;
+}
+
+export interface SourceFacts {
+  readonly digest: string;
+  readonly bytes: number;
+  readonly folder: string;
+  readonly commit?: string | undefined;
+  /** Where the source comes from: tells two projects of one name apart. */
+  readonly origin: string;
+  readonly adopt: boolean;
+  readonly ifChanged?: boolean;
+}
+
+export class ReleaseWriter {
+  readonly #deps: Pick<ApiDeps, "store" | "publicUrl">;
+
+  constructor(deps: Pick<ApiDeps, "store" | "publicUrl">) {
+    this.#deps = deps;
+  }
+
+  releasesOf(appName: string): readonly Release[] {
+    return this.#deps.store.list<ReleaseSpec, ReleaseStatus>(RELEASE, `${appName}/`);
+  }
+
+  secretsOf(
+    appName: string,
+  ): readonly { readonly name: string; readonly version: number; readonly updatedAt: number }[] {
+    return this.#deps.store
+      .list<SecretSpec, never>(SECRET, `${appName}/`)
+      .filter(({ deleting }) => !deleting)
+      .map(({ name, spec, updatedAt }) => ({
+        name: name.split("/").at(-1) ?? name,
+        version: spec.version,
+        updatedAt,
+      }));
+  }
+
+  get(appName: string, number: number): Release {
+    const ref = { kind: RELEASE, name: releaseName(appName, number) };
+    const found = this.#deps.store.find<ReleaseSpec, ReleaseStatus>(ref);
+    if (found) return found;
+    throw invalid("release.not_found", `${appName} has no release ${number}`, {
+      hint: `holdfast releases ${appName.split("/")[1]}`,
+    });
+  }
+
+  release(
+    before: App | undefined,
+    environment: string,
+    { manifest, inferred }: Inference,
+    source: SourceFacts,
+    reason: ReleaseSpec["reason"],
+    actor: Actor,
+    promotedFrom?: ReleaseSpec["promotedFrom"],
+  ): Accepted {
+    const { store } = this.#deps;
+    const appName = appResourceName(environment, manifest.name);
+    return store.transaction(() => {
+      const last = this.releasesOf(appName).at(-1)?.spec.number ?? 0;
+      const number = last + 1;
+      const settings = store.find<SettingsSpec, never>({ kind: SETTINGS, name: appName });
+      const spec: ReleaseSpec = {
+        environment,
+        app: appName,
+        number,
+        reason,
+        manifest,
+        source: {
+          digest: source.digest,
+          bytes: source.bytes,
+          commit: source.commit,
+          ...(source.folder !== "" && { folder: source.folder }),
+          inferred,
+        },
+        config: {
+          version: settings?.generation ?? 0,
+          values: { ...manifest.config, ...settings?.spec.values },
+          set: settings?.spec.values ?? {},
+        },
+        secrets: this.currentSecrets(appName),
+        createdBy: actor.name,
+        ...(promotedFrom && { promotedFrom }),
+      };
+      store.writeSpec({ kind: RELEASE, name: releaseName(appName, number) }, spec, {
+        actor,
+        action: reason,
+        expectedGeneration: 0,
+      });
+      const appSpec: AppSpec = {
+        environment,
+        release: number,
+        restarts: before?.spec.restarts ?? {},
+        scale: before?.spec.scale ?? {},
+        reason: reason === "secret" ? "config" : reason,
+        origin: source.adopt && source.origin === "" ? before?.spec.origin : source.origin,
+      };
+      return { ...this.write(appName, appSpec, reason, actor), inferred };
+    });
+  }
+
+  write(appName: string, spec: AppSpec, action: string, actor: Actor): Accepted {
+    const before = this.#deps.store.find({ kind: APP, name: appName });
+    const written = this.#deps.store.writeSpec<AppSpec>({ kind: APP, name: appName }, spec, {
+      actor,
+      action,
+    }) as App;
+    const { manifest } = this.get(appName, spec.release).spec;
+    return {
+      ...this.accepted(written, manifest),
+      changed: written.generation !== before?.generation,
+    };
+  }
+
+  accepted(app: App, manifest: Manifest): Omit<Accepted, "changed"> {
+    const hosts = Object.values(manifest.services).flatMap(({ routes }) => routes);
+    return {
+      app: manifest.name,
+      environment: app.spec.environment,
+      release: app.spec.release,
+      generation: app.generation,
+      urls: hosts.map(({ host, path }) => this.#deps.publicUrl(host) + (path === "/" ? "/" : path)),
+      inferred: [],
+    };
+  }
+
+  currentSecrets(appName: string): Record<string, number> {
+    return Object.fromEntries(this.secretsOf(appName).map(({ name, version }) => [name, version]));
+  }
+}

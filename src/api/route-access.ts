@@ -1,0 +1,64 @@
+// Who may call what: the action that each route stands for. What only looks is `view`, of the
+// environment that it is about; a route of no environment is about the installation.
+
+import type { Action } from "../kernel/action.ts";
+import type { Route } from "./route.ts";
+
+/** `anybody`: whoever has a token at all. */
+export type RouteAccess = Action | "anybody";
+
+const APP = "/v1/apps/{environment}/{app}";
+const ENVIRONMENT = "/v1/environments/{environment}";
+
+export const WRITES: Readonly<Record<string, RouteAccess>> = {
+  "POST /v1/inference": "anybody",
+  "POST /v1/query": "view",
+  [`POST ${ENVIRONMENT}/deploys`]: "deploy",
+  [`POST ${ENVIRONMENT}/promotions`]: "promote",
+  [`PUT ${ENVIRONMENT}`]: "environment",
+  [`PUT ${ENVIRONMENT}/policy`]: "policy",
+  [`POST ${ENVIRONMENT}/policy/test`]: "view",
+  [`PATCH ${ENVIRONMENT}/telemetry`]: "telemetry",
+  [`PUT ${ENVIRONMENT}/exports/{export}`]: "telemetry",
+  [`DELETE ${ENVIRONMENT}/exports/{export}`]: "telemetry",
+  [`POST ${ENVIRONMENT}/exports/{export}/test`]: "telemetry",
+  [`POST ${APP}/rollback`]: "rollback",
+  [`POST ${APP}/restart`]: "restart",
+  [`POST ${APP}/scale`]: "scale",
+  [`PATCH ${APP}/config`]: "config",
+  [`PUT ${APP}/secrets/{secret}`]: "secret",
+  [`DELETE ${APP}/secrets/{secret}`]: "secret",
+  [`DELETE ${APP}`]: "destroy",
+  [`POST ${APP}/tasks`]: "run",
+  [`DELETE ${APP}/tasks/{task}`]: "run",
+  [`POST ${APP}/rollout/pause`]: "steer",
+  [`POST ${APP}/rollout/resume`]: "steer",
+  [`POST ${APP}/rollout/promote`]: "steer",
+  [`POST ${APP}/rollout/abort`]: "steer",
+  "POST /v1/silences": "silence",
+  "DELETE /v1/silences/{silence}": "silence",
+  "PUT /v1/channels/{channel}": "telemetry",
+  "DELETE /v1/channels/{channel}": "telemetry",
+  "POST /v1/channels/{channel}/test": "telemetry",
+  "PUT /v1/accounts/{account}": "account",
+  "DELETE /v1/accounts/{account}": "account",
+  "POST /v1/accounts/{account}/tokens": "account",
+  "DELETE /v1/tokens/{token}": "account",
+};
+
+/** What a person sees of themselves, and what is the same for everybody. */
+const LOOKS: Readonly<Record<string, RouteAccess>> = {
+  "/v1/schema/manifest": "anybody",
+  "/v1/whoami": "anybody",
+  // Each of those that one may see.
+  "/v1/environments": "anybody",
+};
+
+/** @throws where a route that writes is not in the table */
+export function accessOf({ method, path }: Pick<Route, "method" | "path">): RouteAccess {
+  if (method === "GET") return LOOKS[path] ?? "view";
+  if (method === "POST" && path.startsWith("/v1/prometheus/")) return "view";
+  const found = WRITES[`${method} ${path}`];
+  if (found) return found;
+  throw new Error(`${method} ${path} has no place in the table of who may call what`);
+}

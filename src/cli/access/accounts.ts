@@ -1,0 +1,196 @@
+// Accounts, roles and tokens.
+
+import type { AccountSpec, TokenSpec } from "../../api/account-routes.ts";
+import { invalid } from "../../kernel/error.ts";
+import { listOf } from "../app/change.ts";
+import type { Command } from "../command.ts";
+import { durationText } from "../output.ts";
+
+interface Account extends AccountSpec {
+  readonly name: string;
+  readonly tokens: number;
+}
+
+interface Token extends TokenSpec {
+  readonly id: string;
+  readonly createdAt: number;
+  readonly lastUsedAt?: number;
+  readonly expired: boolean;
+}
+
+const rolesText = (roles: AccountSpec["roles"]): string =>
+  Object.entries(roles)
+    .flatMap(([environment, own]) => own.map((role) => `${environment}/${role}`))
+    .join(", ") || "no role";
+
+export const accountList: Command = {
+  usage: "account list",
+  summary: "People and service accounts, with their roles.",
+  examples: ["holdfast account list"],
+  run: async ({ client, output }) => {
+    const facts = await client.get<{ accounts: readonly Account[] }>("/v1/accounts");
+    output.result(facts, () =>
+      facts.accounts.length === 0
+        ? "no accounts: only the owner of the installation"
+        : output.table(
+            facts.accounts.map(({ name, kind, roles, disabled, tokens }) => [
+              name,
+              disabled ? output.paint("red", "disabled") : kind,
+              `${tokens} tokens`,
+              rolesText(roles),
+            ]),
+            ["account", "kind", "", "roles"],
+          ),
+    );
+    return 0;
+  },
+};
+
+export const accountSet: Command = {
+  usage: "account set <name>",
+  summary: "Make an account, or give it other roles.",
+  details:
+    "Roles are viewer, developer, operator, approver and admin, per environment; * stands for all. Without --role the roles stay.",
+  examples: [
+    "holdfast account set ana@example.com --role staging/operator,production/approver",
+    "holdfast account set ci --service --role staging/developer,production/developer",
+  ],
+  options: [
+    {
+      flags: "--role <roles>",
+      description: "roles as environment/role, with commas between; all that it has",
+    },
+    { flags: "--service", description: "a service account" },
+    { flags: "--disable", description: "its tokens no longer work" },
+    { flags: "--enable", description: "they work again" },
+  ],
+  run: async ({ client, output }, [name], options) => {
+    const roles = options["role"] === undefined ? undefined : parseRoles(String(options["role"]));
+    const disabled =
+      options["disable"] === true ? true : options["enable"] === true ? false : undefined;
+    const made = await client.put<Account>(`/v1/accounts/${encodeURIComponent(String(name))}`, {
+      ...(roles && { roles }),
+      ...(options["service"] === true && { kind: "service" }),
+      ...(disabled !== undefined && { disabled }),
+    });
+    output.result(made, () => `${made.name} (${made.kind}): ${rolesText(made.roles)}`);
+    return 0;
+  },
+};
+
+function parseRoles(text: string): Record<string, string[]> {
+  const roles: Record<string, string[]> = {};
+  for (const one of text.split(",").map((part) => part.trim())) {
+    if (one === "" || one === "none") continue;
+    const [environment = "", role, ...rest] = one.split("/");
+    if (role === undefined || rest.length > 0)
+      throw invalid("account.bad_role", `"${one}" is not environment/role`, {
+        hint: "for example: staging/developer, or */viewer",
+      });
+    roles[environment] = [...(roles[environment] ?? []), role];
+  }
+  return roles;
+}
+
+export const accountRemove: Command = {
+  usage: "account remove <name>",
+  summary: "Remove an account and its tokens; what it did stays in the audit.",
+  examples: ["holdfast account remove ana@example.com"],
+  run: async ({ client, output }, [name]) => {
+    const facts = await client.delete(`/v1/accounts/${encodeURIComponent(String(name))}`);
+    output.result(facts, () => `${String(name)} is removed`);
+    return 0;
+  },
+};
+
+export const tokenCreate: Command = {
+  usage: "token create <account>",
+  summary: "Make a token for an account; it is shown this once.",
+  details: "It carries the account's roles, or only those of --scope, and ends after --expires.",
+  examples: [
+    "holdfast token create ci --scope staging/developer,production/developer --expires 30d --label pipeline",
+  ],
+  options: [
+    { flags: "--scope <roles>", description: "only these of its roles, with commas between" },
+    { flags: "--expires <duration>", description: "such as 12h or 30d; default: 90d" },
+    { flags: "--label <text>", description: "what it is for" },
+  ],
+  run: async ({ client, output }, [account], { scope, expires, label }) => {
+    const made = await client.post<Token & { token: string }>(
+      `/v1/accounts/${encodeURIComponent(String(account))}/tokens`,
+      {
+        ...(scope !== undefined && { scope: listOf(String(scope).split(",")) }),
+        ...(expires !== undefined && { expires: String(expires) }),
+        ...(label !== undefined && { label: String(label) }),
+      },
+    );
+    output.progress(
+      `  valid until ${new Date(made.expiresAt).toISOString()}; keep it, it is not shown again`,
+    );
+    output.result(made, () => made.token);
+    return 0;
+  },
+};
+
+export const tokenList: Command = {
+  usage: "token list",
+  summary: "Tokens: whose, what for, until when, last used.",
+  examples: ["holdfast token list"],
+  run: async ({ client, output }) => {
+    const facts = await client.get<{ tokens: readonly Token[] }>("/v1/tokens");
+    const now = Date.now();
+    output.result(facts, () =>
+      facts.tokens.length === 0
+        ? "no tokens"
+        : output.table(
+            facts.tokens.map((one) => [
+              one.id,
+              one.account,
+              one.label,
+              one.scope.join(", ") || "all its roles",
+              one.expired
+                ? output.paint("red", "expired")
+                : `ends in ${durationText(one.expiresAt - now)}`,
+              one.lastUsedAt === undefined
+                ? "never used"
+                : `used ${durationText(now - one.lastUsedAt)} ago`,
+            ]),
+            ["id", "account", "label", "scope", "", ""],
+          ),
+    );
+    return 0;
+  },
+};
+
+export const tokenRevoke: Command = {
+  usage: "token revoke <id>",
+  summary: "Revoke a token, at once.",
+  examples: ["holdfast token revoke 8f1c2a"],
+  run: async ({ client, output }, [id]) => {
+    const facts = await client.delete(`/v1/tokens/${encodeURIComponent(String(id))}`);
+    output.result(facts, () => `token ${String(id)} is revoked`);
+    return 0;
+  },
+};
+
+export const whoami: Command = {
+  usage: "whoami",
+  summary: "Who you are to this installation, and what you may do where.",
+  examples: ["holdfast whoami"],
+  run: async ({ client, output }) => {
+    const facts = await client.get<{
+      name: string;
+      kind: string;
+      environments: Record<string, readonly string[]>;
+    }>("/v1/whoami");
+    output.result(facts, () =>
+      [
+        `${output.paint("bold", facts.name)} (${facts.kind})`,
+        ...Object.entries(facts.environments).map(
+          ([environment, actions]) => `  ${environment}: ${actions.join(", ") || "nothing"}`,
+        ),
+      ].join("\n"),
+    );
+    return 0;
+  },
+};

@@ -1,0 +1,107 @@
+// The policy file of an environment: rules that differ from its class, and Cedar policies.
+
+import { readFileSync } from "node:fs";
+import { stringify } from "yaml";
+import { invalid, messageOf } from "../../kernel/error.ts";
+import type { Command } from "../command.ts";
+
+interface PolicyView {
+  readonly environment: string;
+  readonly class: string;
+  readonly version: number;
+  readonly rules: Readonly<Record<string, unknown>>;
+  readonly cedar: string;
+  readonly classRules: Readonly<Record<string, unknown>>;
+  readonly inForce: Readonly<Record<string, unknown>>;
+}
+
+const pathOf = (environment: string): string => `/v1/environments/${environment}/policy`;
+
+export const policyShow: Command = {
+  usage: "policy show",
+  summary: "The policy file of an environment, to change and set again.",
+  examples: ["holdfast policy show --env production > policy.yaml"],
+  run: async ({ client, output, environment }) => {
+    const facts = await client.get<PolicyView>(pathOf(environment));
+    output.result(facts, () => {
+      const own = stringify({ rules: facts.rules, ...(facts.cedar && { cedar: facts.cedar }) });
+      const others = Object.entries(facts.classRules)
+        .filter(([rule]) => facts.rules[rule] === undefined)
+        .map(([rule, value]) => `#   ${rule}: ${JSON.stringify(value)}`);
+      return [
+        `# Policy of ${facts.environment}, version ${facts.version}. What is left out is as in class ${facts.class}:`,
+        ...others,
+        own.trimEnd(),
+      ].join("\n");
+    });
+    return 0;
+  },
+};
+
+export const policySet: Command = {
+  usage: "policy set <file>",
+  summary: "Set the policy file of an environment; - reads standard input.",
+  examples: ["holdfast policy set policy.yaml --env production --dry-run"],
+  options: [{ flags: "--dry-run", description: "check it and show what would change" }],
+  run: async ({ client, output, environment }, [file], options) => {
+    const text = readPolicy(String(file));
+    const facts = await client.put<PolicyView & { before: Readonly<Record<string, unknown>> }>(
+      pathOf(environment),
+      { text, dryRun: options["dryRun"] === true },
+    );
+    output.result(facts, () => {
+      const changed = Object.entries(facts.inForce).filter(
+        ([rule, value]) => JSON.stringify(value) !== JSON.stringify(facts.before[rule]),
+      );
+      const rows = changed.map(([rule, value]) => [
+        rule,
+        JSON.stringify(facts.before[rule]),
+        "→",
+        JSON.stringify(value),
+      ]);
+      const head =
+        options["dryRun"] === true
+          ? `would be the policy of ${environment}`
+          : `${environment} has policy version ${facts.version}`;
+      return rows.length === 0 ? `${head}; no rule changes` : `${head}\n${output.table(rows)}`;
+    });
+    return 0;
+  },
+};
+
+function readPolicy(file: string): string {
+  try {
+    return readFileSync(file === "-" ? 0 : file, "utf8");
+  } catch (error) {
+    throw invalid("policy.unreadable", `${file} can't be read: ${messageOf(error)}`, {
+      hint: "holdfast policy show > policy.yaml makes one to begin with",
+    });
+  }
+}
+
+export const policyTest: Command = {
+  usage: "policy test <account> <action>",
+  summary: "Whether somebody may do something, by which rule, and who could.",
+  examples: ["holdfast policy test ci deploy --env production"],
+  options: [{ flags: "--app <app>", description: "of this app" }],
+  run: async ({ client, output, environment }, [account, action], { app }) => {
+    const facts = await client.post<{
+      allowed: boolean;
+      rules: readonly string[];
+      problem?: string;
+      whoMay: readonly string[];
+    }>(`${pathOf(environment)}/test`, {
+      account: String(account),
+      action: String(action),
+      ...(app !== undefined && { app: String(app) }),
+    });
+    output.result(facts, () => {
+      const verdict = facts.allowed
+        ? output.paint("green", "allowed")
+        : output.paint("red", "refused");
+      const why = facts.problem ?? (facts.rules.join(", ") || "no rule permits it");
+      return `${verdict}: ${why}\n  who may: ${["owner", ...facts.whoMay].join(", ")}`;
+    });
+    return facts.allowed ? 0 : 3;
+  },
+};

@@ -1,0 +1,131 @@
+// Environments and what differs between them.
+
+import type { EnvironmentView } from "../../api/environment-view.ts";
+import type { EnvironmentDiff } from "../../api/promotion.ts";
+import type { Command } from "../command.ts";
+import type { Output } from "../output.ts";
+
+export const envList: Command = {
+  usage: "env list",
+  summary: "Environments, with their classes.",
+  examples: ["holdfast env list"],
+  run: async ({ client, output }) => {
+    const facts = await client.get<{ environments: readonly EnvironmentView[] }>(
+      "/v1/environments",
+    );
+    output.result(facts, () =>
+      facts.environments.length === 0
+        ? "no environment that you may see"
+        : output.table(
+            facts.environments.map((one) => [
+              one.name,
+              one.class,
+              one.compute,
+              one.hosts,
+              one.rules.protected
+                ? `changes are records, ${one.rules.approvals} approve`
+                : "changes at once",
+            ]),
+            ["environment", "class", "compute", "hosts", ""],
+          ),
+    );
+    return 0;
+  },
+};
+
+export const envCreate: Command = {
+  usage: "env create <name>",
+  summary: "Make an environment with stores of its own.",
+  details:
+    "Its class says which rules it begins with: development, test, staging or production; without one its name is asked. Hosts of apps get its name before them, unless --hosts says otherwise.",
+  examples: [
+    "holdfast env create staging",
+    "holdfast env create demo --class staging --hosts 'demo.{host}'",
+  ],
+  options: [
+    { flags: "--class <class>", description: "development, test, staging or production" },
+    { flags: "--compute <compute>", description: "process or docker" },
+    {
+      flags: "--hosts <pattern>",
+      description: "what becomes of an app's hosts, such as demo.{host}",
+    },
+  ],
+  run: async ({ client, output }, [name], options) => {
+    const body = {
+      isNew: true,
+      ...Object.fromEntries(
+        ["class", "compute", "hosts"].flatMap((key) =>
+          options[key] === undefined ? [] : [[key, options[key]]],
+        ),
+      ),
+    };
+    const made = await client.put<EnvironmentView>(`/v1/environments/${String(name)}`, body);
+    output.result(
+      made,
+      () =>
+        `${output.paint("green", "✓")} environment ${made.name}, class ${made.class}; its stores start\n  ${output.paint("cyan", "→")} holdfast deploy --env ${made.name}`,
+    );
+    return 0;
+  },
+};
+
+export const envShow: Command = {
+  usage: "env show [name]",
+  summary: "One environment: its class and the rules in force.",
+  examples: ["holdfast env show staging"],
+  run: async ({ client, output, environment }, [name]) => {
+    const facts = await client.get<EnvironmentView>(
+      `/v1/environments/${String(name ?? environment)}`,
+    );
+    output.result(facts, () => render(facts, output));
+    return 0;
+  },
+};
+
+function render(facts: EnvironmentView, output: Output): string {
+  const version =
+    facts.policyVersion === 0 ? "those of its class" : `policy version ${facts.policyVersion}`;
+  return [
+    `${output.paint("bold", facts.name)}  class ${facts.class}, compute ${facts.compute}, hosts ${facts.hosts}, rules: ${version}`,
+    "",
+    output.table(
+      Object.entries(facts.rules).map(([rule, value]) => [
+        rule,
+        Array.isArray(value) ? value.join(", ") || "none" : String(value),
+      ]),
+    ),
+  ].join("\n");
+}
+
+export const diff: Command = {
+  usage: "diff <one> <other>",
+  summary: "What differs between two environments: releases, settings, sizes, rules.",
+  details: "Of secrets only whether they are set; values are compared nowhere.",
+  examples: ["holdfast diff staging production"],
+  run: async ({ client, output }, [one, other]) => {
+    const facts = await client.get<EnvironmentDiff>("/v1/diff", {
+      one: String(one),
+      other: String(other),
+    });
+    output.result(facts, () => renderDiff(facts, output));
+    return 0;
+  },
+};
+
+function renderDiff({ environments, environment, apps }: EnvironmentDiff, output: Output): string {
+  const table = (rows: EnvironmentDiff["environment"]): string =>
+    output.table(
+      rows.map(({ what, one, other }) => [what, String(one ?? "-"), String(other ?? "-")]),
+      ["", ...environments],
+    );
+  const parts = Object.entries(apps).map(([app, rows]) =>
+    rows.length === 0
+      ? `${output.paint("bold", app)}: the same`
+      : `${output.paint("bold", app)}\n${table(rows)}`,
+  );
+  const own =
+    environment.length === 0
+      ? []
+      : [`${output.paint("bold", "the environments themselves")}\n${table(environment)}`];
+  return [...parts, ...own].join("\n\n") || "nothing differs";
+}

@@ -1,0 +1,37 @@
+// What can be done to an environment, in the words that permissions, policies and changes share.
+
+/** Changes of an app: in a protected environment each is a record. */
+export const CHANGE_ACTIONS = [
+  "deploy",
+  "promote",
+  "rollback",
+  "restart",
+  "scale",
+  "config",
+  "secret",
+  "destroy",
+] as const;
+export type ChangeAction = (typeof CHANGE_ACTIONS)[number];
+
+export const ACTIONS = [
+  "view",
+  /** A change that somebody with the right to it then approves and runs. */
+  "ask",
+  ...CHANGE_ACTIONS,
+  /** A rollout under way: pause, resume, promote, abort. */
+  "steer",
+  /** One-off commands, which see the app's data. */
+  "run",
+  "approve",
+  /** Windows and freezes. */
+  "freeze",
+  /** Past approvals, windows and freezes. */
+  "emergency",
+  "silence",
+  /** Retention, privacy, channels, exports. */
+  "telemetry",
+  "environment",
+  "policy",
+  "account",
+] as const;
+export type Action = (typeof ACTIONS)[number];

@@ -1,0 +1,132 @@
+// The rules of an environment: what its class begins with, and what its policy file changes. Every
+// rule can be tightened or loosened; the file is versioned by the resource that holds it.
+
+import { z } from "zod";
+import { CHANGE_ACTIONS } from "../../kernel/action.ts";
+import type { Resource } from "../../kernel/resource.ts";
+import type { Strategy } from "../app/rollout-policy.ts";
+import type { EnvironmentClass } from "./environment.ts";
+
+export const POLICY = "policy";
+
+const STRATEGIES = [
+  "blue-green",
+  "canary",
+  "rolling",
+  "recreate",
+] as const satisfies readonly Strategy[];
+
+export const rulesSchema = z
+  .strictObject({
+    protected: z.boolean().describe("Every change is a change record: asked, approved, run, kept."),
+    approvals: z.number().int().min(0).max(5).describe("Others who have to approve a change."),
+    approvalsWhenAlone: z
+      .enum(["waive", "require"])
+      .describe("Where nobody else may approve: run it and say so, or wait."),
+    standardChanges: z
+      .array(z.enum(CHANGE_ACTIONS))
+      .describe("Approved beforehand: they need no other approval."),
+    strategies: z
+      .array(z.enum(STRATEGIES))
+      .min(1)
+      .describe("Strategies that a new release may take."),
+    promoteFrom: z
+      .array(z.string().max(30))
+      .describe("New code comes only from what ran well in one of these; empty: from anywhere."),
+    contractMigrations: z
+      .enum(["refuse", "allow"])
+      .describe("Migrations that break the release that still runs."),
+    releaseCommandSeconds: z
+      .number()
+      .int()
+      .min(1)
+      .max(86_400)
+      .describe("Longest time a release command may take."),
+    maxInstances: z.number().int().min(1).max(1_000).describe("Instances of one app at once."),
+    spentErrorBudget: z
+      .enum(["hold", "allow"])
+      .describe("Risky changes while an objective's error budget is spent."),
+    riskyFrom: z
+      .number()
+      .int()
+      .min(0)
+      .max(100)
+      .describe("Risk from which a change counts as risky, 0 to 100."),
+    emergencyMinutes: z
+      .number()
+      .int()
+      .min(1)
+      .max(1_440)
+      .describe("How long an emergency lets its change pass without approval."),
+    reviewHours: z
+      .number()
+      .int()
+      .min(1)
+      .max(720)
+      .describe("Time in which an emergency has to be reviewed."),
+    changeDays: z
+      .number()
+      .int()
+      .min(1)
+      .max(90)
+      .describe("A change not decided by then is given up."),
+    telemetryDays: z.number().int().min(1).max(3_650).describe("How long telemetry is kept."),
+    dataFrom: z.array(z.string().max(30)).describe("Environments whose data may be copied here."),
+  })
+  .describe("Rules of an environment.");
+
+export type EnvironmentRules = z.output<typeof rulesSchema>;
+
+const DEVELOPMENT: EnvironmentRules = {
+  protected: false,
+  approvals: 0,
+  approvalsWhenAlone: "waive",
+  standardChanges: [...CHANGE_ACTIONS],
+  strategies: [...STRATEGIES],
+  promoteFrom: [],
+  contractMigrations: "allow",
+  releaseCommandSeconds: 86_400,
+  maxInstances: 16,
+  spentErrorBudget: "allow",
+  riskyFrom: 60,
+  emergencyMinutes: 60,
+  reviewHours: 72,
+  changeDays: 14,
+  telemetryDays: 7,
+  dataFrom: ["development", "test", "staging"],
+};
+
+/** What each class begins with: the further from users, the freer. */
+export const CLASS_RULES: Readonly<Record<EnvironmentClass, EnvironmentRules>> = {
+  development: DEVELOPMENT,
+  test: { ...DEVELOPMENT, maxInstances: 64 },
+  staging: { ...DEVELOPMENT, maxInstances: 128, telemetryDays: 14 },
+  production: {
+    ...DEVELOPMENT,
+    protected: true,
+    approvals: 1,
+    standardChanges: ["rollback", "restart"],
+    contractMigrations: "refuse",
+    releaseCommandSeconds: 3_600,
+    maxInstances: 256,
+    spentErrorBudget: "hold",
+    telemetryDays: 30,
+    dataFrom: [],
+  },
+};
+
+export interface PolicySpec {
+  /** Only what differs from the class. */
+  readonly rules: Partial<EnvironmentRules>;
+  /** Cedar policies of one's own, beside those of the roles. */
+  readonly cedar: string;
+}
+
+export type Policy = Resource<PolicySpec, never>;
+
+export const EMPTY_POLICY: PolicySpec = { rules: {}, cedar: "" };
+
+export const effectiveRules = (
+  of: EnvironmentClass,
+  policy: PolicySpec | undefined,
+): EnvironmentRules => ({ ...CLASS_RULES[of], ...policy?.rules });
