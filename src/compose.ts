@@ -7,6 +7,7 @@ import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import type { FastifyInstance } from "fastify";
 import type { ApiDeps } from "./api/api-deps.ts";
+import { composeChangeControl } from "./api/change-control.ts";
 import { createApiServer } from "./api/server.ts";
 import { composeMonitoring, type Monitoring, servingObjectives } from "./compose-monitoring.ts";
 import { composeWorld, type World, type WorldOptions } from "./compose-world.ts";
@@ -34,6 +35,8 @@ import {
   technologyOf,
 } from "./resources/app/app-reconciler.ts";
 import { ROLLOUT } from "./resources/app/rollout-wish.ts";
+import { CHANGE, type ChangeSpec } from "./resources/change/change.ts";
+import { type ChangeDriver, createChangeReconciler } from "./resources/change/change-reconciler.ts";
 import { CHANNEL } from "./resources/channel/channel.ts";
 import {
   ALERTING,
@@ -63,6 +66,7 @@ import { releasesToForget } from "./resources/release/release-retention.ts";
 import { TASK, type Task, type TaskSpec, type TaskStatus } from "./resources/task/task.ts";
 import { createTaskReconciler } from "./resources/task/task-reconciler.ts";
 import { TELEMETRY } from "./resources/telemetry/telemetry.ts";
+import { WINDOW } from "./resources/window/window.ts";
 import { backUpDatabase, openDatabase } from "./store/database.ts";
 import { deriveKey, loadSecretKey, SecretVault } from "./store/secret-vault.ts";
 import { SqliteStore } from "./store/sqlite-store.ts";
@@ -86,6 +90,7 @@ const SYSTEM = { name: "holdfast", from: "control-plane" } as const;
 const WORKERS = { [APP]: 16, [RELEASE]: 4, other: 4 } as const;
 const ADMIN_TOKEN = "admin";
 const TASKS_KEPT = 20;
+const CHANGES_FOLLOWED = 20;
 const COPY_INTERVAL_MS = 5_000;
 
 export async function composeControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
@@ -97,8 +102,9 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
   const tokens = new TokenStore(db, systemClock);
   const world = composeWorld(options, store, vault);
   const monitoring = composeMonitoring(options, store, world);
-  const controllers = composeControllers(options, store, world, monitoring);
   const deps = apiDeps(options, store, tokens, world, monitoring);
+  const { changes } = composeChangeControl(deps);
+  const controllers = composeControllers(options, store, world, monitoring, changes);
   const onBug = (error: HoldfastError, request: string): void =>
     options.log("error", "a request failed on a bug", { request, error: messageOf(error) });
   const servers: FastifyInstance[] = (["socket", "tcp"] as const).map((access) =>
@@ -162,6 +168,7 @@ function composeControllers(
   store: SqliteStore,
   world: World,
   monitoring: Monitoring,
+  changes: ChangeDriver,
 ): Map<string, AnyController> {
   const controllers = new Map<string, AnyController>();
   const apps = appDeps(options, store, world, monitoring);
@@ -179,6 +186,7 @@ function composeControllers(
       hint: (name) => look(RELEASE, name),
     }),
     createAppReconciler(apps),
+    createChangeReconciler({ clock: systemClock, store, driver: changes }),
     createTaskReconciler({
       clock: systemClock,
       computeOf: (task) => computeOf(task, apps),
@@ -249,6 +257,8 @@ function linkKinds(
     if ([EDGE, DATABASE, CACHE].includes(ref.kind) && what === "status") appsChanged();
     if ((ref.kind === DATABASE_EXPORTER || ref.kind === CACHE_EXPORTER) && what === "status")
       controllers.get(METRICS)?.lookAtAll();
+    if (ref.kind === APP && what === "status") lookAtChanges(store, controllers, ref.name);
+    if (ref.kind === WINDOW) controllers.get(CHANGE)?.lookAtAll();
     if (ref.kind === ROLLOUT) controllers.get(APP)?.look(ref.name);
     if (ref.kind === TELEMETRY) writePolicies(store, telemetryPolicies);
     if (ref.kind === APP || ref.kind === CHANNEL)
@@ -264,6 +274,19 @@ function linkKinds(
   const unwatch = world.processCompute.watch((appName) => controllers.get(APP)?.look(appName));
   const unwatchDocker = world.dockerCompute.watch((appName) => controllers.get(APP)?.look(appName));
   return [unsubscribe, unwatch, unwatchDocker];
+}
+
+// Those that a rollout of the app belongs to: the last few.
+function lookAtChanges(
+  store: SqliteStore,
+  controllers: Map<string, AnyController>,
+  appName: string,
+): void {
+  const own = store
+    .list<ChangeSpec, never>(CHANGE)
+    .slice(-CHANGES_FOLLOWED)
+    .filter(({ spec }) => spec.executed && `${spec.environment}/${spec.app}` === appName);
+  for (const { name } of own) controllers.get(CHANGE)?.look(name);
 }
 
 // The telemetry process reads it; it has no other way to the platform's memory.
@@ -294,7 +317,18 @@ async function retainReleases(store: SqliteStore, world: World, appName: string)
   const left = (prefix: string): readonly Release[] =>
     store.list<ReleaseSpec, ReleaseStatus>(RELEASE, prefix);
   await world.builder.prune(appName, () => left(`${appName}/`).map(buildRequestOf));
-  await world.sources.prune(() => new Set(left("").map(({ spec }) => spec.source.digest)));
+  await world.sources.prune(
+    () => new Set([...sourcesOfChanges(store), ...left("").map(({ spec }) => spec.source.digest)]),
+  );
+}
+
+// What waits for an approval has no release yet.
+function sourcesOfChanges(store: SqliteStore): string[] {
+  return store.list<ChangeSpec, never>(CHANGE).flatMap(({ spec }) => {
+    const { source } = spec.request as { source?: { digest: string } };
+    const isOver = spec.executed || spec.rejected || spec.withdrawn;
+    return source && !isOver ? [source.digest] : [];
+  });
 }
 
 // How the last commands of an app ended is kept; that of older ones nobody asks for.

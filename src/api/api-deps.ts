@@ -14,6 +14,14 @@ export interface SourceUploads {
   /** Unpacks a (gzipped) tar of the source. */
   add(archive: Readable): Promise<{ readonly digest: string; readonly bytes: number }>;
   readFiles(digest: string, names: readonly string[]): Record<string, string>;
+  /** What differs between two sources, in names of files. */
+  compare(one: string, other: string): Promise<SourceDifference>;
+}
+
+export interface SourceDifference {
+  readonly files: number;
+  readonly dependencies: readonly string[];
+  readonly migrations: readonly string[];
 }
 
 export interface SecretValues {

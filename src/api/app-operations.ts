@@ -197,13 +197,8 @@ export class AppOperations {
     return this.#releases.secretsOf(appName);
   }
 
-  setSecret(
-    environment: string,
-    app: string,
-    name: string,
-    value: Redacted,
-    actor: Actor,
-  ): Accepted {
+  /** Seals a value; it is used once `useSecret` says so. Returns its version. */
+  sealSecret(environment: string, app: string, name: string, value: Redacted): number {
     this.#admission.requireEnvironment(environment);
     assertVariable(name, "secret");
     if (this.settingsOf(appResourceName(environment, app))[name] !== undefined)
@@ -212,9 +207,18 @@ export class AppOperations {
       });
     this.#admission.assertNoStore(app, name, this.#manifestOf(environment, app), "secret");
     assertSecretValue(app, name, value);
+    return this.#deps.secrets.add(appResourceName(environment, app), name, value);
+  }
+
+  useSecret(
+    environment: string,
+    app: string,
+    name: string,
+    version: number,
+    actor: Actor,
+  ): Accepted {
     const appName = appResourceName(environment, app);
     return this.#deps.store.transaction(() => {
-      const version = this.#deps.secrets.add(appName, name, value);
       const ref = { kind: SECRET, name: secretResourceName(appName, name) };
       this.#deps.store.writeSpec<SecretSpec>(ref, { version }, { actor, action: "secret" });
       return this.#rerelease(environment, app, "secret", actor);
@@ -248,7 +252,7 @@ export class AppOperations {
     confirm: string,
     deleteData: boolean,
     actor: Actor,
-  ): { readonly uid: string } {
+  ): Accepted & { readonly uid: string } {
     const before = this.getApp(environment, app);
     assertConfirmed(app, confirm);
     return this.#deps.store.transaction(() => {
@@ -266,7 +270,8 @@ export class AppOperations {
       this.#deps.secrets.removeAll(before.name);
       for (const task of this.#deps.store.list(TASK, `${before.name}/`))
         this.#deps.store.markDeleting(task, { actor, action: "destroy" });
-      return { uid: before.uid };
+      const nothing = { release: 0, generation: 0, urls: [], inferred: [], changed: true };
+      return { app, environment, ...nothing, uid: before.uid };
     });
   }
 

@@ -144,9 +144,11 @@ function deliverRoute(deps: ApiDeps): Route {
   });
 }
 
-function testAlert(channel: string, now: number) {
-  const labels = { alertname: "Test", severity: "ticket" };
-  const summary = `a test of the channel ${channel}: nothing is wrong`;
+const testAlert = (channel: string, now: number) =>
+  noticeOf("Test", `a test of the channel ${channel}: nothing is wrong`, channel, now);
+
+function noticeOf(alertname: string, summary: string, channel: string, now: number) {
+  const labels = { alertname, severity: "ticket" };
   const notice: AlertNotice = {
     state: "firing",
     alert: labels.alertname,
@@ -160,7 +162,7 @@ function testAlert(channel: string, now: number) {
   // As Alertmanager's webhook has it, version 4.
   const raw = {
     version: "4",
-    groupKey: "test",
+    groupKey: alertname,
     status: "firing",
     receiver: channel,
     groupLabels: labels,
@@ -175,11 +177,25 @@ function testAlert(channel: string, now: number) {
         startsAt: new Date(now).toISOString(),
         endsAt: "0001-01-01T00:00:00Z",
         generatorURL: "",
-        fingerprint: "test",
+        fingerprint: alertname,
       },
     ],
   };
   return { notice, raw };
+}
+
+/** Tells every channel of something that is no alert; a channel that can't be told holds up nothing. */
+export async function announce(
+  deps: ApiDeps,
+  { title, text }: { readonly title: string; readonly text: string },
+): Promise<void> {
+  const channels = deps.store.list<ChannelSpec, never>(CHANNEL);
+  await Promise.allSettled(
+    channels.map((channel) => {
+      const { notice, raw } = noticeOf(title, text, channel.name, deps.clock.now());
+      return deliverTo(deps, channel, `announce-${deps.newId()}`, [notice], raw);
+    }),
+  );
 }
 
 const mayNotDeliver = (): HoldfastError =>

@@ -25,6 +25,7 @@ import {
 import { TELEMETRY } from "../resources/telemetry/telemetry.ts";
 import { Access } from "./access.ts";
 import type { ApiDeps } from "./api-deps.ts";
+import type { ChangeOperations } from "./change-operations.ts";
 import { type EnvironmentView, findEnvironment } from "./environment-view.ts";
 import { Promotion } from "./promotion.ts";
 import { type Route, route } from "./route.ts";
@@ -37,7 +38,7 @@ const policyFile = z.strictObject({
   cedar: z.string().max(POLICY_MAX_CHARS).default(""),
 });
 
-export function environmentRoutes(deps: ApiDeps): Route[] {
+export function environmentRoutes(deps: ApiDeps, changes: ChangeOperations): Route[] {
   const promotion = new Promotion(deps);
   const access = new Access(deps);
   const viewOf = (name: string) => findEnvironment(deps.store, name);
@@ -85,9 +86,15 @@ export function environmentRoutes(deps: ApiDeps): Route[] {
         app: appName,
         from: environment,
         release: z.number().int().min(1).optional(),
+        reason: z.string().trim().min(1).max(1_000).optional(),
+        emergency: z.boolean().default(false),
+        overrideBudget: z.boolean().default(false),
       }),
-      handle: ({ params, body, actor }) =>
-        promotion.promote({ ...body, to: params.environment }, actor),
+      handle: ({ params, body, actor }) => {
+        const { reason, emergency, overrideBudget, ...what } = body;
+        const options = { reason, emergency, overrideBudget };
+        return changes.submit(params.environment, { action: "promote", ...what }, actor, options);
+      },
     }),
     route({
       method: "GET",

@@ -1,6 +1,7 @@
 // Metrics, objectives and alerts: what Prometheus and Alertmanager say, as the platform's facts.
 
 import { z } from "zod";
+import { sleep } from "../kernel/clock.ts";
 import { all, bad, badRatio } from "../resources/app/alert-rules.ts";
 import {
   APP,
@@ -293,6 +294,27 @@ interface Vector {
       readonly value: readonly [number, string];
     }[];
   };
+}
+
+/** Fewer requests say nothing of a budget of thirty days. */
+const BUDGET_REQUESTS_MIN = 1_000;
+const BUDGET_TIMEOUT_MS = 3_000;
+
+/** What is left of an app's error budgets; nothing where nobody can say. */
+export async function budgetsLeft(
+  deps: ApiDeps,
+  environment: string,
+  app: string,
+): Promise<readonly { readonly service: string; readonly left: number }[]> {
+  const own = deps.objectives().filter((one) => one.environment === environment && one.app === app);
+  const asked = Promise.all(own.map((one) => objectiveView(deps, one))).catch(() => []);
+  const views = await Promise.race([
+    asked,
+    sleep(deps.clock, BUDGET_TIMEOUT_MS).then((): ObjectiveView[] => []),
+  ]);
+  return views
+    .filter(({ requests }) => requests >= BUDGET_REQUESTS_MIN)
+    .map(({ service, budgetLeft }) => ({ service, left: budgetLeft }));
 }
 
 async function objectiveView(deps: ApiDeps, objective: Objective): Promise<ObjectiveView> {

@@ -4,7 +4,7 @@
 import type { Action } from "../kernel/action.ts";
 import type { Route } from "./route.ts";
 
-/** `anybody`: whoever has a token at all. */
+/** `anybody`: whoever has a token at all; what is about one change is decided by its environment. */
 export type RouteAccess = Action | "anybody";
 
 const APP = "/v1/apps/{environment}/{app}";
@@ -40,6 +40,12 @@ export const WRITES: Readonly<Record<string, RouteAccess>> = {
   "PUT /v1/channels/{channel}": "telemetry",
   "DELETE /v1/channels/{channel}": "telemetry",
   "POST /v1/channels/{channel}/test": "telemetry",
+  "POST /v1/changes/{number}/approve": "anybody",
+  "POST /v1/changes/{number}/reject": "anybody",
+  "POST /v1/changes/{number}/withdraw": "anybody",
+  "POST /v1/changes/{number}/review": "anybody",
+  "PUT /v1/windows/{environment}/{window}": "freeze",
+  "DELETE /v1/windows/{environment}/{window}": "freeze",
   "PUT /v1/accounts/{account}": "account",
   "DELETE /v1/accounts/{account}": "account",
   "POST /v1/accounts/{account}/tokens": "account",
@@ -52,6 +58,9 @@ const LOOKS: Readonly<Record<string, RouteAccess>> = {
   "/v1/whoami": "anybody",
   // Each of those that one may see.
   "/v1/environments": "anybody",
+  "/v1/changes": "anybody",
+  "/v1/changes/{number}": "anybody",
+  "/v1/windows": "anybody",
 };
 
 /** @throws where a route that writes is not in the table */

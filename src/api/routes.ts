@@ -17,7 +17,10 @@ import {
 } from "../resources/task/task.ts";
 import { accountRoutes } from "./account-routes.ts";
 import type { ApiDeps } from "./api-deps.ts";
-import { AppOperations } from "./app-operations.ts";
+import type { AppOperations } from "./app-operations.ts";
+import { composeChangeControl } from "./change-control.ts";
+import type { ChangeOperations } from "./change-operations.ts";
+import { changeRoutes } from "./change-routes.ts";
 import { channelRoutes } from "./channel-routes.ts";
 import { environmentRoutes } from "./environment-routes.ts";
 import { exportRoutes } from "./export-routes.ts";
@@ -33,18 +36,29 @@ const environment = appName.describe("Name of the environment, such as productio
 const inEnvironment = z.object({ environment });
 const ofApp = z.object({ environment, app: appName });
 const ofSecret = ofApp.extend({ secret: z.string() });
+const words = z.string().trim().min(1).max(1_000);
+/** What is said of a change beside what it is. */
+const changeOptions = z.object({
+  reason: words.optional(),
+  emergency: z
+    .boolean()
+    .default(false)
+    .describe("Past approvals, windows and freezes; reviewed afterwards."),
+  overrideBudget: z.boolean().default(false).describe("Although the error budget is spent."),
+});
 const SETTING_MAX_CHARS = 64 * 1024;
 
 export function createRoutes(deps: ApiDeps): readonly Route[] {
-  const operations = new AppOperations(deps);
+  const { operations, access, changes } = composeChangeControl(deps);
   return [
     ...platformRoutes(deps, operations),
-    ...environmentRoutes(deps),
+    ...environmentRoutes(deps, changes),
+    ...changeRoutes(deps, changes, access),
     ...accountRoutes(deps),
-    ...deployRoutes(deps, operations),
+    ...deployRoutes(deps, operations, changes),
     ...rolloutRoutes(deps, operations),
-    ...appRoutes(operations),
-    ...settingRoutes(operations),
+    ...appRoutes(operations, changes),
+    ...settingRoutes(operations, changes),
     ...telemetryRoutes(deps, operations),
     ...monitoringRoutes(deps, operations),
     ...insightRoutes(deps, operations),
@@ -99,7 +113,11 @@ function platformRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
   ];
 }
 
-function deployRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
+function deployRoutes(
+  deps: ApiDeps,
+  operations: AppOperations,
+  changes: ChangeOperations,
+): Route[] {
   return [
     route({
       method: "POST",
@@ -116,10 +134,16 @@ function deployRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
           .stringbool()
           .default(false)
           .describe("Nothing happens where this very source serves already."),
+        reason: words.optional(),
+        emergency: z.stringbool().default(false),
+        overrideBudget: z.stringbool().default(false),
       }),
       handle: async ({ params, query, actor, request }) => {
         const { digest, bytes } = await deps.sources.add(request.body as Readable);
-        return operations.deploy(params.environment, { digest, bytes, ...query }, actor);
+        const { reason, emergency, overrideBudget, ...facts } = query;
+        const source = { digest, bytes, ...facts };
+        const options = { reason, emergency, overrideBudget };
+        return changes.submit(params.environment, { action: "deploy", source }, actor, options);
       },
     }),
     route({
@@ -149,11 +173,11 @@ function deployRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
         return followRollout(deps, app.name, params.generation, signal);
       },
     }),
-    ...(["rollback", "restart", "scale"] as const).map((verb) => changeRoute(verb, operations)),
+    ...(["rollback", "restart", "scale"] as const).map((verb) => changeRoute(verb, changes)),
   ];
 }
 
-function changeRoute(verb: "rollback" | "restart" | "scale", operations: AppOperations): Route {
+function changeRoute(verb: "rollback" | "restart" | "scale", changes: ChangeOperations): Route {
   const path = `/v1/apps/{environment}/{app}/${verb}`;
   const method = "POST";
   const params = ofApp;
@@ -163,30 +187,42 @@ function changeRoute(verb: "rollback" | "restart" | "scale", operations: AppOper
       path,
       params,
       summary: "Goes back to an earlier release: code, settings and secrets together.",
-      body: z.object({ to: z.number().int().min(1).optional() }).default({}),
-      handle: ({ params, body, actor }) =>
-        operations.rollback(params.environment, params.app, body.to, actor),
+      body: changeOptions
+        .extend({ to: z.number().int().min(1).optional() })
+        .default({ emergency: false, overrideBudget: false }),
+      handle: ({ params, body, actor }) => {
+        const { to, ...options } = body;
+        const request = { action: verb, app: params.app, to } as const;
+        return changes.submit(params.environment, request, actor, options);
+      },
     });
   }
   if (verb === "restart") {
-    const handle: Route["handle"] = ({ params, actor }) => {
-      const { environment, app } = params as z.output<typeof ofApp>;
-      return operations.restart(environment, app, actor);
-    };
-    return route({ method, path, params, summary: "Fresh instances of the same release.", handle });
+    return route({
+      method,
+      path,
+      params,
+      summary: "Fresh instances of the same release.",
+      body: changeOptions.default({ emergency: false, overrideBudget: false }),
+      handle: ({ params, body, actor }) =>
+        changes.submit(params.environment, { action: verb, app: params.app }, actor, body),
+    });
   }
   return route({
     method,
     path,
     params,
     summary: "Sets how many instances components have.",
-    body: z.object({ counts: z.record(z.string(), z.number()) }),
-    handle: ({ params, body, actor }) =>
-      operations.scale(params.environment, params.app, body.counts, actor),
+    body: changeOptions.extend({ counts: z.record(z.string(), z.number()) }),
+    handle: ({ params, body, actor }) => {
+      const { counts, ...options } = body;
+      const request = { action: verb, app: params.app, counts } as const;
+      return changes.submit(params.environment, request, actor, options);
+    },
   });
 }
 
-function appRoutes(operations: AppOperations): Route[] {
+function appRoutes(operations: AppOperations, changes: ChangeOperations): Route[] {
   return [
     route({
       method: "GET",
@@ -215,9 +251,18 @@ function appRoutes(operations: AppOperations): Route[] {
       path: "/v1/apps/{environment}/{app}",
       summary: "Destroys the app; its data stays unless asked for by name.",
       params: ofApp,
-      query: z.object({ confirm: z.string().default(""), data: z.stringbool().default(false) }),
+      query: z.object({
+        confirm: z.string().default(""),
+        data: z.stringbool().default(false),
+        reason: words.optional(),
+      }),
       handle: ({ params, query, actor }) =>
-        operations.destroy(params.environment, params.app, query.confirm, query.data, actor),
+        changes.submit(
+          params.environment,
+          { action: "destroy", app: params.app, confirm: query.confirm, data: query.data },
+          actor,
+          { reason: query.reason },
+        ),
     }),
   ];
 }
@@ -249,7 +294,7 @@ function releaseView(
   };
 }
 
-function settingRoutes(operations: AppOperations): Route[] {
+function settingRoutes(operations: AppOperations, changes: ChangeOperations): Route[] {
   return [
     route({
       method: "GET",
@@ -273,11 +318,14 @@ function settingRoutes(operations: AppOperations): Route[] {
       path: "/v1/apps/{environment}/{app}/config",
       summary: "Sets and (null) unsets settings; rolls out where the app is deployed.",
       params: ofApp,
-      body: z.object({
+      body: changeOptions.extend({
         changes: z.record(z.string(), z.string().max(SETTING_MAX_CHARS).nullable()),
       }),
-      handle: ({ params, body, actor }) =>
-        operations.changeSettings(params.environment, params.app, body.changes, actor),
+      handle: ({ params, body, actor }) => {
+        const { changes: settings, ...options } = body;
+        const request = { action: "config", app: params.app, changes: settings } as const;
+        return changes.submit(params.environment, request, actor, options);
+      },
     }),
     route({
       method: "GET",
@@ -293,9 +341,14 @@ function settingRoutes(operations: AppOperations): Route[] {
       path: "/v1/apps/{environment}/{app}/secrets/{secret}",
       summary: "Sets the next version of a secret; rolls out where the app is deployed.",
       params: ofSecret,
-      body: z.object({ value: z.string().transform((value) => new Redacted(value)) }),
-      handle: ({ params, body, actor }) =>
-        operations.setSecret(params.environment, params.app, params.secret, body.value, actor),
+      body: changeOptions.extend({ value: z.string().transform((value) => new Redacted(value)) }),
+      handle: ({ params, body, actor }) => {
+        const { value, ...options } = body;
+        const { environment: place, app, secret } = params;
+        // Sealed now; which version is used is what is changed.
+        const version = operations.sealSecret(place, app, secret, value);
+        return changes.submit(place, { action: "secret", app, secret, version }, actor, options);
+      },
     }),
     route({
       method: "DELETE",
@@ -303,7 +356,11 @@ function settingRoutes(operations: AppOperations): Route[] {
       summary: "Removes a secret; rolls out where the app is deployed.",
       params: ofSecret,
       handle: ({ params, actor }) =>
-        operations.removeSecret(params.environment, params.app, params.secret, actor),
+        changes.submit(
+          params.environment,
+          { action: "secret", app: params.app, secret: params.secret, version: null },
+          actor,
+        ),
     }),
   ];
 }

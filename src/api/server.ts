@@ -4,7 +4,9 @@
 import { Readable } from "node:stream";
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { z } from "zod";
+import { CHANGE_ACTIONS } from "../kernel/action.ts";
 import { asHoldfastError, type HoldfastError, invalid, problemOf } from "../kernel/error.ts";
+import { EVERYWHERE } from "../resources/account/account.ts";
 import { Access, type Principal } from "./access.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { renderOpenApi } from "./openapi.ts";
@@ -119,12 +121,13 @@ function assertMay(
   if (action === "anybody") return;
   const environment = named["environment"];
   const app = named["app"];
-  gate.require(
-    actor,
-    action,
-    typeof environment === "string" ? environment : undefined,
-    typeof app === "string" ? app : undefined,
-  );
+  const place =
+    typeof environment === "string" && environment !== EVERYWHERE ? environment : undefined;
+  const of = typeof app === "string" ? app : undefined;
+  // Who may only ask may call too: it becomes a change that waits.
+  const isChange = (CHANGE_ACTIONS as readonly string[]).includes(action);
+  if (isChange && gate.decide(actor, "ask", place, of).allowed) return;
+  gate.require(actor, action, place, of);
 }
 
 function parse(schema: z.ZodType | undefined, value: unknown, where: string): unknown {

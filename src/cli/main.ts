@@ -31,6 +31,22 @@ import { abort, pause, resume, rollout } from "./app/rollout.ts";
 import { runCommand } from "./app/run.ts";
 import { secretList, secretRemove, secretSet } from "./app/secret.ts";
 import { status } from "./app/status.ts";
+import {
+  approve,
+  changeReview,
+  changeShow,
+  changes,
+  changeWithdraw,
+  reject,
+} from "./change/changes.ts";
+import {
+  freezeList,
+  freezeRemove,
+  freezeSet,
+  windowList,
+  windowRemove,
+  windowSet,
+} from "./change/windows.ts";
 import type { Command, CommandContext, Lifecycle, Options } from "./command.ts";
 import { Output } from "./output.ts";
 import { diff, envCreate, envList, envShow } from "./platform/environments.ts";
@@ -102,6 +118,18 @@ export const COMMANDS: readonly Command[] = [
   secretList,
   secretRemove,
   open,
+  changes,
+  changeShow,
+  approve,
+  reject,
+  changeWithdraw,
+  changeReview,
+  freezeSet,
+  freezeList,
+  freezeRemove,
+  windowSet,
+  windowList,
+  windowRemove,
   accountList,
   accountSet,
   accountRemove,
@@ -117,6 +145,9 @@ export const COMMANDS: readonly Command[] = [
 ];
 
 const GROUPS: Readonly<Record<string, string>> = {
+  change: "One change of a protected environment.",
+  freeze: "When change is not allowed.",
+  window: "When change is allowed, and at no other time.",
   env: "Environments: production, staging and others.",
   account: "People and service accounts, and their roles.",
   token: "What accounts prove themselves with.",

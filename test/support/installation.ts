@@ -31,8 +31,19 @@ export class Installation {
 
   /** Runs the command line; `input` is its standard input. */
   run(args: readonly string[], input = ""): Promise<CommandResult> {
+    return this.#run(args, input, this.#env);
+  }
+
+  /** As somebody elsewhere would: over HTTP, with a token. */
+  runAs(token: string, args: readonly string[]): Promise<CommandResult> {
+    const { HOLDFAST_HOME: _, ...env } = this.#env;
+    const api = `http://127.0.0.1:${this.ports.api}`;
+    return this.#run(args, "", { ...env, HOLDFAST_API: api, HOLDFAST_TOKEN: token });
+  }
+
+  #run(args: readonly string[], input: string, env: NodeJS.ProcessEnv): Promise<CommandResult> {
     return new Promise((resolve, reject) => {
-      const child = spawn(CLI, args, { env: this.#env, timeout: COMMAND_TIMEOUT_MS });
+      const child = spawn(CLI, args, { env, timeout: COMMAND_TIMEOUT_MS });
       const output = { stdout: "", stderr: "" };
       child.stdout.on("data", (chunk) => {
         output.stdout += chunk;

@@ -1,8 +1,9 @@
 // Commands that change what is deployed: each is one write, followed to its end.
 
-import type { Accepted } from "../../api/release-writer.ts";
+import type { Outcome } from "../../api/change-operations.ts";
 import { invalid } from "../../kernel/error.ts";
 import type { Command, CommandContext } from "../command.ts";
+import { CHANGE_OPTIONS, changeFacts } from "./change-options.ts";
 import { followRollout } from "./rollout-progress.ts";
 
 const pathOf = ({ environment }: CommandContext, app: string, rest: string): string =>
@@ -22,14 +23,17 @@ export const rollback: Command = {
   examples: ["holdfast rollback", "holdfast rollback storefront --to 12"],
   options: [
     { flags: "--to <release>", description: "number of the release; default: the one before" },
+    ...CHANGE_OPTIONS,
   ],
-  run: async (context, [app], { to }) => {
+  run: async (context, [app], options) => {
+    const { to } = options;
     const name = await chooseApp(context, app);
     const number = to === undefined ? undefined : wholeNumber(String(to), "--to", 1);
-    const accepted = await context.client.post<Accepted>(pathOf(context, name, "rollback"), {
+    const accepted = await context.client.post<Outcome>(pathOf(context, name, "rollback"), {
       ...(number !== undefined && { to: number }),
+      ...changeFacts(options),
     });
-    return followRollout(context, accepted);
+    return followRollout(context, accepted, options);
   },
 };
 
@@ -37,11 +41,13 @@ export const restart: Command = {
   usage: "restart [app]",
   summary: "Replace all instances by fresh ones of the same release.",
   examples: ["holdfast restart storefront"],
-  run: async (context, [app]) => {
+  options: CHANGE_OPTIONS,
+  run: async (context, [app], options) => {
     const name = await chooseApp(context, app);
     return followRollout(
       context,
-      await context.client.post<Accepted>(pathOf(context, name, "restart")),
+      await context.client.post<Outcome>(pathOf(context, name, "restart"), changeFacts(options)),
+      options,
     );
   },
 };
@@ -50,7 +56,8 @@ export const scale: Command = {
   usage: "scale <app> <counts...>",
   summary: "Set how many instances services and workers have.",
   examples: ["holdfast scale storefront web=3", "holdfast scale storefront web=2 worker=1"],
-  run: async (context, [app, pairs]) => {
+  options: CHANGE_OPTIONS,
+  run: async (context, [app, pairs], options) => {
     const counts = Object.fromEntries(
       splitPairs(pairs, "web=3").map(([component, count]) => [
         component,
@@ -65,7 +72,11 @@ export const scale: Command = {
     }
     return followRollout(
       context,
-      await context.client.post<Accepted>(pathOf(context, String(app), "scale"), { counts }),
+      await context.client.post<Outcome>(pathOf(context, String(app), "scale"), {
+        counts,
+        ...changeFacts(options),
+      }),
+      options,
     );
   },
 };
@@ -74,11 +85,16 @@ export const configSet: Command = {
   usage: "config set <app> <pairs...>",
   summary: "Set settings; where the app is deployed they are rolled out as a new release.",
   examples: ["holdfast config set storefront BANNER='Free shipping' PAGE_SIZE=24"],
-  run: async (context, [app, pairs]) => {
+  options: CHANGE_OPTIONS,
+  run: async (context, [app, pairs], options) => {
     const changes = Object.fromEntries(splitPairs(pairs, "BANNER='Free shipping'"));
     return followRollout(
       context,
-      await context.client.patch<Accepted>(pathOf(context, String(app), "config"), { changes }),
+      await context.client.patch<Outcome>(pathOf(context, String(app), "config"), {
+        changes,
+        ...changeFacts(options),
+      }),
+      options,
     );
   },
 };
@@ -87,11 +103,16 @@ export const configUnset: Command = {
   usage: "config unset <app> <keys...>",
   summary: "Remove settings; the default of holdfast.yaml, if any, holds again.",
   examples: ["holdfast config unset storefront BANNER"],
-  run: async (context, [app, keys]) => {
+  options: CHANGE_OPTIONS,
+  run: async (context, [app, keys], options) => {
     const changes = Object.fromEntries(listOf(keys).map((key) => [key, null]));
     return followRollout(
       context,
-      await context.client.patch<Accepted>(pathOf(context, String(app), "config"), { changes }),
+      await context.client.patch<Outcome>(pathOf(context, String(app), "config"), {
+        changes,
+        ...changeFacts(options),
+      }),
+      options,
     );
   },
 };

@@ -1,5 +1,6 @@
-import type { Accepted } from "../../api/release-writer.ts";
-import type { Command, CommandContext } from "../command.ts";
+import type { Outcome } from "../../api/change-operations.ts";
+import type { Command, CommandContext, Options } from "../command.ts";
+import { CHANGE_OPTIONS, changeFacts } from "./change-options.ts";
 import { followRollout } from "./rollout-progress.ts";
 import { archive, openSource } from "./source-archive.ts";
 
@@ -12,34 +13,26 @@ export const deploy: Command = {
   options: [
     { flags: "--adopt", description: "take over an app that was deployed from elsewhere" },
     { flags: "--if-changed", description: "do nothing where this very source serves already" },
+    ...CHANGE_OPTIONS,
   ],
   run: async (context, [dir], options) => {
-    const accepted = await upload(
-      context,
-      String(dir ?? "."),
-      options["adopt"] === true,
-      options["ifChanged"] === true,
-    );
+    const accepted = await upload(context, String(dir ?? "."), options);
     for (const note of accepted.inferred) context.output.progress(`  ${note}`);
-    return followRollout(context, accepted);
+    return followRollout(context, accepted, options);
   },
 };
 
-async function upload(
-  context: CommandContext,
-  dir: string,
-  adopt: boolean,
-  ifChanged: boolean,
-): Promise<Accepted> {
+async function upload(context: CommandContext, dir: string, options: Options): Promise<Outcome> {
   const source = openSource(dir);
   const { folder, commit, origin } = source;
   context.output.progress(`deploying ${source.dir} to ${context.environment}`);
   const path = `/v1/environments/${context.environment}/deploys`;
-  return context.client.upload<Accepted>(path, archive(source), {
+  return context.client.upload<Outcome>(path, archive(source), {
     folder,
     commit,
     origin,
-    adopt,
-    ifChanged,
+    adopt: options["adopt"] === true,
+    ifChanged: options["ifChanged"] === true,
+    ...changeFacts(options),
   });
 }

@@ -1,7 +1,8 @@
-import type { Accepted } from "../../api/release-writer.ts";
+import type { Outcome } from "../../api/change-operations.ts";
 import { invalid } from "../../kernel/error.ts";
 import type { Command } from "../command.ts";
 import { appName, chooseApp, wholeNumber } from "./change.ts";
+import { CHANGE_OPTIONS, changeFacts } from "./change-options.ts";
 import { promoteNow } from "./rollout.ts";
 import { followRollout } from "./rollout-progress.ts";
 
@@ -23,7 +24,7 @@ export const promote: Command = {
       description: "which of its releases; default: the one that serves",
     },
     { flags: "--now", description: "give the rollout under way all requests" },
-    { flags: "--reason <text>", description: "why" },
+    ...CHANGE_OPTIONS,
   ],
   run: async (context, [app], options) => {
     const { from, to, release, reason } = options;
@@ -37,14 +38,15 @@ export const promote: Command = {
       throw invalid("promote.what", "it must be said what to promote, from where and to where", {
         hint: "holdfast promote <app> --from staging --to production, or holdfast promote <app> --now",
       });
-    const accepted = await context.client.post<Accepted>(
+    const accepted = await context.client.post<Outcome>(
       `/v1/environments/${String(to)}/promotions`,
       {
         app: appName(String(app)),
         from: String(from),
         ...(release !== undefined && { release: wholeNumber(String(release), "--release", 1) }),
+        ...changeFacts(options),
       },
     );
-    return followRollout(context, accepted);
+    return followRollout(context, accepted, options);
   },
 };

@@ -1,15 +1,41 @@
 // Following a rollout to its end and saying how it went: what deploy, rollback, restart, scale,
 // config and secret all do after they were accepted.
 
+import type { Outcome } from "../../api/change-operations.ts";
 import type { RolloutEvent } from "../../api/follow.ts";
 import type { Accepted } from "../../api/release-writer.ts";
-import type { CommandContext } from "../command.ts";
+import type { CommandContext, Options } from "../command.ts";
 import { durationText } from "../output.ts";
+import { awaitChange } from "./change-options.ts";
 
 const EXIT_SUPERSEDED = 75;
 const EXIT_FAILED = 3;
 
-export async function followRollout(context: CommandContext, accepted: Accepted): Promise<number> {
+export async function followRollout(
+  context: CommandContext,
+  outcome: Outcome,
+  options: Options = {},
+): Promise<number> {
+  const { output } = context;
+  if (outcome.pending === undefined) return followAccepted(context, outcome);
+  const { change = 0, pending } = outcome;
+  output.progress(
+    `  change ${change} of ${outcome.environment} ${pending}: holdfast change show ${change}`,
+  );
+  if (options["wait"] === false) {
+    output.result(outcome, () => `change ${change} is asked for`);
+    return 0;
+  }
+  const view = await awaitChange(context, change);
+  if (!view.executed) {
+    output.result(view, () => `change ${change} is ${view.phase}: ${view.text}`);
+    return EXIT_FAILED;
+  }
+  const { release, generation } = view.executed;
+  return followAccepted(context, { ...outcome, release, generation });
+}
+
+async function followAccepted(context: CommandContext, accepted: Accepted): Promise<number> {
   const { output } = context;
   if (!accepted.changed) {
     output.result({ ...accepted, outcome: "unchanged" }, () => nothingChanged(accepted));

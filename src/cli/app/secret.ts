@@ -3,10 +3,11 @@
 
 import { createInterface } from "node:readline";
 import { Writable } from "node:stream";
-import type { Accepted } from "../../api/release-writer.ts";
+import type { Outcome } from "../../api/change-operations.ts";
 import { invalid } from "../../kernel/error.ts";
 import type { Command } from "../command.ts";
 import { durationText } from "../output.ts";
+import { CHANGE_OPTIONS, changeFacts } from "./change-options.ts";
 import { followRollout } from "./rollout-progress.ts";
 
 export const secretSet: Command = {
@@ -16,7 +17,8 @@ export const secretSet: Command = {
     "holdfast secret set storefront PAYMENT_KEY",
     "openssl rand -hex 32 | holdfast secret set storefront SESSION_KEY",
   ],
-  run: async (context, [app, name]) => {
+  options: CHANGE_OPTIONS,
+  run: async (context, [app, name], options) => {
     if (String(name).includes("=")) {
       throw invalid("secret.in_argv", "a secret's value does not belong on the command line", {
         hint: `give it on standard input: holdfast secret set ${String(app)} ${String(name).split("=")[0]}`,
@@ -24,7 +26,8 @@ export const secretSet: Command = {
     }
     const value = await readSecret(`value of ${String(name)}: `);
     const path = `/v1/apps/${context.environment}/${String(app)}/secrets/${String(name)}`;
-    return followRollout(context, await context.client.put<Accepted>(path, { value }));
+    const body = { value, ...changeFacts(options) };
+    return followRollout(context, await context.client.put<Outcome>(path, body), options);
   },
 };
 
@@ -62,7 +65,7 @@ export const secretRemove: Command = {
   examples: ["holdfast secret remove storefront PAYMENT_KEY"],
   run: async (context, [app, name]) => {
     const path = `/v1/apps/${context.environment}/${String(app)}/secrets/${String(name)}`;
-    return followRollout(context, await context.client.delete<Accepted>(path));
+    return followRollout(context, await context.client.delete<Outcome>(path));
   },
 };
 

@@ -23,6 +23,7 @@ import { pipeline } from "node:stream/promises";
 import { extract } from "tar";
 import { asHoldfastError, diskFull, invalid, messageOf } from "../../kernel/error.ts";
 import { readText } from "../files.ts";
+import { compareTrees } from "./source-difference.ts";
 
 export const SOURCE_MAX_BYTES = 512 * 1024 ** 2;
 const UNPACKED_MAX_BYTES = 2 * 1024 ** 3;
@@ -91,6 +92,10 @@ export class SourceStore {
       return text === undefined ? [] : [[name, text]];
     });
     return Object.fromEntries(entries);
+  }
+
+  compare(one: string, other: string) {
+    return compareTrees(this.dirOf(one), this.dirOf(other));
   }
 
   /** Drops all but these digests, which are asked for when it comes to it. */

@@ -1,0 +1,155 @@
+// A change as it is written down when it is asked for: what it would do, how risky that is, what is
+// to happen, what success is, and how it is undone.
+
+import type { ChangeSpec } from "../resources/change/change.ts";
+import type { ReleaseSpec } from "../resources/release/release.ts";
+import type { Principal } from "./access.ts";
+import type { SourceDifference } from "./api-deps.ts";
+import { type BudgetLeft, differencesOf, type riskOf } from "./change-risk.ts";
+import type { ChangeRequest, Rehearsal } from "./change-runner.ts";
+import type { EnvironmentView } from "./environment-view.ts";
+
+const DAY_MS = 86_400_000;
+const HOUR_MS = 3_600_000;
+const MINUTE_MS = 60_000;
+
+export interface ChangeOptions {
+  readonly reason?: string | undefined;
+  readonly emergency?: boolean | undefined;
+  /** Although the error budget is spent; needs a reason. */
+  readonly overrideBudget?: boolean | undefined;
+}
+
+export interface ChangeFacts {
+  readonly before: ReleaseSpec | undefined;
+  readonly source: SourceDifference | undefined;
+  readonly budgets: readonly BudgetLeft[];
+  readonly risk: ReturnType<typeof riskOf>;
+}
+
+export interface Asked {
+  readonly place: EnvironmentView;
+  readonly request: ChangeRequest;
+  readonly rehearsal: Rehearsal;
+  readonly actor: Principal;
+  readonly options: ChangeOptions;
+  /** They may run it themselves, not only ask. */
+  readonly may: boolean;
+  /** Nobody but them could approve it. */
+  readonly nobodyElse: boolean;
+  readonly now: number;
+}
+
+/** Its number is given when it is written. */
+export function recordOf(asked: Asked, facts: ChangeFacts): ChangeSpec {
+  const { place, request, rehearsal, actor, options, now } = asked;
+  const { rules, name: environment } = place;
+  const { action } = request;
+  const { app, release } = rehearsal.accepted;
+  const waived = waivedFor(asked);
+  return {
+    number: 0,
+    environment,
+    app,
+    action,
+    request: pinned(request, rehearsal) as unknown as Record<string, unknown>,
+    summary: summaryOf(action, app, release, rehearsal),
+    reason: options.reason ?? "",
+    digest: rehearsal.digest,
+    askedBy: actor.name,
+    askedFrom: actor.from,
+    askedAt: now,
+    diff: differencesOf({ rehearsal }, facts.before, facts.source),
+    risk: facts.risk,
+    ...planOf(rehearsal, facts.before),
+    needs: waived === undefined ? rules.approvals : 0,
+    ...(waived !== undefined && { waived }),
+    approvals: [],
+    expiresAt: now + rules.changeDays * DAY_MS,
+    ...(options.emergency && {
+      emergency: {
+        by: actor.name,
+        reason: options.reason ?? "",
+        until: now + rules.emergencyMinutes * MINUTE_MS,
+      },
+      reviewBy: now + rules.reviewHours * HOUR_MS,
+    }),
+  };
+}
+
+function waivedFor({ place, request, may, nobodyElse }: Asked): string | undefined {
+  const { standardChanges, approvals, approvalsWhenAlone } = place.rules;
+  if (!may || approvals === 0) return undefined;
+  if (standardChanges.includes(request.action))
+    return "a standard change, approved beforehand by policy";
+  return nobodyElse && approvalsWhenAlone === "waive" ? "nobody else could approve it" : undefined;
+}
+
+/** What was meant when it was asked for, also where something else is the default by then. */
+function pinned(request: ChangeRequest, { accepted, release }: Rehearsal): ChangeRequest {
+  if (request.action === "rollback") return { ...request, to: accepted.release };
+  if (request.action === "promote" && release?.promotedFrom)
+    return { ...request, release: release.promotedFrom.release };
+  return request;
+}
+
+function summaryOf(
+  action: ChangeRequest["action"],
+  app: string,
+  number: number,
+  { release }: Rehearsal,
+): string {
+  const commit = release?.source.commit ? ` (commit ${release.source.commit.slice(0, 10)})` : "";
+  switch (action) {
+    case "deploy":
+      return `deploy ${app}${commit}`;
+    case "promote":
+      return `promote ${app} from ${release?.promotedFrom?.environment} release ${release?.promotedFrom?.release}${commit}`;
+    case "rollback":
+      return `roll ${app} back to release ${number}`;
+    default:
+      return `${action} ${app}`;
+  }
+}
+
+function planOf(
+  { release, appBefore, action }: Rehearsal,
+  before: ReleaseSpec | undefined,
+): Pick<ChangeSpec, "plan" | "success" | "rollback"> {
+  const policy = release?.manifest.rollout;
+  const steps = policy?.steps?.map(({ share }) => `${share / 10} %`).join(", ");
+  const isNew = action !== "restart" && action !== "scale" && action !== "destroy";
+  const command = isNew && release?.manifest.release?.command;
+  return {
+    plan: [
+      ...(command ? [`release command: ${command}`] : []),
+      ...(isNew && policy
+        ? [`${policy.strategy}${policy.strategy === "canary" && steps ? `: ${steps}` : ""}`]
+        : []),
+      ...(policy && policy.smoke.length > 0 && isNew
+        ? [`${policy.smoke.length} smoke checks`]
+        : []),
+      ...(isNew && policy ? [`watched for ${policy.watch / 1_000} s`] : []),
+      ...(action === "destroy" ? ["all instances end; the edge forgets the app"] : []),
+    ],
+    success:
+      isNew && policy
+        ? [
+            "all instances become healthy",
+            ...(policy.strategy === "canary"
+              ? [
+                  `errors at most ${policy.analysis.errors.absolute} points and ${policy.analysis.errors.relative} times above what serves`,
+                  `p50, p95, p99 at most ${policy.analysis.latency.absolute} ms and ${policy.analysis.latency.relative} times above`,
+                ]
+              : []),
+            "no crash loop and no burning error budget while it is watched",
+          ]
+        : ["all instances become healthy"],
+    rollback:
+      action === "destroy"
+        ? "none: deploy it again; data stays unless it was to be deleted"
+        : before && appBefore
+          ? `holdfast rollback ${before.app.split("/")[1]} --to ${before.number}, by itself while it is watched`
+          : "none: nothing served before",
+  };
+}

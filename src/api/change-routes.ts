@@ -1,0 +1,195 @@
+// Changes of protected environments, and the windows and freezes that say when they may run.
+
+import { z } from "zod";
+import { invalid } from "../kernel/error.ts";
+import { name as appName } from "../resources/app/manifest.ts";
+import {
+  CHANGE,
+  type Change,
+  type ChangeSpec,
+  type ChangeStatus,
+  ENDED,
+} from "../resources/change/change.ts";
+import { ENVIRONMENT } from "../resources/environment/environment.ts";
+import {
+  nextStretch,
+  WINDOW,
+  type WindowSpec,
+  windowMistake,
+  windowSchema,
+} from "../resources/window/window.ts";
+import type { Access } from "./access.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import type { ChangeOperations } from "./change-operations.ts";
+import { unknownEnvironment } from "./environment-view.ts";
+import { type Route, route } from "./route.ts";
+
+const environment = appName.describe("Name of the environment, such as production.");
+const ofChange = z.object({ number: z.coerce.number().int().min(1) });
+const REASON_MAX = 1_000;
+const words = z.string().trim().min(1).max(REASON_MAX);
+const LISTED = 50;
+
+export interface ChangeView extends ChangeSpec {
+  readonly phase: ChangeStatus["phase"];
+  readonly text: string;
+  readonly since: number;
+  readonly problem?: string;
+  readonly opensAt?: number;
+  /** Accounts that hold the role to approve it. */
+  readonly approvers: readonly string[];
+  /** An emergency that nobody has looked at yet. */
+  readonly toReview: boolean;
+}
+
+export function changeRoutes(deps: ApiDeps, changes: ChangeOperations, access: Access): Route[] {
+  const view = ({ spec, status }: Change): ChangeView => ({
+    ...spec,
+    phase: status?.phase ?? "asked",
+    text: status?.text ?? "",
+    since: status?.since ?? spec.askedAt,
+    ...(status?.problem !== undefined && { problem: status.problem }),
+    ...(status?.opensAt !== undefined && { opensAt: status.opensAt }),
+    approvers: access.whoMay("approve", spec.environment).filter((one) => one !== spec.askedBy),
+    toReview: spec.emergency !== undefined && spec.review === undefined,
+  });
+  return [
+    route({
+      method: "GET",
+      path: "/v1/changes",
+      summary: "Changes of protected environments, newest first.",
+      query: z.object({
+        environment: environment.optional(),
+        app: appName.optional(),
+        open: z.stringbool().default(false).describe("Only those that have not ended."),
+        review: z.stringbool().default(false).describe("Only emergencies to be reviewed."),
+        limit: z.coerce.number().int().min(1).max(1_000).default(LISTED),
+      }),
+      handle: ({ query, actor }) => ({
+        changes: deps.store
+          .list<ChangeSpec, ChangeStatus>(CHANGE)
+          .toReversed()
+          .filter(({ spec }) => access.decide(actor, "view", spec.environment, spec.app).allowed)
+          .map(view)
+          .filter((one) => query.environment === undefined || one.environment === query.environment)
+          .filter((one) => query.app === undefined || one.app === query.app)
+          .filter((one) => !query.open || !ENDED.has(one.phase))
+          .filter((one) => !query.review || one.toReview)
+          .slice(0, query.limit),
+      }),
+    }),
+    route({
+      method: "GET",
+      path: "/v1/changes/{number}",
+      summary: "One change: what it would do, its risk, who approved, how it ended.",
+      params: ofChange,
+      handle: ({ params, actor }) => {
+        const found = changes.find(params.number);
+        access.require(actor, "view", found.spec.environment, found.spec.app);
+        return view(found);
+      },
+    }),
+    ...decisionRoutes(changes, view),
+    ...windowRoutes(deps),
+  ];
+}
+
+function decisionRoutes(changes: ChangeOperations, view: (change: Change) => ChangeView): Route[] {
+  return [
+    route({
+      method: "POST",
+      path: "/v1/changes/{number}/approve",
+      summary: "Approves it as it is now; nobody approves their own.",
+      params: ofChange,
+      handle: ({ params, actor }) => view(changes.approve(params.number, actor)),
+    }),
+    route({
+      method: "POST",
+      path: "/v1/changes/{number}/reject",
+      summary: "Rejects it, with the reason.",
+      params: ofChange,
+      body: z.object({ reason: words }),
+      handle: ({ params, body, actor }) => view(changes.reject(params.number, body.reason, actor)),
+    }),
+    route({
+      method: "POST",
+      path: "/v1/changes/{number}/withdraw",
+      summary: "Takes back what one asked for.",
+      params: ofChange,
+      handle: ({ params, actor }) => view(changes.withdraw(params.number, actor)),
+    }),
+    route({
+      method: "POST",
+      path: "/v1/changes/{number}/review",
+      summary: "Closes an emergency with what was found.",
+      params: ofChange,
+      body: z.object({ text: words }),
+      handle: ({ params, body, actor }) => view(changes.review(params.number, body.text, actor)),
+    }),
+  ];
+}
+
+function windowRoutes(deps: ApiDeps): Route[] {
+  const ofWindow = z.object({ environment: z.string().max(30), window: appName });
+  const assertPlace = (name: string): void => {
+    if (name !== "*" && !deps.store.find({ kind: ENVIRONMENT, name }))
+      throw unknownEnvironment(deps.store, name);
+  };
+  return [
+    route({
+      method: "GET",
+      path: "/v1/windows",
+      summary: "Windows and freezes, and when each is on next.",
+      handle: () => {
+        const now = deps.clock.now();
+        return {
+          windows: deps.store.list<WindowSpec, never>(WINDOW).map(({ name, spec }) => {
+            const stretch = nextStretch(spec, now);
+            const isOn = stretch !== undefined && stretch.from <= now;
+            return { name, ...spec, on: isOn, next: stretch };
+          }),
+        };
+      },
+    }),
+    route({
+      method: "PUT",
+      path: "/v1/windows/{environment}/{window}",
+      summary: "Declares when change is not (freeze), or only (window), allowed.",
+      params: ofWindow,
+      body: windowSchema,
+      handle: ({ params, body, actor }) => {
+        assertPlace(params.environment);
+        const mistake = windowMistake(body, deps.clock.now());
+        if (mistake !== undefined)
+          throw invalid("window.invalid", `the ${body.kind} ${params.window} ${mistake}`, {
+            hint: `holdfast ${body.kind} set ${params.window} --cron '0 18 * * 5' --for 62h --tz Europe/Madrid --reason weekend`,
+          });
+        const name = `${params.environment}/${params.window}`;
+        deps.store.writeSpec<WindowSpec>({ kind: WINDOW, name }, body, {
+          actor,
+          action: body.kind,
+        });
+        return { name, ...body, next: nextStretch(body, deps.clock.now()) };
+      },
+    }),
+    route({
+      method: "DELETE",
+      path: "/v1/windows/{environment}/{window}",
+      summary: "Removes a window or a freeze.",
+      params: ofWindow,
+      handle: ({ params, actor }) => {
+        const ref = { kind: WINDOW, name: `${params.environment}/${params.window}` };
+        const found = deps.store.find<WindowSpec, never>(ref);
+        if (!found)
+          throw invalid("window.not_found", `there is no ${ref.name}`, {
+            hint: "holdfast window list",
+          });
+        deps.store.transaction(() => {
+          deps.store.markDeleting(ref, { actor, action: `${found.spec.kind}-remove` });
+          deps.store.forget(ref, found.uid);
+        });
+        return { removed: ref.name };
+      },
+    }),
+  ];
+}

@@ -1,0 +1,148 @@
+// What can be asked for, by name, as it is run: at once in an environment that is not protected, or
+// once a change is approved. A rehearsal runs it too, and takes everything back: so it is known
+// beforehand what it would write, and what would stand in its way.
+
+import type { ChangeAction } from "../kernel/action.ts";
+import { assert } from "../kernel/error.ts";
+import { canonicalJson } from "../kernel/resource.ts";
+import type { Actor } from "../kernel/resource-store.ts";
+import { APP, type AppSpec } from "../resources/app/app.ts";
+import { RELEASE, type ReleaseSpec, releaseName } from "../resources/release/release.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import type { AppOperations } from "./app-operations.ts";
+import type { Promotion } from "./promotion.ts";
+import type { Accepted, SourceFacts } from "./release-writer.ts";
+
+export type ChangeRequest =
+  | { readonly action: "deploy"; readonly source: SourceFacts }
+  | {
+      readonly action: "promote";
+      readonly app: string;
+      readonly from: string;
+      readonly release?: number | undefined;
+    }
+  | { readonly action: "rollback"; readonly app: string; readonly to?: number | undefined }
+  | { readonly action: "restart"; readonly app: string }
+  | {
+      readonly action: "scale";
+      readonly app: string;
+      readonly counts: Readonly<Record<string, number>>;
+    }
+  | {
+      readonly action: "config";
+      readonly app: string;
+      readonly changes: Readonly<Record<string, string | null>>;
+    }
+  | {
+      readonly action: "secret";
+      readonly app: string;
+      readonly secret: string;
+      /** Of the sealed value; null removes it. */
+      readonly version: number | null;
+    }
+  | {
+      readonly action: "destroy";
+      readonly app: string;
+      readonly confirm: string;
+      readonly data: boolean;
+    };
+
+/** What would be written. */
+export interface Rehearsal {
+  readonly accepted: Accepted;
+  readonly action: ChangeAction;
+  /** The release that the app would point at, and its spec before and after. */
+  readonly release: ReleaseSpec | undefined;
+  readonly appBefore: AppSpec | undefined;
+  readonly appAfter: AppSpec | undefined;
+  readonly digest: string;
+}
+
+class Rehearsed extends Error {
+  readonly rehearsal: Rehearsal;
+  constructor(rehearsal: Rehearsal) {
+    super("rehearsed");
+    this.rehearsal = rehearsal;
+  }
+}
+
+export class ChangeRunner {
+  readonly #deps: ApiDeps;
+  readonly #operations: AppOperations;
+  readonly #promotion: Promotion;
+
+  constructor(deps: ApiDeps, operations: AppOperations, promotion: Promotion) {
+    this.#deps = deps;
+    this.#operations = operations;
+    this.#promotion = promotion;
+  }
+
+  run(environment: string, request: ChangeRequest, actor: Actor): Accepted {
+    const operations = this.#operations;
+    switch (request.action) {
+      case "deploy":
+        return operations.deploy(environment, request.source, actor);
+      case "promote":
+        return this.#promotion.promote({ ...request, to: environment }, actor);
+      case "rollback":
+        return operations.rollback(environment, request.app, request.to, actor);
+      case "restart":
+        return operations.restart(environment, request.app, actor);
+      case "scale":
+        return operations.scale(environment, request.app, request.counts, actor);
+      case "config":
+        return operations.changeSettings(environment, request.app, request.changes, actor);
+      case "secret":
+        return request.version === null
+          ? operations.removeSecret(environment, request.app, request.secret, actor)
+          : operations.useSecret(environment, request.app, request.secret, request.version, actor);
+      case "destroy":
+        return operations.destroy(environment, request.app, request.confirm, request.data, actor);
+    }
+  }
+
+  /** @throws what running it would be refused with */
+  rehearse(environment: string, request: ChangeRequest, actor: Actor): Rehearsal {
+    const { store } = this.#deps;
+    try {
+      store.transaction(() => {
+        const nameOf = (app: string): string => `${environment}/${app}`;
+        const specOf = (app: string): AppSpec | undefined =>
+          store.find<AppSpec, never>({ kind: APP, name: nameOf(app) })?.spec;
+        // Of a deploy the name is only known afterwards; nothing else changes it.
+        const known = "app" in request ? specOf(request.app) : undefined;
+        const before = store.list<AppSpec, never>(APP, `${environment}/`);
+        const accepted = this.run(environment, request, actor);
+        const appBefore = known ?? before.find(({ name }) => name === nameOf(accepted.app))?.spec;
+        const appAfter = specOf(accepted.app);
+        const release = store.find<ReleaseSpec, never>({
+          kind: RELEASE,
+          name: releaseName(nameOf(accepted.app), accepted.release),
+        })?.spec;
+        throw new Rehearsed({
+          accepted,
+          action: request.action,
+          release,
+          appBefore,
+          appAfter,
+          digest: this.#deps.digest(contentOf(request, release, appBefore, appAfter)),
+        });
+      });
+    } catch (error) {
+      if (error instanceof Rehearsed) return error.rehearsal;
+      throw error;
+    }
+    assert(false, "a rehearsal was not taken back");
+  }
+}
+
+// Who runs it and which number it gets do not change what it is.
+function contentOf(
+  request: ChangeRequest,
+  release: ReleaseSpec | undefined,
+  before: AppSpec | undefined,
+  after: AppSpec | undefined,
+): string {
+  const { number: _, createdBy: __, ...content } = release ?? { number: 0, createdBy: "" };
+  return canonicalJson([request, content, before?.release ?? 0, after?.scale ?? {}]);
+}

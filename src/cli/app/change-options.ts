@@ -1,0 +1,52 @@
+// What every command that changes an app takes, for environments where changes are records.
+
+import type { ChangeView } from "../../api/change-routes.ts";
+import type { CommandContext, CommandOption, Options } from "../command.ts";
+
+const POLL_MS = 1_000;
+
+export const CHANGE_OPTIONS: readonly CommandOption[] = [
+  { flags: "--reason <text>", description: "why, as the change's record tells it" },
+  {
+    flags: "--emergency",
+    description: "past approvals, windows and freezes; needs --reason, and is reviewed afterwards",
+  },
+  {
+    flags: "--override-budget",
+    description: "although the error budget is spent; needs --reason",
+  },
+  { flags: "--no-wait", description: "return once it is asked for, where it needs an approval" },
+];
+
+/** As the API takes them. */
+export function changeFacts(options: Options): {
+  reason?: string;
+  emergency?: boolean;
+  overrideBudget?: boolean;
+} {
+  const { reason } = options;
+  return {
+    ...(reason !== undefined && { reason: String(reason) }),
+    ...(options["emergency"] === true && { emergency: true }),
+    ...(options["overrideBudget"] === true && { overrideBudget: true }),
+  };
+}
+
+const WAITING: ReadonlySet<ChangeView["phase"]> = new Set(["asked", "approved", "scheduled"]);
+
+/** Until it was run, or will not be. */
+export async function awaitChange(context: CommandContext, number: number): Promise<ChangeView> {
+  const { client, output, signal } = context;
+  let told = "";
+  for (;;) {
+    const view = await client.get<ChangeView>(`/v1/changes/${number}`);
+    if (view.executed || !WAITING.has(view.phase)) return view;
+    if (view.text !== told) output.progress(`  change ${number} ${view.phase}: ${view.text}`);
+    told = view.text;
+    await new Promise((resolve) => {
+      setTimeout(resolve, POLL_MS);
+      signal.addEventListener("abort", resolve, { once: true });
+    });
+    signal.throwIfAborted();
+  }
+}

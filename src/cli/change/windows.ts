@@ -1,0 +1,141 @@
+// When change is not (a freeze), or only (a window), allowed.
+
+import { invalid } from "../../kernel/error.ts";
+import type { Command, Options } from "../command.ts";
+import type { Output } from "../output.ts";
+import { sinceMsOf } from "../telemetry/since.ts";
+
+interface WindowView {
+  readonly name: string;
+  readonly kind: "window" | "freeze";
+  readonly reason: string;
+  readonly schedule?: string;
+  readonly timezone: string;
+  readonly apps: readonly string[];
+  readonly actions: readonly string[];
+  readonly on: boolean;
+  readonly next?: { readonly from: number; readonly until: number };
+}
+
+const OPTIONS = [
+  { flags: "--all", description: "in every environment" },
+  { flags: "--from <time>", description: "once, from then on: 2026-12-20T18:00Z; default: now" },
+  { flags: "--until <time>", description: "once, until then" },
+  { flags: "--cron <schedule>", description: "again and again: when it begins, five fields" },
+  { flags: "--for <duration>", description: "with --cron: how long it is on" },
+  { flags: "--tz <zone>", description: "time zone of --cron; default: UTC" },
+  { flags: "--app <apps>", description: "only of these apps, with commas between; * for any part" },
+  { flags: "--action <actions>", description: "only these: deploy, config, scale, …" },
+  { flags: "--reason <text>", description: "why; it is needed" },
+] as const;
+
+const set = (kind: "window" | "freeze", summary: string, examples: readonly string[]): Command => ({
+  usage: `${kind} set <name>`,
+  summary,
+  examples,
+  options: OPTIONS,
+  run: async ({ client, output, environment }, [name], options) => {
+    const place = options["all"] === true ? "*" : environment;
+    const made = await client.put<WindowView>(
+      `/v1/windows/${encodeURIComponent(place)}/${encodeURIComponent(String(name))}`,
+      bodyOf(kind, options),
+    );
+    output.result(made, () => `${kind} ${made.name}: ${nextText(made)}`);
+    return 0;
+  },
+});
+
+function bodyOf(kind: "window" | "freeze", options: Options): Record<string, unknown> {
+  const text = (key: string): string | undefined =>
+    options[key] === undefined ? undefined : String(options[key]);
+  const list = (key: string) =>
+    text(key)
+      ?.split(",")
+      .map((one) => one.trim());
+  const time = (key: string): number | undefined => {
+    const given = text(key);
+    if (given === undefined) return undefined;
+    const at = Date.parse(given);
+    if (Number.isFinite(at)) return at;
+    throw invalid("cli.bad_time", `--${key}: "${given}" is not a time`, {
+      hint: "for example: 2026-12-20T18:00Z",
+    });
+  };
+  if (text("reason") === undefined)
+    throw invalid("window.no_reason", `a ${kind} needs a reason`, { hint: "--reason <why>" });
+  const isOnce = text("cron") === undefined;
+  const [from, until] = [time("from"), time("until")];
+  return {
+    kind,
+    reason: text("reason"),
+    ...(isOnce && { from: from ?? Date.now() }),
+    ...(until !== undefined && { until }),
+    ...(!isOnce && { schedule: text("cron") }),
+    ...(text("for") !== undefined && { durationMs: sinceMsOf(text("for"), "--for") }),
+    ...(text("tz") !== undefined && { timezone: text("tz") }),
+    ...(list("app") && { apps: list("app") }),
+    ...(list("action") && { actions: list("action") }),
+  };
+}
+
+function nextText({ kind, on, next }: Pick<WindowView, "kind" | "on" | "next">): string {
+  if (!next) return "never again";
+  const end = next.until >= Number.MAX_SAFE_INTEGER ? "further notice" : iso(next.until);
+  const what = kind === "freeze" ? "no change" : "change allowed";
+  return `${what} from ${on || next.from === 0 ? "now" : iso(next.from)} until ${end}`;
+}
+
+const iso = (at: number): string => new Date(at).toISOString().replace(/:\d\d\.\d+Z$/, "Z");
+
+const list = (kind: "window" | "freeze"): Command => ({
+  usage: `${kind} list`,
+  summary: `Windows and freezes, and when each is on next.`,
+  examples: [`holdfast ${kind} list`],
+  run: async ({ client, output }) => {
+    const facts = await client.get<{ windows: readonly WindowView[] }>("/v1/windows");
+    output.result(facts, () => render(facts.windows, output));
+    return 0;
+  },
+});
+
+function render(windows: readonly WindowView[], output: Output): string {
+  if (windows.length === 0) return "none: changes may run at any time";
+  return output.table(
+    windows.map((one) => [
+      one.name,
+      one.on ? output.paint(one.kind === "freeze" ? "red" : "green", `${one.kind}, on`) : one.kind,
+      one.schedule === undefined ? "once" : `${one.schedule} ${one.timezone}`,
+      nextText(one),
+      [...one.apps, ...one.actions].join(", ") || "all changes",
+      one.reason,
+    ]),
+    ["", "kind", "when", "", "of", "why"],
+  );
+}
+
+const remove = (kind: "window" | "freeze"): Command => ({
+  usage: `${kind} remove <name>`,
+  summary: `Remove a ${kind}.`,
+  examples: [`holdfast ${kind} remove holidays`],
+  options: [{ flags: "--all", description: "that of every environment" }],
+  run: async ({ client, output, environment }, [name], options) => {
+    const place = options["all"] === true ? "*" : environment;
+    const facts = await client.delete(
+      `/v1/windows/${encodeURIComponent(place)}/${encodeURIComponent(String(name))}`,
+    );
+    output.result(facts, () => `${place}/${String(name)} is removed`);
+    return 0;
+  },
+});
+
+export const freezeSet = set("freeze", "Declare when change is not allowed.", [
+  "holdfast freeze set holidays --from 2026-12-20 --until 2027-01-03 --reason holidays",
+  "holdfast freeze set weekend --cron '0 18 * * 5' --for 62h --tz Europe/Madrid --reason weekend",
+]);
+export const freezeList = list("freeze");
+export const freezeRemove = remove("freeze");
+export const windowSet = set("window", "Declare when change is allowed, and at no other time.", [
+  "holdfast window set office --cron '0 9 * * 1-4' --for 7h --tz Europe/Madrid --reason 'somebody is there'",
+]);
+export const windowList = list("window");
+export const windowRemove = remove("window");

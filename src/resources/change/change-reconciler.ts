@@ -1,0 +1,58 @@
+// The wiring of the change kind.
+
+import type { Clock } from "../../kernel/clock.ts";
+import type { Reconciler } from "../../kernel/reconciler.ts";
+import type { ResourceStore } from "../../kernel/resource-store.ts";
+import type { App } from "../app/app.ts";
+import type { Gate, Subject } from "../window/window.ts";
+import { CHANGE, type Change, type ChangeSpec, type ChangeStatus } from "./change.ts";
+import { type ChangeObserved, type ChangeStep, planChange, reportChange } from "./change-plan.ts";
+
+/** What a change needs from the world. */
+export interface ChangeDriver {
+  /** Whether changes of this subject may run now. */
+  gate(subject: Subject): Gate;
+  /**
+   * Runs what was asked for, once: with the mark that it ran, in one transaction. Where what it would
+   * do has changed since it was approved, its approvals are void and nothing runs.
+   */
+  execute(number: number): void;
+}
+
+export interface ChangeDeps {
+  readonly clock: Clock;
+  readonly store: ResourceStore;
+  readonly driver: ChangeDriver;
+}
+
+export function createChangeReconciler(
+  deps: ChangeDeps,
+): Reconciler<ChangeSpec, ChangeStatus, ChangeObserved, ChangeStep> {
+  return {
+    kind: CHANGE,
+    observe: async (change) => observeChange(change, deps),
+    report: reportChange,
+    plan: planChange,
+    apply: async ({ spec }) => deps.driver.execute(spec.number),
+    isGone: () => true,
+  };
+}
+
+function observeChange({ spec }: Change, { clock, store, driver }: ChangeDeps): ChangeObserved {
+  const { environment, app, action, executed } = spec;
+  const found = store.find({ kind: "app", name: `${environment}/${app}` }) as App | undefined;
+  const own = [found?.status?.rollout, ...(found?.status?.history ?? [])].filter(
+    (one) => one?.generation === executed?.generation && one?.automatic === undefined,
+  )[0];
+  const isPast = (found?.status?.settledGeneration ?? 0) >= (executed?.generation ?? Infinity);
+  return {
+    now: clock.now(),
+    gate: driver.gate({ environment, app, action }),
+    hasRollout: (executed?.generation ?? 0) > 0 && found !== undefined,
+    rollout: own
+      ? { outcome: own.outcome, reason: own.failure?.reason ?? `${own.phase}` }
+      : isPast
+        ? { outcome: "failed", reason: "a newer change took its place" }
+        : undefined,
+  };
+}
