@@ -8,6 +8,7 @@ import type { DatabaseSync } from "node:sqlite";
 import type { FastifyInstance } from "fastify";
 import type { ApiDeps } from "./api/api-deps.ts";
 import { composeChangeControl } from "./api/change-control.ts";
+import { anchorOf } from "./api/channel-routes.ts";
 import { createApiServer } from "./api/server.ts";
 import { composeMonitoring, type Monitoring, servingObjectives } from "./compose-monitoring.ts";
 import { composeWorld, type World, type WorldOptions } from "./compose-world.ts";
@@ -92,6 +93,7 @@ const ADMIN_TOKEN = "admin";
 const TASKS_KEPT = 20;
 const CHANGES_FOLLOWED = 20;
 const COPY_INTERVAL_MS = 5_000;
+const NOTE_HEAD_EVERY_MS = 10 * 60_000;
 
 export async function composeControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
   const { config, home, ports } = options;
@@ -121,6 +123,7 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
       subscriptions.push(...linkKinds(store, controllers, world, options));
       for (const controller of controllers.values()) controller.start();
       subscriptions.push(keepCopy(db, home, options));
+      subscriptions.push(noteAuditHead(deps, options));
       subscriptions.push(
         monitoring.startReporting(deps.telemetry, (problem) => options.log("warn", problem, {})),
       );
@@ -359,6 +362,22 @@ function seed(store: SqliteStore): void {
 function issueAdminToken(tokens: TokenStore, home: Home): void {
   if (tokens.has(ADMIN_TOKEN) && existsSync(home.adminToken)) return;
   writeWhole(home.adminToken, `${tokens.issue(ADMIN_TOKEN).reveal()}\n`, 0o600);
+}
+
+// Wherever logs are kept, the chain can be compared with what it was.
+function noteAuditHead(deps: ApiDeps, { log }: ControlPlaneOptions): () => void {
+  let noted = "";
+  const note = (): void => {
+    const anchor = anchorOf(deps);
+    if (anchor !== noted) log("info", "head of the audit chain", { audit: anchor });
+    noted = anchor;
+  };
+  note();
+  const timer = setInterval(note, NOTE_HEAD_EVERY_MS);
+  return () => {
+    clearInterval(timer);
+    note();
+  };
 }
 
 // The copy that `up --restore-state` puts back is seconds old at most; at rest nothing is written.

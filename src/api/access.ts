@@ -39,7 +39,7 @@ const DAYS = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", 
 const NO_TOKEN_HINT =
   "set HOLDFAST_TOKEN, or run on the machine itself as the user who owns the installation";
 
-type AccessDeps = Pick<ApiDeps, "store" | "clock" | "authorizer" | "findToken">;
+type AccessDeps = Pick<ApiDeps, "store" | "clock" | "authorizer" | "findToken" | "audit">;
 
 export class Access {
   readonly #deps: AccessDeps;
@@ -129,6 +129,30 @@ export class Access {
   ): void {
     const answer = this.decide(principal, action, environment, app, context);
     if (!answer.allowed) throw this.refusal(principal, action, environment, answer);
+  }
+
+  /** What somebody tried and was not let do, for the audit. */
+  remember(
+    { name, from }: Principal,
+    action: Action,
+    environment: string | undefined,
+    app: string | undefined,
+    why: string,
+  ): void {
+    const place = environment === undefined ? "installation" : environment;
+    this.#deps.audit.append({
+      at: this.#deps.clock.now(),
+      actor: name,
+      source: from,
+      action: "refused",
+      kind: "access",
+      name: app === undefined ? place : `${place}/${app}`,
+      generation: 0,
+      change: [
+        { field: "action", to: action },
+        { field: "why", to: why },
+      ],
+    });
   }
 
   refusal(

@@ -74,9 +74,39 @@ export interface Tokens {
   lastUsedAt(id: string): number | undefined;
 }
 
-export interface AuditReader {
-  list(limit: number, beforeSeq?: number): readonly unknown[];
-  verify(): unknown;
+export interface AuditedEvent {
+  readonly seq: number;
+  readonly at: number;
+  readonly actor: string;
+  readonly source: string;
+  readonly action: string;
+  readonly kind: string;
+  readonly name: string;
+  readonly generation: number;
+  readonly change: readonly { field: string; from?: unknown; to?: unknown }[];
+  readonly hash: string;
+}
+
+export interface Audit {
+  /** Newest first. */
+  search(filter: {
+    readonly limit: number;
+    readonly before?: number | undefined;
+    readonly from?: number | undefined;
+    readonly to?: number | undefined;
+    readonly actor?: string | undefined;
+    readonly action?: string | undefined;
+    readonly kind?: string | undefined;
+    readonly name?: string | undefined;
+    readonly text?: string | undefined;
+  }): readonly AuditedEvent[];
+  /** Oldest first. */
+  all(): Iterable<AuditedEvent>;
+  head(): { readonly seq: number; readonly hash: string };
+  holds(head: { readonly seq: number; readonly hash: string }): boolean;
+  verify(): { readonly intact: boolean };
+  /** What was not let happen is remembered too. */
+  append(event: Omit<AuditedEvent, "seq" | "hash">): void;
 }
 
 export interface ApiDeps {
@@ -96,7 +126,7 @@ export interface ApiDeps {
   readonly digest: (text: string) => string;
   /** Objectives of what serves now. */
   readonly objectives: () => readonly Objective[];
-  readonly audit: AuditReader;
+  readonly audit: Audit;
   readonly journalOf: (ref: Ref, limit: number, afterId?: number) => readonly JournalEntry[];
   /** The id of a bearer token that is known, or undefined. */
   readonly findToken: (token: string) => string | undefined;

@@ -59,8 +59,11 @@ export class ChangeOperations {
       place.rules.protected && this.#access.decide(actor, "ask", environment, app).allowed;
     // What a policy forbids is not asked for either; what a role lacks may be.
     const isForbidden = !may.allowed && (may.rules.length > 0 || may.problem !== undefined);
-    if (isForbidden || (!may.allowed && !mayAsk))
-      throw this.#access.refusal(actor, request.action, environment, may);
+    if (isForbidden || (!may.allowed && !mayAsk)) {
+      const refusal = this.#access.refusal(actor, request.action, environment, may);
+      this.#access.remember(actor, request.action, environment, app, refusal.message);
+      throw refusal;
+    }
     if (!place.rules.protected) return this.#runner.run(environment, request, actor);
     return this.#ask(place, request, actor, options, may.allowed);
   }

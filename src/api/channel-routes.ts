@@ -198,6 +198,14 @@ export async function announce(
   );
 }
 
+const ANCHOR_CHARS = 24;
+
+/** `120:9f3c…`, as `audit --verify --anchor` takes it. */
+export function anchorOf({ audit }: Pick<ApiDeps, "audit">): string {
+  const { seq, hash } = audit.head();
+  return `${seq}:${hash.slice(0, ANCHOR_CHARS)}`;
+}
+
 const mayNotDeliver = (): HoldfastError =>
   invalid("auth.unauthorized", "only Alertmanager may deliver", { hint: "holdfast channel test" });
 
@@ -223,6 +231,7 @@ async function deliverTo(
     signingKey: deps.channelSecrets.signingKey(name),
     id,
     notices,
+    anchor: anchorOf(deps),
     raw,
   });
 }

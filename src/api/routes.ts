@@ -18,6 +18,7 @@ import {
 import { accountRoutes } from "./account-routes.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { AppOperations } from "./app-operations.ts";
+import { auditRoutes } from "./audit-routes.ts";
 import { composeChangeControl } from "./change-control.ts";
 import type { ChangeOperations } from "./change-operations.ts";
 import { changeRoutes } from "./change-routes.ts";
@@ -54,6 +55,7 @@ export function createRoutes(deps: ApiDeps): readonly Route[] {
     ...platformRoutes(deps, operations),
     ...environmentRoutes(deps, changes),
     ...changeRoutes(deps, changes, access),
+    ...auditRoutes(deps),
     ...accountRoutes(deps),
     ...deployRoutes(deps, operations, changes),
     ...rolloutRoutes(deps, operations),
@@ -93,22 +95,6 @@ function platformRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
         operations.requireEnvironment(query.environment);
         return statusView(deps, query.environment);
       },
-    }),
-    route({
-      method: "GET",
-      path: "/v1/audit",
-      summary: "Who wrote what, newest first.",
-      query: z.object({
-        limit: z.coerce.number().int().min(1).max(1_000).default(50),
-        before: z.coerce.number().int().optional(),
-      }),
-      handle: ({ query }) => ({ events: deps.audit.list(query.limit, query.before) }),
-    }),
-    route({
-      method: "GET",
-      path: "/v1/audit/verify",
-      summary: "Whether the chain of audit events is whole.",
-      handle: () => deps.audit.verify(),
     }),
   ];
 }

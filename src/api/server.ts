@@ -127,7 +127,11 @@ function assertMay(
   // Who may only ask may call too: it becomes a change that waits.
   const isChange = (CHANGE_ACTIONS as readonly string[]).includes(action);
   if (isChange && gate.decide(actor, "ask", place, of).allowed) return;
-  gate.require(actor, action, place, of);
+  const answer = gate.decide(actor, action, place, of);
+  if (answer.allowed) return;
+  const refusal = gate.refusal(actor, action, place, answer);
+  if (route.method !== "GET") gate.remember(actor, action, place, of, refusal.message);
+  throw refusal;
 }
 
 function parse(schema: z.ZodType | undefined, value: unknown, where: string): unknown {

@@ -12,6 +12,7 @@ import {
   tokenRevoke,
   whoami,
 } from "./access/accounts.ts";
+import { audit } from "./access/audit.ts";
 import { policySet, policyShow, policyTest } from "./access/policy.ts";
 import {
   configDiff,
@@ -25,7 +26,7 @@ import {
 import { deploy } from "./app/deploy.ts";
 import { destroy } from "./app/destroy.ts";
 import { init } from "./app/init.ts";
-import { audit, open, releases } from "./app/observe.ts";
+import { open, releases } from "./app/observe.ts";
 import { promote } from "./app/promote.ts";
 import { abort, pause, resume, rollout } from "./app/rollout.ts";
 import { runCommand } from "./app/run.ts";

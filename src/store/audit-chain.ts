@@ -27,11 +27,28 @@ export interface AuditEvent {
   readonly hash: string;
 }
 
+export interface AuditFilter {
+  readonly limit: number;
+  readonly before?: number | undefined;
+  /** ms since the epoch */
+  readonly from?: number | undefined;
+  readonly to?: number | undefined;
+  readonly actor?: string | undefined;
+  readonly action?: string | undefined;
+  readonly kind?: string | undefined;
+  /** A part of the name. */
+  readonly name?: string | undefined;
+  /** A part of what changed. */
+  readonly text?: string | undefined;
+}
+
 export type AuditVerdict =
   | { readonly intact: true; readonly events: number; readonly head: string }
   | { readonly intact: false; readonly brokenAt: number; readonly reason: string };
 
 export const GENESIS = "0".repeat(64);
+/** Fewer digits of a hash prove nothing. */
+const ANCHOR_CHARS_MIN = 16;
 
 type Unhashed = Omit<AuditEvent, "hash">;
 
@@ -73,11 +90,50 @@ export class AuditChain {
   }
 
   /** Newest first. */
-  list(limit: number, beforeSeq = Number.MAX_SAFE_INTEGER): readonly AuditEvent[] {
+  search(filter: AuditFilter): readonly AuditEvent[] {
+    const {
+      limit,
+      before = Number.MAX_SAFE_INTEGER,
+      from = 0,
+      to = Number.MAX_SAFE_INTEGER,
+    } = filter;
+    const { actor, action, kind, name, text } = filter;
+    const like = (part: string): string => `%${part.replaceAll(/[\\%_]/g, "\\$&")}%`;
+    const conditions: [sql: string, value: string | number | undefined][] = [
+      ["seq < ?", before],
+      ["at >= ?", from],
+      ["at <= ?", to],
+      ["actor = ?", actor],
+      ["action = ?", action],
+      ["kind = ?", kind],
+      ["name LIKE ? ESCAPE '\\'", name === undefined ? undefined : like(name)],
+      ["change LIKE ? ESCAPE '\\'", text === undefined ? undefined : like(text)],
+    ];
+    const given = conditions.filter(([, value]) => value !== undefined);
     return this.#db
-      .prepare("SELECT * FROM audit WHERE seq < ? ORDER BY seq DESC LIMIT ?")
-      .all(beforeSeq, limit)
+      .prepare(
+        `SELECT * FROM audit WHERE ${given.map(([sql]) => sql).join(" AND ")} ORDER BY seq DESC LIMIT ?`,
+      )
+      .all(...given.map(([, value]) => value ?? 0), limit)
       .map(eventOf);
+  }
+
+  /** Oldest first, from the first one on. */
+  *all(): Generator<AuditEvent> {
+    for (const row of this.#db.prepare("SELECT * FROM audit ORDER BY seq").iterate())
+      yield eventOf(row);
+  }
+
+  /** The last event: noted elsewhere, it shows later that nothing before it was changed. */
+  head(): { readonly seq: number; readonly hash: string } {
+    const last = this.#db.prepare("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").get();
+    return { seq: Number(last?.["seq"] ?? 0), hash: String(last?.["hash"] ?? GENESIS) };
+  }
+
+  /** Whether a head that was noted is still in the chain, as it was. */
+  holds({ seq, hash }: { readonly seq: number; readonly hash: string }): boolean {
+    const row = this.#db.prepare("SELECT hash FROM audit WHERE seq = ?").get(seq);
+    return String(row?.["hash"] ?? "").startsWith(hash) && hash.length >= ANCHOR_CHARS_MIN;
   }
 
   /** Follows the chain from its first event. Reads one row at a time: its length is no matter. */

@@ -31,7 +31,7 @@ describe("store", () => {
     assert.equal(store.writeSpec(ref, { a: 1, b: 2 }, { actor, action: "make" }).generation, 1);
     assert.equal(store.writeSpec(ref, { b: 2, a: 1 }, { actor, action: "again" }).generation, 1);
     assert.equal(store.writeSpec(ref, { a: 2, b: 2 }, { actor, action: "change" }).generation, 2);
-    assert.equal(store.audit.list(10).length, 2);
+    assert.equal(store.audit.search({ limit: 10 }).length, 2);
   });
 
   it("refuses a write that was based on an older state", () => {
@@ -55,7 +55,7 @@ describe("store", () => {
     );
     assert.equal(store.find(ref), undefined);
     assert.deepEqual(heard, []);
-    assert.equal(store.audit.list(10).length, 0);
+    assert.equal(store.audit.search({ limit: 10 }).length, 0);
   });
 
   it("tells what a killed control plane had begun as lost", () => {
@@ -127,6 +127,99 @@ describe("audit chain", () => {
       assert.equal(store.audit.verify().intact, false);
     });
   }
+});
+
+describe("audit chain, row by row", () => {
+  /** One event of each kind that there is, as it is written. */
+  const KINDS: readonly (readonly [kind: string, name: string, action: string])[] = [
+    ["app", "production/shop", "deploy"],
+    ["release", "production/shop/000001", "promote"],
+    ["settings", "production/shop", "config"],
+    ["secret", "production/shop/KEY", "secret"],
+    ["task", "production/shop/1", "run"],
+    ["rollout", "production/shop", "abort"],
+    ["environment", "staging", "environment"],
+    ["policy", "production", "policy"],
+    ["telemetry", "staging", "telemetry"],
+    ["account", "ana", "account"],
+    ["token", "t1", "token"],
+    ["change", "000001", "approve"],
+    ["window", "production/sale", "freeze"],
+    ["channel", "ops", "channel"],
+    ["export", "production/lake", "export"],
+    ["database", "production", "environment"],
+  ];
+  const EDITS: Readonly<Record<string, string>> = {
+    at: "at + 1",
+    actor: "actor || 'x'",
+    source: "'10.0.0.1'",
+    action: "'view'",
+    kind: "'other'",
+    name: "name || 'x'",
+    generation: "generation + 1",
+    change: '\'[{"field":"a","to":2}]\'',
+    prev_hash: "hash",
+    hash: "prev_hash",
+  };
+
+  function chainOfAll() {
+    const { db, store } = storeAt();
+    for (const [kind, name, action] of KINDS)
+      store.writeSpec({ kind, name }, { a: 1 }, { actor, action });
+    const { at, source } = { at: 7, source: "127.0.0.1" };
+    const change = [{ field: "why", to: "no rule permits it" }];
+    const refused = { at, actor: "eve", source, action: "refused", kind: "access", generation: 0 };
+    store.audit.append({ ...refused, name: "production/shop", change });
+    store.markDeleting({ kind: "token", name: "t1" }, { actor, action: "token-revoke" });
+    return { db, store };
+  }
+
+  it("shows an edit of any field of a row of any kind, its removal and its repetition", () => {
+    const { store } = chainOfAll();
+    const rows = store.audit.search({ limit: 100 });
+    assert.equal(rows.length, KINDS.length + 2);
+    assert.equal(store.audit.verify().intact, true);
+    for (const { seq, kind } of rows) {
+      for (const [field, value] of Object.entries(EDITS)) {
+        const { db, store: tampered } = chainOfAll();
+        db.exec(`UPDATE audit SET ${field} = ${value} WHERE seq = ${seq}`);
+        assert.equal(tampered.audit.verify().intact, false, `${field} of a ${kind}`);
+      }
+      const { db, store: cut } = chainOfAll();
+      db.exec(`DELETE FROM audit WHERE seq = ${seq}`);
+      assert.equal(cut.audit.verify().intact, false, `a removed ${kind}`);
+    }
+  });
+
+  it("holds a head that was noted, and not one of a chain that was written anew", () => {
+    const { store } = chainOfAll();
+    const noted = store.audit.head();
+    store.writeSpec(ref, { a: 9 }, { actor, action: "change" });
+    assert.equal(store.audit.holds(noted), true);
+    assert.equal(store.audit.holds({ ...noted, hash: noted.hash.slice(0, 24) }), true);
+    assert.equal(store.audit.holds({ ...noted, hash: "" }), false);
+    // Whoever has the key writes a whole chain again, with one event left out.
+    const { store: anew } = storeAt();
+    for (const [kind, name, action] of KINDS.slice(1))
+      anew.writeSpec({ kind, name }, { a: 1 }, { actor, action });
+    for (let a = 0; a < 5; a += 1) anew.writeSpec(ref, { a }, { actor, action: "change" });
+    assert.equal(anew.audit.verify().intact, true);
+    assert.equal(anew.audit.holds(noted), false);
+  });
+
+  it("is searched by who, what, where and when", () => {
+    const { store } = chainOfAll();
+    const found = (filter: object): number => store.audit.search({ limit: 100, ...filter }).length;
+    assert.equal(found({ kind: "token" }), 2);
+    assert.equal(found({ actor: "eve" }), 1);
+    assert.equal(found({ action: "approve" }), 1);
+    assert.equal(found({ name: "production/shop" }), 7);
+    assert.equal(found({ name: "prod%" }), 0, "a percent sign is one");
+    assert.equal(found({ text: "no rule" }), 1);
+    assert.equal(found({ to: 7 }), 1);
+    assert.equal(found({ before: 3 }), 2);
+    assert.equal([...store.audit.all()][0]?.seq, 1);
+  });
 });
 
 describe("secret vault", () => {

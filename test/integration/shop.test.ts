@@ -2,7 +2,17 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { ask } from "../support/ask.ts";
@@ -236,8 +246,31 @@ describe("the shop", { timeout: 600_000 }, () => {
     await holdfast.ok("rollback", "storefront");
   });
 
-  it("shows a crash loop as one, and says what to do", async () => {
+  it("takes a release back that crashes again and again, and says so", async () => {
+    const serving = (await shop()).release;
     await holdfast.ok("config", "set", "storefront", "STOREFRONT_FAULT=crash-after:2s");
+    await until(
+      "it is taken back",
+      async () => (await statusNow()).blocked.some(({ reason }) => reason.includes("rolled back")),
+      60_000,
+    );
+    const { blocked } = await statusNow();
+    assert.match(blocked[0]?.reason ?? "", /again and again \(exit status 1\); release \d+ serves/);
+    assert.match(blocked[0]?.hint ?? "", /holdfast rollout storefront --release \d+/);
+    assert.equal((await shop()).release, serving);
+    await holdfast.ok("config", "unset", "storefront", "STOREFRONT_FAULT");
+  });
+
+  it("shows a crash loop as one where nothing takes it back, and says what to do", async () => {
+    const dir = mkdtempSync(join(tmpdir(), "holdfast-shop-"));
+    cpSync(STOREFRONT, dir, { recursive: true, filter: (path) => !path.includes("node_modules") });
+    const manifest = readFileSync(join(dir, "holdfast.yaml"), "utf8");
+    writeFileSync(
+      join(dir, "holdfast.yaml"),
+      `${manifest.replace('STOREFRONT_FAULT: ""', "STOREFRONT_FAULT: crash-after:2s")}\nrollout: { watch: 0s }\n`,
+    );
+    await holdfast.ok("deploy", dir, "--adopt");
+    rmSync(dir, { recursive: true });
     await until(
       "the crash loop is seen",
       async () =>

@@ -29,16 +29,15 @@ export function titleOf(notices: readonly AlertNotice[]): string {
   return `${firing.length > 0 ? "FIRING" : "resolved"}: ${first?.alert ?? ""} ${first?.summary ?? ""}${more}`;
 }
 
-export function textOf(notices: readonly AlertNotice[]): string {
-  return notices
-    .map((one) =>
-      [
-        `${one.state === "firing" ? "FIRING" : "resolved"} ${one.alert} (${one.severity}): ${one.summary}`,
-        `since ${new Date(one.since).toISOString()}${releaseText(one)}`,
-        ...(one.runbook ? [`runbook: ${one.runbook}`] : []),
-      ].join("\n"),
-    )
-    .join("\n\n");
+export function textOf(notices: readonly AlertNotice[], anchor?: string): string {
+  const texts = notices.map((one) =>
+    [
+      `${one.state === "firing" ? "FIRING" : "resolved"} ${one.alert} (${one.severity}): ${one.summary}`,
+      `since ${new Date(one.since).toISOString()}${releaseText(one)}`,
+      ...(one.runbook ? [`runbook: ${one.runbook}`] : []),
+    ].join("\n"),
+  );
+  return [...texts, ...(anchor === undefined ? [] : [`audit ${anchor}`])].join("\n\n");
 }
 
 function releaseText({ release, afterDeployMs }: AlertNotice): string {
@@ -48,7 +47,7 @@ function releaseText({ release, afterDeployMs }: AlertNotice): string {
   return `, release ${release}${after}`;
 }
 
-async function mail({ address, to, notices, id }: Delivery): Promise<void> {
+async function mail({ address, to, notices, id, anchor }: Delivery): Promise<void> {
   const transport = nodemailer.createTransport({
     url: address,
     connectionTimeout: TIMEOUT_MS,
@@ -60,7 +59,7 @@ async function mail({ address, to, notices, id }: Delivery): Promise<void> {
       from: `Holdfast <holdfast@${new URL(address).hostname || "localhost"}>`,
       to: to ?? "",
       subject: titleOf(notices).slice(0, 200),
-      text: textOf(notices),
+      text: textOf(notices, anchor),
       headers: { "X-Holdfast-Delivery": id },
     });
   } finally {
@@ -76,16 +75,16 @@ const json = (value: unknown): Body => [
 ];
 
 const BODIES: Readonly<Record<Exclude<ChannelType, "email">, (delivery: Delivery) => Body>> = {
-  slack: ({ notices }) =>
+  slack: ({ notices, anchor }) =>
     // Escaped as Slack has it: what an alert says must not call everybody.
-    json({ text: slackText(`*${titleOf(notices)}*\n${cut(textOf(notices))}`) }),
-  discord: ({ notices }) =>
+    json({ text: slackText(`*${titleOf(notices)}*\n${cut(textOf(notices, anchor))}`) }),
+  discord: ({ notices, anchor }) =>
     json({
-      content: `**${titleOf(notices)}**\n${cut(textOf(notices))}`.slice(0, 2_000),
+      content: `**${titleOf(notices)}**\n${cut(textOf(notices, anchor))}`.slice(0, 2_000),
       // As above.
       allowed_mentions: { parse: [] },
     }),
-  teams: ({ notices }) =>
+  teams: ({ notices, anchor }) =>
     json({
       type: "message",
       attachments: [
@@ -96,14 +95,14 @@ const BODIES: Readonly<Record<Exclude<ChannelType, "email">, (delivery: Delivery
             version: "1.4",
             body: [
               { type: "TextBlock", weight: "bolder", wrap: true, text: titleOf(notices) },
-              { type: "TextBlock", wrap: true, text: cut(textOf(notices)) },
+              { type: "TextBlock", wrap: true, text: cut(textOf(notices, anchor)) },
             ],
           },
         },
       ],
     }),
-  ntfy: ({ notices }) => [
-    cut(textOf(notices)),
+  ntfy: ({ notices, anchor }) => [
+    cut(textOf(notices, anchor)),
     {
       "content-type": "text/plain; charset=utf-8",
       // Headers are Latin-1: everything else is encoded as mail does.
@@ -121,13 +120,13 @@ const slackText = (text: string): string =>
   text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
 // Standard Webhooks: id, time and body signed with the channel's key.
-function signed({ id, notices, signingKey }: Delivery): Body {
+function signed({ id, notices, signingKey, anchor }: Delivery): Body {
   const isFiring = notices.some(({ state }) => state === "firing");
   const timestamp = Math.floor(Date.now() / 1000);
   const body = JSON.stringify({
     type: isFiring ? "alert.firing" : "alert.resolved",
     timestamp: new Date(timestamp * 1000).toISOString(),
-    data: { alerts: notices },
+    data: { alerts: notices, ...(anchor !== undefined && { audit: anchor }) },
   });
   const key = Buffer.from(signingKey.replace(/^whsec_/, ""), "base64");
   const signature = createHmac("sha256", key).update(`${id}.${timestamp}.${body}`).digest("base64");

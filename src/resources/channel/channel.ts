@@ -66,6 +66,8 @@ export interface Delivery {
   /** The same for every try of one delivery. */
   readonly id: string;
   readonly notices: readonly AlertNotice[];
+  /** Head of the audit chain: whoever keeps the message can prove later that nothing was changed. */
+  readonly anchor?: string;
   /** What Alertmanager sent, for `alertmanager`. */
   readonly raw: unknown;
 }
