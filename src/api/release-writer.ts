@@ -34,6 +34,8 @@ export interface SourceFacts {
   readonly bytes: number;
   readonly folder: string;
   readonly commit?: string | undefined;
+  /** ms since the epoch */
+  readonly committedAt?: number | undefined;
   /** Where the source comes from: tells two projects of one name apart. */
   readonly origin: string;
   readonly adopt: boolean;
@@ -98,6 +100,7 @@ export class ReleaseWriter {
           digest: source.digest,
           bytes: source.bytes,
           commit: source.commit,
+          ...(source.committedAt !== undefined && { committedAt: source.committedAt }),
           ...(source.folder !== "" && { folder: source.folder }),
           inferred,
         },

@@ -61,6 +61,7 @@ const LOOKS: Readonly<Record<string, RouteAccess>> = {
   "/v1/changes": "anybody",
   "/v1/changes/{number}": "anybody",
   "/v1/windows": "anybody",
+  "/v1/delivery": "anybody",
 };
 
 /** @throws where a route that writes is not in the table */

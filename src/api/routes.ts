@@ -23,6 +23,7 @@ import { composeChangeControl } from "./change-control.ts";
 import type { ChangeOperations } from "./change-operations.ts";
 import { changeRoutes } from "./change-routes.ts";
 import { channelRoutes } from "./channel-routes.ts";
+import { deliveryRoutes } from "./delivery-routes.ts";
 import { environmentRoutes } from "./environment-routes.ts";
 import { exportRoutes } from "./export-routes.ts";
 import { followRollout, followTask } from "./follow.ts";
@@ -56,6 +57,7 @@ export function createRoutes(deps: ApiDeps): readonly Route[] {
     ...environmentRoutes(deps, changes),
     ...changeRoutes(deps, changes, access),
     ...auditRoutes(deps),
+    ...deliveryRoutes(deps, access),
     ...accountRoutes(deps),
     ...deployRoutes(deps, operations, changes),
     ...rolloutRoutes(deps, operations),
@@ -114,6 +116,7 @@ function deployRoutes(
       query: z.object({
         folder: z.string().max(200).default("app"),
         commit: z.string().max(64).optional(),
+        committedAt: z.coerce.number().int().min(0).optional().describe("ms since the epoch."),
         origin: z.string().max(1_000).default(""),
         adopt: z.stringbool().default(false),
         ifChanged: z

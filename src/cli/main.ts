@@ -40,6 +40,7 @@ import {
   changeWithdraw,
   reject,
 } from "./change/changes.ts";
+import { delivery } from "./change/delivery.ts";
 import {
   freezeList,
   freezeRemove,
@@ -141,6 +142,7 @@ export const COMMANDS: readonly Command[] = [
   policyShow,
   policySet,
   policyTest,
+  delivery,
   audit,
   destroy,
 ];

@@ -24,12 +24,13 @@ export const deploy: Command = {
 
 async function upload(context: CommandContext, dir: string, options: Options): Promise<Outcome> {
   const source = openSource(dir);
-  const { folder, commit, origin } = source;
+  const { folder, commit, committedAt, origin } = source;
   context.output.progress(`deploying ${source.dir} to ${context.environment}`);
   const path = `/v1/environments/${context.environment}/deploys`;
   return context.client.upload<Outcome>(path, archive(source), {
     folder,
     commit,
+    committedAt,
     origin,
     adopt: options["adopt"] === true,
     ifChanged: options["ifChanged"] === true,

@@ -5,6 +5,7 @@ import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { basename, join, relative, resolve } from "node:path";
 import { Readable } from "node:stream";
+import { inflateSync } from "node:zlib";
 import ignore from "ignore";
 import { create } from "tar";
 import { invalid } from "../../kernel/error.ts";
@@ -25,6 +26,8 @@ export interface SourceFolder {
   readonly dir: string;
   readonly folder: string;
   readonly commit: string | undefined;
+  /** ms since the epoch */
+  readonly committedAt: number | undefined;
   readonly origin: string;
 }
 
@@ -37,10 +40,12 @@ export function openSource(dir: string): SourceFolder {
   }
   const real = realpathSync(path);
   const git = findGit(real);
+  const commit = git && readCommit(git);
   return {
     dir: real,
     folder: basename(real),
-    commit: git && readCommit(git),
+    commit,
+    committedAt: git && commit !== undefined ? readCommitTime(git, commit) : undefined,
     origin: (git && readRemote(git, real)) ?? `${hostname()}:${real}`,
   };
 }
@@ -64,6 +69,22 @@ export function archive({ dir }: SourceFolder): Readable {
     ["."],
   );
   return Readable.from(pack);
+}
+
+// When a commit was made: its object says so, or else the log of the checkout.
+function readCommitTime(git: string, commit: string): number | undefined {
+  try {
+    const object = join(git, "objects", commit.slice(0, 2), commit.slice(2));
+    const text = existsSync(object)
+      ? inflateSync(readFileSync(object)).toString("utf8")
+      : (readFileSync(join(git, "logs", "HEAD"), "utf8")
+          .split("\n")
+          .findLast((line) => line.includes(` ${commit} `)) ?? "");
+    const seconds = /(?:^committer .*> |> )(\d{9,11}) [+-]\d{4}/m.exec(text)?.[1];
+    return seconds === undefined ? undefined : Number(seconds) * 1_000;
+  } catch {
+    return undefined;
+  }
 }
 
 // Git's own files say enough; no process is needed for it.

@@ -7,6 +7,7 @@
 
 import type { WithPass } from "../../kernel/controller.ts";
 import type { Resource } from "../../kernel/resource.ts";
+import type { DeliveryRecord } from "./delivery.ts";
 import type { Judgement } from "./judgement/judgement.ts";
 import type { Evidence, Tally } from "./judgement/sequential-test.ts";
 import type { Strategy } from "./rollout-policy.ts";
@@ -196,6 +197,8 @@ export interface AppStatusFields {
   readonly watch?: Watch;
   /** Ended rollouts, newest first. */
   readonly history: readonly Rollout[];
+  /** What more of them left behind, for the figures of delivery. */
+  readonly deliveries?: readonly DeliveryRecord[];
   /** Every generation up to this one has been dealt with. */
   readonly settledGeneration: number;
   /** Releases whose release command has run to its end, newest last. */

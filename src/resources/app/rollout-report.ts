@@ -28,6 +28,7 @@ import {
   type WantedInstance,
   wantedIn,
 } from "./app-observed.ts";
+import { withDelivery } from "./delivery.ts";
 import { componentsOf } from "./manifest.ts";
 import { judgeStage } from "./rollout-judge.ts";
 import type { Strategy } from "./rollout-policy.ts";
@@ -79,8 +80,15 @@ export function rollBack(
     reason: "rollback",
     automatic: failure.reason,
   } as const;
-  return beginOf(app, { ...status, history }, back, observed);
+  const undone = history.find(isOfWatch);
+  const deliveries = undone
+    ? withDelivery(status.deliveries, undone, committedAt(undone, observed))
+    : (status.deliveries ?? []);
+  return beginOf(app, { ...status, history, deliveries }, back, observed);
 }
+
+const committedAt = ({ placement }: Rollout, observed: AppObserved): number | undefined =>
+  observed.releases.get(placement.set.release)?.spec.source.committedAt;
 
 /** Why a release that carries all traffic must not go on doing so. */
 export interface Trouble {
@@ -410,6 +418,7 @@ function end(
   return {
     ...rest,
     settledGeneration: Math.max(status.settledGeneration, rollout.generation),
+    deliveries: withDelivery(status.deliveries, ended, committedAt(ended, observed)),
     history: [ended, ...status.history].slice(0, HISTORY_MAX),
   };
 }
