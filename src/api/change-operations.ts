@@ -199,7 +199,7 @@ export class ChangeOperations {
     const { store, clock } = this.#deps;
     const change = this.find(number);
     const { spec } = change;
-    const actor = { name: spec.askedBy, from: `change ${number}` };
+    const actor = { name: spec.askedBy, from: spec.askedFrom };
     if (spec.executed) return NOTHING;
     const fresh = this.#refresh(change, actor);
     if (fresh.spec.digest !== spec.digest && !spec.emergency && spec.needs > 0) return NOTHING;

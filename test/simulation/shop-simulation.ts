@@ -188,7 +188,7 @@ export async function simulate({ seed, sabotage }: SimulationOptions): Promise<v
   }
   faults = NO_FAULTS;
   await clock.advance(REST_MS, check);
-  judge.checkRest(world, store, foreign);
+  judge.checkRest(world, store, foreign, isCalm);
   void controller.stop();
 }
 
@@ -276,7 +276,7 @@ class Judge {
   }
 
   /** When everything has come to rest. */
-  checkRest(world: MemoryWorld, store: SqliteStore, foreign: string): void {
+  checkRest(world: MemoryWorld, store: SqliteStore, foreign: string, isCalm: boolean): void {
     const app = store.find<AppSpec, AppStatus>({ kind: APP, name: NAME });
     const status = app?.status;
     if (!status) throw this.#error("no status");
@@ -286,6 +286,9 @@ class Judge {
       throw this.#error("the last change was never dealt with");
     if (!world.instances.has(foreign))
       throw this.#error("an instance of another owner was removed");
+    // What is ours alone to do is done where nothing stands in its way.
+    const stuck = status.history.find(({ failure }) => failure?.reason.includes("could not get"));
+    if (isCalm && stuck) throw this.#error(`for no reason: ${JSON.stringify(stuck)}`);
     const { serving } = status;
     const expected = serving ? expectedNames(serving) : [];
     const running = [...world.instances.values()]

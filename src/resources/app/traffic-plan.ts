@@ -60,7 +60,7 @@ function candidateTraffic(
   const { phase, placement, generation, perMille = 0 } = rollout;
   const isShown = phase === "smoke" || phase === "preview" || phase === "stepping";
   const placed = candidateOf(rollout);
-  if (!isShown || !placed || isShared(app, placement, observed)) return undefined;
+  if (!isShown || !placed || isShared(placement, observed)) return undefined;
   const ready = wantedIn(app, placed, observed).filter((one) => isInPool(one, observed));
   const services = Object.keys(slots)
     .filter((service) => ready.some(({ component }) => component.name === service))
@@ -120,20 +120,17 @@ const isInPool = (
   );
 };
 
-// Somebody else is in that slot who would get requests too.
-function isShared(app: App, placement: Placement, observed: AppObserved): boolean {
-  const wantedHere = wantedIn(app, placement, observed);
+// Another release is in that slot, and would get requests too.
+function isShared({ set, slot: own }: Placement, observed: AppObserved): boolean {
   return (observed.edge?.servers ?? []).some(
     ({ slot, state, name }) =>
-      slot === placement.slot &&
-      state !== "draining" &&
-      !wantedHere.some((one) => one.name === name),
+      slot === own && state !== "draining" && name.split(".").at(-2) !== setLabel(set),
   );
 }
 
 /** Every service instance is in its pool and well, every worker runs, and nobody else is there. */
 export function allJoined(app: App, placement: Placement, observed: AppObserved): boolean {
-  if (isShared(app, placement, observed)) return false;
+  if (isShared(placement, observed)) return false;
   return wantedIn(app, placement, observed).every((wanted) =>
     wanted.component.role === "worker"
       ? findInstance(observed, wanted.name)?.state === "running"
