@@ -3,11 +3,21 @@
 
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { z } from "zod";
 import type { ApiDeps } from "../src/api/api-deps.ts";
 import { renderOpenApi } from "../src/api/openapi.ts";
 import { createRoutes } from "../src/api/routes.ts";
 import { COMMANDS } from "../src/cli/main.ts";
+import { ACTIONS } from "../src/kernel/action.ts";
+import { ROLES } from "../src/resources/account/account.ts";
+import { actionsOf, CEDAR_SCHEMA } from "../src/resources/account/permissions.ts";
 import { manifestJsonSchema } from "../src/resources/app/manifest-file.ts";
+import { CLASSES } from "../src/resources/environment/environment.ts";
+import {
+  CLASS_RULES,
+  type EnvironmentRules,
+  rulesSchema,
+} from "../src/resources/environment/environment-rules.ts";
 import { TABLES } from "../src/telemetry/store/tables.ts";
 
 const folder = join(import.meta.dirname, "..", "docs", "reference");
@@ -46,6 +56,8 @@ const MARKS: Readonly<Record<string, string>> = {
   workers: "<name>",
   jobs: "<name>",
   routes: "[]",
+  environments: "<name>",
+  smoke: "[]",
 };
 
 function rows(node: Node, path: string): string[] {
@@ -145,12 +157,76 @@ function tablesPage(): string {
   return [NOTE, "", "# Tables", "", intro, "", ...sections].join("\n");
 }
 
+function policyPage(): string {
+  const rules = z.toJSONSchema(rulesSchema, { io: "input", target: "draft-7" }) as Node;
+  const shown = (value: unknown): string =>
+    Array.isArray(value) ? value.join(", ") || "none" : String(value);
+  const ruleRows = Object.entries(rules.properties ?? {}).map(
+    ([rule, { description = "" }]) =>
+      `| \`${rule}\` | ${description} | ${CLASSES.map((of) => shown(CLASS_RULES[of][rule as keyof EnvironmentRules])).join(" | ")} |`,
+  );
+  const actionRows = ACTIONS.map(
+    (action) =>
+      `| \`${action}\` | ${ROLES.map((role) => {
+        const classes = CLASSES.filter((of) => actionsOf(role, of).includes(action));
+        if (classes.length === CLASSES.length) return "yes";
+        return classes.length === 0 ? "" : `not in production`;
+      }).join(" | ")} |`,
+  );
+  return [
+    NOTE,
+    "",
+    "# Policy",
+    "",
+    "What holds in an environment: the rules of its class, changed by its policy file, and who may do what. `holdfast policy show --env production` prints a file to begin with, `holdfast policy set` sets it (every version is in the audit), `--dry-run` says what would change, `holdfast policy test` asks it.",
+    "",
+    "```yaml",
+    "rules:",
+    "  approvals: 2",
+    "  promoteFrom: [staging]",
+    "cedar: |",
+    '  @id("no deploys on friday afternoons")',
+    '  forbid(principal, action in [Action::"deploy", Action::"promote"], resource)',
+    '  when { context.weekday == "friday" && context.hour >= 13 && !context.emergency };',
+    "```",
+    "",
+    "## Rules",
+    "",
+    `| rule | meaning | ${CLASSES.join(" | ")} |`,
+    `| --- | --- | ${CLASSES.map(() => "---").join(" | ")} |`,
+    ...ruleRows,
+    "",
+    "## Roles",
+    "",
+    `| may | ${ROLES.join(" | ")} |`,
+    `| --- | ${ROLES.map(() => "---").join(" | ")} |`,
+    ...actionRows,
+    "",
+    "In production a developer asks: the change waits for somebody who may approve it. Nobody has a role anywhere until an admin gives it; the owner of the installation, by its socket, has all of them.",
+    "",
+    "## Cedar",
+    "",
+    "Policies of one's own are [Cedar](https://www.cedarpolicy.com): `permit` gives more than the roles do, `forbid` wins over everything, an `@id` is what a refusal names. They are checked against this schema before they are kept; one that can't be evaluated denies. Hours and weekdays are UTC.",
+    "",
+    "```cedar",
+    CEDAR_SCHEMA.trim()
+      .split("\n")
+      .filter((line) => !line.startsWith("action "))
+      .join("\n"),
+    "```",
+    "",
+    'Actions are those of the table above, as `Action::"deploy"`; accounts are `User::"ana"`, roles `Role::"production/operator"`, apps `App::"production/shop"` in `Environment::"production"`.',
+    "",
+  ].join("\n");
+}
+
 const schema = manifestJsonSchema();
 const pages: Readonly<Record<string, string>> = {
   "holdfast.schema.json": `${JSON.stringify(schema, null, 2)}\n`,
   "manifest.md": manifestPage(schema as Node),
   "commands.md": commandsPage(),
   "tables.md": tablesPage(),
+  "policy.md": policyPage(),
   "openapi.json": `${JSON.stringify(renderOpenApi(createRoutes({ store: undefined } as unknown as ApiDeps)), null, 2)}\n`,
 };
 
