@@ -15,6 +15,7 @@ import { composeWorld, type World, type WorldOptions } from "./compose-world.ts"
 import { CedarAuthorizer } from "./drivers/cedar/cedar-authorizer.ts";
 import { writeJson, writeWhole } from "./drivers/files.ts";
 import { deliver } from "./drivers/notifier/notifier.ts";
+import { checkMigrations } from "./drivers/postgres/migration-check.ts";
 import { NetworkProbe } from "./drivers/probe/http-probe.ts";
 import { InstallationTelemetry } from "./drivers/rollout-telemetry.ts";
 import { TelemetryClient } from "./drivers/telemetry-client.ts";
@@ -416,6 +417,7 @@ function apiDeps(
     store,
     sources: world.sources,
     secrets: world.secrets,
+    checkMigrations,
     telemetry: new TelemetryClient(home.telemetrySocket),
     monitoring: monitoring.client,
     mayDeliver: monitoring.mayDeliver,

@@ -24,6 +24,15 @@ export interface SourceDifference {
   readonly migrations: readonly string[];
 }
 
+/** Something in a migration that a person should know of before it runs. */
+export interface MigrationFinding {
+  readonly file: string;
+  readonly line: number;
+  /** contract: what still runs may break. lock: writers wait meanwhile. unread: nobody can say. */
+  readonly kind: "contract" | "lock" | "unread";
+  readonly text: string;
+}
+
 export interface SecretValues {
   /** Stores the next version of a secret; returns its number. */
   add(appName: string, name: string, value: Redacted): number;
@@ -114,6 +123,10 @@ export interface ApiDeps {
   readonly store: ResourceStore;
   readonly sources: SourceUploads;
   readonly secrets: SecretValues;
+  /** What these files (SQL) would break for a release that does not know them. */
+  readonly checkMigrations: (
+    files: readonly { readonly name: string; readonly text: string }[],
+  ) => Promise<readonly MigrationFinding[]>;
   readonly telemetry: TelemetryReader;
   readonly monitoring: MonitoringReader;
   /** Whether a request to deliver alerts comes from our Alertmanager. */

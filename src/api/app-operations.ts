@@ -357,6 +357,7 @@ export class AppOperations {
     const inference: Inference = { manifest, input: { name: app }, inferred: source.inferred };
     const facts = {
       ...source,
+      contracts: undefined,
       folder: source.folder ?? "",
       origin: before.spec.origin ?? "",
       adopt: true,

@@ -18,7 +18,7 @@ import type { ReleaseSpec } from "../resources/release/release.ts";
 import { RELEASE, releaseName } from "../resources/release/release.ts";
 import { gateAt, type Subject, WINDOW, type WindowSpec } from "../resources/window/window.ts";
 import type { Access, Principal } from "./access.ts";
-import type { ApiDeps } from "./api-deps.ts";
+import type { ApiDeps, MigrationFinding, SourceDifference } from "./api-deps.ts";
 import { type ChangeFacts, type ChangeOptions, recordOf } from "./change-record.ts";
 import { differencesOf, riskOf } from "./change-risk.ts";
 import type { ChangeRequest, ChangeRunner, Rehearsal } from "./change-runner.ts";
@@ -64,8 +64,66 @@ export class ChangeOperations {
       this.#access.remember(actor, request.action, environment, app, refusal.message);
       throw refusal;
     }
-    if (!place.rules.protected) return this.#runner.run(environment, request, actor);
-    return this.#ask(place, request, actor, options, may.allowed);
+    const rehearsal = this.#runner.rehearse(environment, request, actor);
+    if (!rehearsal.accepted.changed) return rehearsal.accepted;
+    const before = this.#releaseBefore(environment, rehearsal);
+    const source = await this.#sourceDifference(before, rehearsal);
+    const migrations = await this.#migrations(source, rehearsal);
+    assertExpands(place, rehearsal, migrations, options);
+    this.#assertReturns(place, request, rehearsal, options);
+    const contracts = migrations.filter(({ kind }) => kind === "contract").map(({ text }) => text);
+    const known = withContracts(request, contracts);
+    if (!place.rules.protected) {
+      const accepted = this.#runner.run(environment, known, actor);
+      return { ...accepted, inferred: [...accepted.inferred, ...migrations.map(findingText)] };
+    }
+    const facts = { before, source, migrations };
+    return this.#ask(place, known, actor, options, may.allowed, facts);
+  }
+
+  // What a rollback can't bring back is said before, not after.
+  #assertReturns(
+    { name }: EnvironmentView,
+    request: ChangeRequest,
+    { accepted }: Rehearsal,
+    options: ChangeOptions,
+  ): void {
+    if (request.action !== "rollback" || options.acceptContract) return;
+    const app = this.#appOf(name, accepted.app);
+    const ran = app?.status?.released ?? [];
+    const gone = ran
+      .filter((number) => number > accepted.release)
+      .flatMap((number) => {
+        const ref = { kind: RELEASE, name: releaseName(`${name}/${accepted.app}`, number) };
+        const spec = this.#deps.store.find<ReleaseSpec, never>(ref)?.spec;
+        return (spec?.source.contracts ?? []).map((text) => `release ${number} ${text}`);
+      });
+    if (gone.length === 0) return;
+    throw invalid(
+      "rollback.contracted",
+      `release ${accepted.release} would run on a schema that it does not know: ${gone.join("; ")}`,
+      { hint: "its data does not come back by itself; --accept-contract goes back all the same" },
+    );
+  }
+
+  async #sourceDifference(
+    before: ReleaseSpec | undefined,
+    { release }: Rehearsal,
+  ): Promise<SourceDifference | undefined> {
+    if (!release || !before || before.source.digest === release.source.digest) return undefined;
+    return this.#deps.sources.compare(before.source.digest, release.source.digest);
+  }
+
+  async #migrations(
+    source: SourceDifference | undefined,
+    { release }: Rehearsal,
+  ): Promise<readonly MigrationFinding[]> {
+    const names = (source?.migrations ?? []).filter((name) => name.endsWith(".sql"));
+    if (!release?.manifest.release || names.length === 0) return [];
+    const files = this.#deps.sources.readFiles(release.source.digest, names);
+    return this.#deps.checkMigrations(
+      Object.entries(files).map(([name, text]) => ({ name, text })),
+    );
   }
 
   async #ask(
@@ -74,10 +132,10 @@ export class ChangeOperations {
     actor: Principal,
     options: ChangeOptions,
     may: boolean,
+    known: Pick<ChangeFacts, "before" | "source" | "migrations">,
   ): Promise<Outcome> {
     const rehearsal = this.#runner.rehearse(place.name, request, actor);
-    if (!rehearsal.accepted.changed) return rehearsal.accepted;
-    const facts = await this.#factsOf(place, rehearsal);
+    const facts = await this.#factsOf(place, rehearsal, known);
     this.#assertContext(place, request, actor, options, facts, may);
     if (options.emergency) this.#requireEmergency(place, actor, options);
     else assertBudget(place, facts, options);
@@ -294,18 +352,17 @@ export class ChangeOperations {
     return this.#deps.store.find<ReleaseSpec, never>({ kind: RELEASE, name })?.spec;
   }
 
-  async #factsOf(place: EnvironmentView, rehearsal: Rehearsal): Promise<ChangeFacts> {
+  async #factsOf(
+    place: EnvironmentView,
+    rehearsal: Rehearsal,
+    known: Pick<ChangeFacts, "before" | "source" | "migrations">,
+  ): Promise<ChangeFacts> {
     const app = this.#appOf(place.name, rehearsal.accepted.app);
-    const before = this.#releaseBefore(place.name, rehearsal);
-    const after = rehearsal.release;
-    const isNewSource = after && before && after.source.digest !== before.source.digest;
-    const source = isNewSource
-      ? await this.#deps.sources.compare(before.source.digest, after.source.digest)
-      : undefined;
     const budgets = await budgetsLeft(this.#deps, place.name, rehearsal.accepted.app);
     const now = this.#deps.clock.now();
-    const risk = riskOf({ rehearsal, app, source, budgets, now });
-    return { before, source, budgets, risk };
+    const { source, migrations } = known;
+    const risk = riskOf({ rehearsal, app, source, migrations, budgets, now });
+    return { ...known, budgets, risk };
   }
 
   #requireEmergency(place: EnvironmentView, actor: Principal, options: ChangeOptions): void {
@@ -346,6 +403,33 @@ export class ChangeOperations {
       text: `${actor.name} broke the glass: ${reason}. It is to be reviewed: holdfast change show ${number}`,
     });
   }
+}
+
+const findingText = ({ file, line, kind, text }: MigrationFinding): string =>
+  `${file}:${line} ${kind === "contract" ? "breaks what still runs" : kind}: ${text}`;
+
+// A deploy remembers what its migrations take away: a rollback has to know.
+function withContracts(request: ChangeRequest, contracts: readonly string[]): ChangeRequest {
+  if (contracts.length === 0) return request;
+  if (request.action === "deploy") return { ...request, source: { ...request.source, contracts } };
+  return request.action === "promote" ? { ...request, contracts } : request;
+}
+
+function assertExpands(
+  { name, rules }: EnvironmentView,
+  { accepted }: Rehearsal,
+  migrations: readonly MigrationFinding[],
+  { acceptContract }: ChangeOptions,
+): void {
+  const contracts = migrations.filter(({ kind }) => kind === "contract");
+  if (contracts.length === 0 || rules.contractMigrations === "allow" || acceptContract) return;
+  throw invalid(
+    "migration.contracts",
+    `migrations of ${accepted.app} would break the release that still runs in ${name}:\n  ${contracts.map(findingText).join("\n  ")}`,
+    {
+      hint: "deploy first a release that does without it, then the migration; or --accept-contract",
+    },
+  );
 }
 
 const NOTHING: Accepted = {

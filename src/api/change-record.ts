@@ -4,23 +4,25 @@
 import type { ChangeSpec } from "../resources/change/change.ts";
 import type { ReleaseSpec } from "../resources/release/release.ts";
 import type { Principal } from "./access.ts";
-import type { SourceDifference } from "./api-deps.ts";
+import type { MigrationFinding, SourceDifference } from "./api-deps.ts";
 import { type BudgetLeft, differencesOf, type riskOf } from "./change-risk.ts";
 import type { ChangeRequest, Rehearsal } from "./change-runner.ts";
 import type { EnvironmentView } from "./environment-view.ts";
 
 const DAY_MS = 86_400_000;
 const HOUR_MS = 3_600_000;
-const MINUTE_MS = 60_000;
 
 export interface ChangeOptions {
   readonly reason?: string | undefined;
   readonly emergency?: boolean | undefined;
   /** Although the error budget is spent; needs a reason. */
   readonly overrideBudget?: boolean | undefined;
+  /** Although it takes something from the schema that what still runs, or ran, needs. */
+  readonly acceptContract?: boolean | undefined;
 }
 
 export interface ChangeFacts {
+  readonly migrations: readonly MigrationFinding[];
   readonly before: ReleaseSpec | undefined;
   readonly source: SourceDifference | undefined;
   readonly budgets: readonly BudgetLeft[];
@@ -59,7 +61,13 @@ export function recordOf(asked: Asked, facts: ChangeFacts): ChangeSpec {
     askedBy: actor.name,
     askedFrom: actor.from,
     askedAt: now,
-    diff: differencesOf({ rehearsal }, facts.before, facts.source),
+    diff: [
+      ...differencesOf({ rehearsal }, facts.before, facts.source),
+      ...facts.migrations.map(({ file, line, kind, text }) => ({
+        what: `migration ${kind}`,
+        after: `${file}:${line} ${text}`,
+      })),
+    ],
     risk: facts.risk,
     ...planOf(rehearsal, facts.before),
     needs: waived === undefined ? rules.approvals : 0,
@@ -67,11 +75,7 @@ export function recordOf(asked: Asked, facts: ChangeFacts): ChangeSpec {
     approvals: [],
     expiresAt: now + rules.changeDays * DAY_MS,
     ...(options.emergency && {
-      emergency: {
-        by: actor.name,
-        reason: options.reason ?? "",
-        until: now + rules.emergencyMinutes * MINUTE_MS,
-      },
+      emergency: { by: actor.name, reason: options.reason ?? "" },
       reviewBy: now + rules.reviewHours * HOUR_MS,
     }),
   };

@@ -5,7 +5,7 @@
 import type { App } from "../resources/app/app.ts";
 import type { FieldDifference, RiskPart } from "../resources/change/change.ts";
 import type { ReleaseSpec } from "../resources/release/release.ts";
-import type { SourceDifference } from "./api-deps.ts";
+import type { MigrationFinding, SourceDifference } from "./api-deps.ts";
 import type { Rehearsal } from "./change-runner.ts";
 
 const DAY_MS = 86_400_000;
@@ -30,12 +30,13 @@ export interface RiskFacts {
   readonly rehearsal: Rehearsal;
   readonly app: App | undefined;
   readonly source: SourceDifference | undefined;
+  readonly migrations: readonly MigrationFinding[];
   readonly budgets: readonly BudgetLeft[];
   readonly now: number;
 }
 
 export function riskOf(facts: RiskFacts): { score: number; parts: RiskPart[] } {
-  const { rehearsal, app, source, budgets, now } = facts;
+  const { rehearsal, app, source, migrations, budgets, now } = facts;
   const parts: RiskPart[] = [{ points: BASE[rehearsal.action], why: `a ${rehearsal.action}` }];
   const add = (points: number, why: string): void => {
     if (points > 0) parts.push({ points, why });
@@ -46,6 +47,8 @@ export function riskOf(facts: RiskFacts): { score: number; parts: RiskPart[] } {
       add(15, `dependencies change: ${source.dependencies.join(", ")}`);
     if (source.migrations.length > 0) add(20, `migrations: ${source.migrations.join(", ")}`);
   }
+  const contracts = migrations.filter(({ kind }) => kind === "contract").length;
+  add(Math.min(30, contracts * 15), `${contracts} of its migrations break what still runs`);
   if (!app) add(10, "the app is new here");
   const failed = app?.status?.history.find(({ outcome }) => outcome !== "succeeded");
   if (failed?.endedAt !== undefined && now - failed.endedAt < DAY_MS)

@@ -20,6 +20,7 @@ export type ChangeRequest =
       readonly app: string;
       readonly from: string;
       readonly release?: number | undefined;
+      readonly contracts?: readonly string[];
     }
   | { readonly action: "rollback"; readonly app: string; readonly to?: number | undefined }
   | { readonly action: "restart"; readonly app: string }

@@ -89,10 +89,11 @@ export function environmentRoutes(deps: ApiDeps, changes: ChangeOperations): Rou
         reason: z.string().trim().min(1).max(1_000).optional(),
         emergency: z.boolean().default(false),
         overrideBudget: z.boolean().default(false),
+        acceptContract: z.boolean().default(false),
       }),
       handle: ({ params, body, actor }) => {
-        const { reason, emergency, overrideBudget, ...what } = body;
-        const options = { reason, emergency, overrideBudget };
+        const { reason, emergency, overrideBudget, acceptContract, ...what } = body;
+        const options = { reason, emergency, overrideBudget, acceptContract };
         return changes.submit(params.environment, { action: "promote", ...what }, actor, options);
       },
     }),
@@ -190,6 +191,7 @@ function policyRoutes(deps: ApiDeps): Route[] {
             action: "policy",
             ...(body.version !== undefined && { expectedGeneration: body.version }),
           });
+        if (!body.dryRun) clampTelemetry(deps, name, inForce.telemetryDays, actor);
         const { policyVersion } = findEnvironment(deps.store, name);
         return {
           environment: name,
@@ -214,6 +216,24 @@ function parsePolicy(text: string): PolicySpec {
     ({ path, message }) => `${path.join(".") || "the file"}: ${message}`,
   );
   throw invalid("policy.invalid", mistakes.join("; "), { hint });
+}
+
+function clampTelemetry({ store }: ApiDeps, name: string, days: number, actor: Actor): void {
+  const before = store.find<TelemetryPolicy, never>({ kind: TELEMETRY, name })?.spec;
+  const retention = Object.entries((before ?? DEFAULT_POLICY).retention);
+  if (retention.every(([, kept]) => kept.days <= days)) return;
+  const clamped = retention.map(([signal, kept]) => [
+    signal,
+    { ...kept, days: Math.min(days, kept.days) },
+  ]);
+  store.writeSpec<TelemetryPolicy>(
+    { kind: TELEMETRY, name },
+    {
+      ...(before ?? DEFAULT_POLICY),
+      retention: Object.fromEntries(clamped) as TelemetryPolicy["retention"],
+    },
+    { actor, action: "policy" },
+  );
 }
 
 function keptFor(days: number): TelemetryPolicy {

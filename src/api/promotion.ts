@@ -28,6 +28,8 @@ export interface PromotionRequest {
   readonly to: string;
   /** Default: the one that serves there. */
   readonly release?: number | undefined;
+  /** What its migrations take away from what runs here. */
+  readonly contracts?: readonly string[];
 }
 
 export class Promotion {
@@ -41,7 +43,7 @@ export class Promotion {
     this.#releases = new ReleaseWriter(deps);
   }
 
-  promote({ app, from, to, release }: PromotionRequest, actor: Actor): Accepted {
+  promote({ app, from, to, release, contracts }: PromotionRequest, actor: Actor): Accepted {
     if (from === to)
       throw invalid("promote.same", `${app} is in ${from} already`, {
         hint: `holdfast promote ${app} --from staging --to production`,
@@ -58,6 +60,7 @@ export class Promotion {
     const before = this.#find(appName);
     const facts: SourceFacts = {
       ...source,
+      contracts,
       folder,
       origin: this.#originOf(app, from),
       adopt: true,

@@ -40,6 +40,8 @@ export interface SourceFacts {
   readonly origin: string;
   readonly adopt: boolean;
   readonly ifChanged?: boolean;
+  /** What its migrations take away from the release before it. */
+  readonly contracts?: readonly string[] | undefined;
 }
 
 export class ReleaseWriter {
@@ -101,6 +103,7 @@ export class ReleaseWriter {
           bytes: source.bytes,
           commit: source.commit,
           ...(source.committedAt !== undefined && { committedAt: source.committedAt }),
+          ...(source.contracts && { contracts: source.contracts }),
           ...(source.folder !== "" && { folder: source.folder }),
           inferred,
         },

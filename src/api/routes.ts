@@ -47,6 +47,10 @@ const changeOptions = z.object({
     .default(false)
     .describe("Past approvals, windows and freezes; reviewed afterwards."),
   overrideBudget: z.boolean().default(false).describe("Although the error budget is spent."),
+  acceptContract: z
+    .boolean()
+    .default(false)
+    .describe("Although it takes from the schema what a release still needs."),
 });
 const SETTING_MAX_CHARS = 64 * 1024;
 
@@ -126,12 +130,13 @@ function deployRoutes(
         reason: words.optional(),
         emergency: z.stringbool().default(false),
         overrideBudget: z.stringbool().default(false),
+        acceptContract: z.stringbool().default(false),
       }),
       handle: async ({ params, query, actor, request }) => {
         const { digest, bytes } = await deps.sources.add(request.body as Readable);
-        const { reason, emergency, overrideBudget, ...facts } = query;
+        const { reason, emergency, overrideBudget, acceptContract, ...facts } = query;
         const source = { digest, bytes, ...facts };
-        const options = { reason, emergency, overrideBudget };
+        const options = { reason, emergency, overrideBudget, acceptContract };
         return changes.submit(params.environment, { action: "deploy", source }, actor, options);
       },
     }),
@@ -178,7 +183,7 @@ function changeRoute(verb: "rollback" | "restart" | "scale", changes: ChangeOper
       summary: "Goes back to an earlier release: code, settings and secrets together.",
       body: changeOptions
         .extend({ to: z.number().int().min(1).optional() })
-        .default({ emergency: false, overrideBudget: false }),
+        .default({ emergency: false, overrideBudget: false, acceptContract: false }),
       handle: ({ params, body, actor }) => {
         const { to, ...options } = body;
         const request = { action: verb, app: params.app, to } as const;
@@ -192,7 +197,11 @@ function changeRoute(verb: "rollback" | "restart" | "scale", changes: ChangeOper
       path,
       params,
       summary: "Fresh instances of the same release.",
-      body: changeOptions.default({ emergency: false, overrideBudget: false }),
+      body: changeOptions.default({
+        emergency: false,
+        overrideBudget: false,
+        acceptContract: false,
+      }),
       handle: ({ params, body, actor }) =>
         changes.submit(params.environment, { action: verb, app: params.app }, actor, body),
     });

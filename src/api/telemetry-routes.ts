@@ -14,6 +14,7 @@ import { name as appName } from "../resources/app/manifest.ts";
 import { changedPolicy, policyChange, TELEMETRY } from "../resources/telemetry/telemetry.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { AppOperations } from "./app-operations.ts";
+import { type EnvironmentView, findEnvironment } from "./environment-view.ts";
 import { type Route, route } from "./route.ts";
 
 const LOG_LIMIT_MAX = 100_000;
@@ -148,12 +149,23 @@ function policyRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
       handle: ({ params: { environment }, body, actor }) => {
         operations.requireEnvironment(environment);
         const policy = changedPolicy(find(environment), body);
+        assertKept(findEnvironment(deps.store, environment), policy);
         const options = { actor, action: "telemetry" };
         deps.store.writeSpec({ kind: TELEMETRY, name: environment }, policy, options);
         return policy;
       },
     }),
   ];
+}
+
+function assertKept({ name, rules }: EnvironmentView, { retention }: TelemetryPolicy): void {
+  const longest = Object.entries(retention).find(([, { days }]) => days > rules.telemetryDays);
+  if (!longest) return;
+  throw invalid(
+    "policy.retention",
+    `${longest[0]} for ${longest[1].days} days; ${name} lets telemetry be kept for ${rules.telemetryDays} (rule telemetryDays)`,
+    { hint: "an admin can change it: holdfast policy show, then holdfast policy set <file>" },
+  );
 }
 
 function logsRoute(

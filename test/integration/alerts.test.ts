@@ -28,7 +28,9 @@ require("node:http").createServer((request, response) => {
   response.writeHead(share > 0 && n % share === 0 ? 500 : 200).end("x");
 }).listen(process.env.PORT, process.env.HOST);
 `;
+// Nothing takes its bad releases back: here they are to be told of.
 const MANIFEST = `name: faulty
+rollout: { watch: 0s }
 services:
   web:
     command: node server.js

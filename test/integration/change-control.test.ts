@@ -342,3 +342,51 @@ describe("change control", { timeout: 600_000 }, () => {
     assert.match(await holdfast.ok("audit", "--verify"), /intact/);
   });
 });
+
+describe("migrations in production", { timeout: 300_000 }, () => {
+  const holdfast = new Installation();
+  const app = new AppFolder({ "server.js": ECHO_SERVER }, "ledger");
+  const manifest = (release: string): string => `
+name: ledger
+services: { web: { command: node server.js, routes: [{ host: ledger.localhost }] } }
+release: { command: "${release}" }
+`;
+
+  before(async () => {
+    await holdfast.ok("up", "--install");
+    app.write({
+      "holdfast.yaml": manifest("true"),
+      "001.sql": "CREATE TABLE entry (id int, note text);",
+    });
+    await holdfast.ok("deploy", app.dir);
+  });
+  after(async () => {
+    await holdfast.close();
+    app.remove();
+  });
+
+  it("that would break what still runs are named before they run, and refused", async () => {
+    app.write({ "002.sql": "ALTER TABLE entry ADD COLUMN more text;" });
+    await holdfast.ok("deploy", app.dir);
+    app.write({ "003.sql": "-- tidy up\nALTER TABLE entry DROP COLUMN note;" });
+    const refusedDeploy = await holdfast.run(["deploy", app.dir]);
+    assert.equal(refusedDeploy.code, 2);
+    assert.match(
+      refusedDeploy.stderr,
+      /003\.sql:2 breaks what still runs: drops column entry\.note/,
+    );
+    const { releases } = await holdfast.json<Releases>("releases", "ledger");
+    assert.equal(releases.length, 2, "nothing was made");
+  });
+
+  it("are let pass where somebody says so, and a rollback across them says what is gone", async () => {
+    await holdfast.ok("deploy", app.dir, "--accept-contract");
+    const back = await holdfast.run(["rollback", "ledger"]);
+    assert.equal(back.code, 2);
+    assert.match(back.stderr, /release 3 drops column entry\.note/);
+    // Of the same code with other settings nothing more is gone.
+    await holdfast.ok("config", "set", "ledger", "A=1");
+    await holdfast.ok("rollback", "ledger", "--to", "3");
+    await holdfast.ok("rollback", "ledger", "--to", "2", "--accept-contract");
+  });
+});

@@ -15,6 +15,10 @@ export const CHANGE_OPTIONS: readonly CommandOption[] = [
     flags: "--override-budget",
     description: "although the error budget is spent; needs --reason",
   },
+  {
+    flags: "--accept-contract",
+    description: "although migrations take away what a release still needs",
+  },
   { flags: "--no-wait", description: "return once it is asked for, where it needs an approval" },
 ];
 
@@ -23,12 +27,14 @@ export function changeFacts(options: Options): {
   reason?: string;
   emergency?: boolean;
   overrideBudget?: boolean;
+  acceptContract?: boolean;
 } {
   const { reason } = options;
   return {
     ...(reason !== undefined && { reason: String(reason) }),
     ...(options["emergency"] === true && { emergency: true }),
     ...(options["overrideBudget"] === true && { overrideBudget: true }),
+    ...(options["acceptContract"] === true && { acceptContract: true }),
   };
 }
 

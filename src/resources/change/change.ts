@@ -54,7 +54,7 @@ export interface ChangeSpec {
   readonly voided?: string;
   readonly rejected?: { readonly by: string; readonly at: number; readonly reason: string };
   readonly withdrawn?: { readonly by: string; readonly at: number };
-  readonly emergency?: { readonly by: string; readonly reason: string; readonly until: number };
+  readonly emergency?: { readonly by: string; readonly reason: string };
   readonly review?: { readonly by: string; readonly at: number; readonly text: string };
   /** Given up where it is not decided by then. */
   readonly expiresAt: number;

@@ -52,12 +52,6 @@ export const rulesSchema = z
       .min(0)
       .max(100)
       .describe("Risk from which a change counts as risky, 0 to 100."),
-    emergencyMinutes: z
-      .number()
-      .int()
-      .min(1)
-      .max(1_440)
-      .describe("How long an emergency lets its change pass without approval."),
     reviewHours: z
       .number()
       .int()
@@ -70,8 +64,12 @@ export const rulesSchema = z
       .min(1)
       .max(90)
       .describe("A change not decided by then is given up."),
-    telemetryDays: z.number().int().min(1).max(3_650).describe("How long telemetry is kept."),
-    dataFrom: z.array(z.string().max(30)).describe("Environments whose data may be copied here."),
+    telemetryDays: z
+      .number()
+      .int()
+      .min(1)
+      .max(3_650)
+      .describe("Longest time that telemetry may be kept."),
   })
   .describe("Rules of an environment.");
 
@@ -89,18 +87,16 @@ const DEVELOPMENT: EnvironmentRules = {
   maxInstances: 16,
   spentErrorBudget: "allow",
   riskyFrom: 60,
-  emergencyMinutes: 60,
   reviewHours: 72,
   changeDays: 14,
   telemetryDays: 7,
-  dataFrom: ["development", "test", "staging"],
 };
 
 /** What each class begins with: the further from users, the freer. */
 export const CLASS_RULES: Readonly<Record<EnvironmentClass, EnvironmentRules>> = {
   development: DEVELOPMENT,
   test: { ...DEVELOPMENT, maxInstances: 64 },
-  staging: { ...DEVELOPMENT, maxInstances: 128, telemetryDays: 14 },
+  staging: { ...DEVELOPMENT, maxInstances: 128, telemetryDays: 30 },
   production: {
     ...DEVELOPMENT,
     protected: true,
@@ -111,7 +107,6 @@ export const CLASS_RULES: Readonly<Record<EnvironmentClass, EnvironmentRules>> =
     maxInstances: 256,
     spentErrorBudget: "hold",
     telemetryDays: 30,
-    dataFrom: [],
   },
 };
 

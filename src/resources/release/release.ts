@@ -21,6 +21,8 @@ export interface ReleaseSpec {
     readonly digest: string;
     readonly bytes: number;
     readonly commit?: string | undefined;
+    /** What its migrations take away from the release before it. */
+    readonly contracts?: readonly string[];
     /** ms since the epoch, where it comes from a repository. */
     readonly committedAt?: number | undefined;
     /** Name of the folder that it was; an app without a name has it from there. */
