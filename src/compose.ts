@@ -68,6 +68,8 @@ import { releasesToForget } from "./resources/release/release-retention.ts";
 import { TASK, type Task, type TaskSpec, type TaskStatus } from "./resources/task/task.ts";
 import { createTaskReconciler } from "./resources/task/task-reconciler.ts";
 import { TELEMETRY } from "./resources/telemetry/telemetry.ts";
+import { TRAIN } from "./resources/train/train.ts";
+import { createTrainReconciler, type TrainDriver } from "./resources/train/train-reconciler.ts";
 import { WINDOW } from "./resources/window/window.ts";
 import { backUpDatabase, openDatabase } from "./store/database.ts";
 import { deriveKey, loadSecretKey, SecretVault } from "./store/secret-vault.ts";
@@ -106,8 +108,8 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
   const world = composeWorld(options, store, vault);
   const monitoring = composeMonitoring(options, store, world);
   const deps = apiDeps(options, store, tokens, world, monitoring);
-  const { changes } = composeChangeControl(deps);
-  const controllers = composeControllers(options, store, world, monitoring, changes);
+  const { changes, trains } = composeChangeControl(deps);
+  const controllers = composeControllers(options, store, world, monitoring, { changes, trains });
   const onBug = (error: HoldfastError, request: string): void =>
     options.log("error", "a request failed on a bug", { request, error: messageOf(error) });
   const servers: FastifyInstance[] = (["socket", "tcp"] as const).map((access) =>
@@ -172,7 +174,7 @@ function composeControllers(
   store: SqliteStore,
   world: World,
   monitoring: Monitoring,
-  changes: ChangeDriver,
+  { changes, trains }: { changes: ChangeDriver; trains: TrainDriver },
 ): Map<string, AnyController> {
   const controllers = new Map<string, AnyController>();
   const apps = appDeps(options, store, world, monitoring);
@@ -191,6 +193,7 @@ function composeControllers(
     }),
     createAppReconciler(apps),
     createChangeReconciler({ clock: systemClock, store, driver: changes }),
+    createTrainReconciler({ store, driver: trains }),
     createTaskReconciler({
       clock: systemClock,
       computeOf: (task) => computeOf(task, apps),
@@ -262,6 +265,7 @@ function linkKinds(
     if ((ref.kind === DATABASE_EXPORTER || ref.kind === CACHE_EXPORTER) && what === "status")
       controllers.get(METRICS)?.lookAtAll();
     if (ref.kind === APP && what === "status") lookAtChanges(store, controllers, ref.name);
+    if (ref.kind === TRAIN && what === "status") controllers.get(CHANGE)?.lookAtAll();
     if (ref.kind === WINDOW) controllers.get(CHANGE)?.lookAtAll();
     if (ref.kind === ROLLOUT) controllers.get(APP)?.look(ref.name);
     if (ref.kind === TELEMETRY) writePolicies(store, telemetryPolicies);

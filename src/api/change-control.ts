@@ -7,16 +7,20 @@ import { AppOperations } from "./app-operations.ts";
 import { ChangeOperations } from "./change-operations.ts";
 import { ChangeRunner } from "./change-runner.ts";
 import { Promotion } from "./promotion.ts";
+import { TrainOperations } from "./train-operations.ts";
 
 export interface ChangeControl {
   readonly operations: AppOperations;
   readonly access: Access;
   readonly changes: ChangeOperations;
+  readonly trains: TrainOperations;
 }
 
 export function composeChangeControl(deps: ApiDeps): ChangeControl {
   const operations = new AppOperations(deps);
   const access = new Access(deps);
-  const runner = new ChangeRunner(deps, operations, new Promotion(deps));
-  return { operations, access, changes: new ChangeOperations(deps, runner, access) };
+  const promotion = new Promotion(deps);
+  const trains = new TrainOperations(deps, operations, promotion);
+  const runner = new ChangeRunner(deps, operations, promotion, trains);
+  return { operations, access, trains, changes: new ChangeOperations(deps, runner, access) };
 }

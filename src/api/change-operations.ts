@@ -19,6 +19,7 @@ import { RELEASE, releaseName } from "../resources/release/release.ts";
 import { gateAt, type Subject, WINDOW, type WindowSpec } from "../resources/window/window.ts";
 import type { Access, Principal } from "./access.ts";
 import type { ApiDeps, MigrationFinding, SourceDifference } from "./api-deps.ts";
+import { assertBudget, assertExpands, findingText, withContracts } from "./change-checks.ts";
 import { type ChangeFacts, type ChangeOptions, recordOf } from "./change-record.ts";
 import { differencesOf, riskOf } from "./change-risk.ts";
 import type { ChangeRequest, ChangeRunner, Rehearsal } from "./change-runner.ts";
@@ -44,6 +45,20 @@ export class ChangeOperations {
     this.#deps = deps;
     this.#runner = runner;
     this.#access = access;
+  }
+
+  /** What it would be refused with, without asking for it. */
+  async check(
+    environment: string,
+    request: ChangeRequest,
+    actor: Principal,
+    options: ChangeOptions,
+  ): Promise<void> {
+    const place = findEnvironment(this.#deps.store, environment);
+    const rehearsal = this.#runner.rehearse(environment, request, actor);
+    const before = this.#releaseBefore(environment, rehearsal);
+    const source = await this.#sourceDifference(before, rehearsal);
+    assertExpands(place, rehearsal, await this.#migrations(source, rehearsal), options);
   }
 
   async submit(
@@ -263,8 +278,13 @@ export class ChangeOperations {
     if (fresh.spec.digest !== spec.digest && !spec.emergency && spec.needs > 0) return NOTHING;
     return store.transaction(() => {
       const accepted = this.#runner.run(spec.environment, requestOf(spec), actor);
-      const { release, generation } = accepted;
-      const executed = { at: clock.now(), release, generation };
+      const { release, generation, train } = accepted;
+      const executed = {
+        at: clock.now(),
+        release,
+        generation,
+        ...(train !== undefined && { train }),
+      };
       this.#write(number, { executed }, actor, "run");
       return accepted;
     });
@@ -405,33 +425,6 @@ export class ChangeOperations {
   }
 }
 
-const findingText = ({ file, line, kind, text }: MigrationFinding): string =>
-  `${file}:${line} ${kind === "contract" ? "breaks what still runs" : kind}: ${text}`;
-
-// A deploy remembers what its migrations take away: a rollback has to know.
-function withContracts(request: ChangeRequest, contracts: readonly string[]): ChangeRequest {
-  if (contracts.length === 0) return request;
-  if (request.action === "deploy") return { ...request, source: { ...request.source, contracts } };
-  return request.action === "promote" ? { ...request, contracts } : request;
-}
-
-function assertExpands(
-  { name, rules }: EnvironmentView,
-  { accepted }: Rehearsal,
-  migrations: readonly MigrationFinding[],
-  { acceptContract }: ChangeOptions,
-): void {
-  const contracts = migrations.filter(({ kind }) => kind === "contract");
-  if (contracts.length === 0 || rules.contractMigrations === "allow" || acceptContract) return;
-  throw invalid(
-    "migration.contracts",
-    `migrations of ${accepted.app} would break the release that still runs in ${name}:\n  ${contracts.map(findingText).join("\n  ")}`,
-    {
-      hint: "deploy first a release that does without it, then the migration; or --accept-contract",
-    },
-  );
-}
-
 const NOTHING: Accepted = {
   app: "",
   environment: "",
@@ -447,21 +440,3 @@ const requestOf = (spec: ChangeSpec): ChangeRequest => spec.request as unknown a
 // The owner's two doors are one person.
 const isSamePerson = ({ name, kind }: Principal, other: string): boolean =>
   name === other || (kind === "owner" && (other === "owner" || other === "admin"));
-
-function assertBudget(
-  place: EnvironmentView,
-  { budgets, risk }: ChangeFacts,
-  options: ChangeOptions,
-): void {
-  const spent = budgets.find(({ left }) => left <= 0);
-  const { spentErrorBudget, riskyFrom } = place.rules;
-  if (!spent || spentErrorBudget === "allow" || risk.score < riskyFrom) return;
-  if (options.overrideBudget && options.reason !== undefined) return;
-  throw invalid(
-    "change.budget_spent",
-    `the error budget of ${spent.service} is spent, and this change is risky (${risk.score} of 100, held from ${riskyFrom})`,
-    {
-      hint: "make it smaller, wait until the budget recovers (holdfast slo), or --override-budget --reason <why>",
-    },
-  );
-}

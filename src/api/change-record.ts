@@ -55,7 +55,10 @@ export function recordOf(asked: Asked, facts: ChangeFacts): ChangeSpec {
     app,
     action,
     request: pinned(request, rehearsal) as unknown as Record<string, unknown>,
-    summary: summaryOf(action, app, release, rehearsal),
+    summary:
+      "train" in request
+        ? `a train of ${request.train.cars.map((car) => car.app).join(", ")} from ${request.train.from}`
+        : summaryOf(action, app, release, rehearsal),
     reason: options.reason ?? "",
     digest: rehearsal.digest,
     askedBy: actor.name,
@@ -92,7 +95,7 @@ function waivedFor({ place, request, may, nobodyElse }: Asked): string | undefin
 /** What was meant when it was asked for, also where something else is the default by then. */
 function pinned(request: ChangeRequest, { accepted, release }: Rehearsal): ChangeRequest {
   if (request.action === "rollback") return { ...request, to: accepted.release };
-  if (request.action === "promote" && release?.promotedFrom)
+  if (request.action === "promote" && !("train" in request) && release?.promotedFrom)
     return { ...request, release: release.promotedFrom.release };
   return request;
 }

@@ -8,10 +8,12 @@ import { canonicalJson } from "../kernel/resource.ts";
 import type { Actor } from "../kernel/resource-store.ts";
 import { APP, type AppSpec } from "../resources/app/app.ts";
 import { RELEASE, type ReleaseSpec, releaseName } from "../resources/release/release.ts";
+import type { Car } from "../resources/train/train.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { AppOperations } from "./app-operations.ts";
 import type { Promotion } from "./promotion.ts";
 import type { Accepted, SourceFacts } from "./release-writer.ts";
+import type { TrainOperations } from "./train-operations.ts";
 
 export type ChangeRequest =
   | { readonly action: "deploy"; readonly source: SourceFacts }
@@ -21,6 +23,10 @@ export type ChangeRequest =
       readonly from: string;
       readonly release?: number | undefined;
       readonly contracts?: readonly string[];
+    }
+  | {
+      readonly action: "promote";
+      readonly train: { readonly from: string; readonly cars: readonly Car[] };
     }
   | { readonly action: "rollback"; readonly app: string; readonly to?: number | undefined }
   | { readonly action: "restart"; readonly app: string }
@@ -71,11 +77,18 @@ export class ChangeRunner {
   readonly #deps: ApiDeps;
   readonly #operations: AppOperations;
   readonly #promotion: Promotion;
+  readonly #trains: TrainOperations;
 
-  constructor(deps: ApiDeps, operations: AppOperations, promotion: Promotion) {
+  constructor(
+    deps: ApiDeps,
+    operations: AppOperations,
+    promotion: Promotion,
+    trains: TrainOperations,
+  ) {
     this.#deps = deps;
     this.#operations = operations;
     this.#promotion = promotion;
+    this.#trains = trains;
   }
 
   run(environment: string, request: ChangeRequest, actor: Actor): Accepted {
@@ -84,7 +97,9 @@ export class ChangeRunner {
       case "deploy":
         return operations.deploy(environment, request.source, actor);
       case "promote":
-        return this.#promotion.promote({ ...request, to: environment }, actor);
+        return "train" in request
+          ? this.#trains.begin(environment, request.train.from, request.train.cars, actor)
+          : this.#promotion.promote({ ...request, to: environment }, actor);
       case "rollback":
         return operations.rollback(environment, request.app, request.to, actor);
       case "restart":

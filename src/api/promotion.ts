@@ -49,7 +49,7 @@ export class Promotion {
         hint: `holdfast promote ${app} --from staging --to production`,
       });
     const place = findEnvironment(this.#deps.store, to);
-    const origin = this.#proven(app, from, release);
+    const origin = this.proven(app, from, release);
     const artifact = requireArtifact(origin);
     const { source } = origin.spec;
     const files = this.#deps.sources.readFiles(source.digest, INFERENCE_FILES);
@@ -87,7 +87,7 @@ export class Promotion {
   }
 
   /** A release that got all traffic in that environment, and was not taken back. */
-  #proven(app: string, environment: string, number: number | undefined): Release {
+  proven(app: string, environment: string, number: number | undefined): Release {
     findEnvironment(this.#deps.store, environment);
     const name = appResourceName(environment, app);
     const found = this.#find(name);

@@ -27,6 +27,8 @@ export interface Accepted {
   readonly inferred: readonly string[];
   /** False where nothing had to change. */
   readonly changed: boolean;
+  /** Number of the train that it began. */
+  readonly train?: number;
 }
 
 export interface SourceFacts {

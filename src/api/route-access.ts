@@ -15,6 +15,7 @@ export const WRITES: Readonly<Record<string, RouteAccess>> = {
   "POST /v1/query": "view",
   [`POST ${ENVIRONMENT}/deploys`]: "deploy",
   [`POST ${ENVIRONMENT}/promotions`]: "promote",
+  [`POST ${ENVIRONMENT}/trains`]: "promote",
   [`PUT ${ENVIRONMENT}`]: "environment",
   [`PUT ${ENVIRONMENT}/policy`]: "policy",
   [`POST ${ENVIRONMENT}/policy/test`]: "view",
@@ -62,6 +63,8 @@ const LOOKS: Readonly<Record<string, RouteAccess>> = {
   "/v1/changes/{number}": "anybody",
   "/v1/windows": "anybody",
   "/v1/delivery": "anybody",
+  "/v1/trains": "anybody",
+  "/v1/trains/{number}": "anybody",
 };
 
 /** @throws where a route that writes is not in the table */

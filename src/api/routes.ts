@@ -33,6 +33,7 @@ import { rolloutRoutes } from "./rollout-routes.ts";
 import { type Route, route } from "./route.ts";
 import { statusView } from "./status-view.ts";
 import { telemetryRoutes } from "./telemetry-routes.ts";
+import { trainRoutes } from "./train-routes.ts";
 
 const environment = appName.describe("Name of the environment, such as production.");
 const inEnvironment = z.object({ environment });
@@ -55,11 +56,12 @@ const changeOptions = z.object({
 const SETTING_MAX_CHARS = 64 * 1024;
 
 export function createRoutes(deps: ApiDeps): readonly Route[] {
-  const { operations, access, changes } = composeChangeControl(deps);
+  const { operations, access, changes, trains } = composeChangeControl(deps);
   return [
     ...platformRoutes(deps, operations),
     ...environmentRoutes(deps, changes),
     ...changeRoutes(deps, changes, access),
+    ...trainRoutes(deps, changes, trains, access),
     ...auditRoutes(deps),
     ...deliveryRoutes(deps, access),
     ...accountRoutes(deps),

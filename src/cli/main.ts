@@ -41,6 +41,7 @@ import {
   reject,
 } from "./change/changes.ts";
 import { delivery } from "./change/delivery.ts";
+import { trainList, trainShow, trainStart } from "./change/trains.ts";
 import {
   freezeList,
   freezeRemove,
@@ -132,6 +133,9 @@ export const COMMANDS: readonly Command[] = [
   windowSet,
   windowList,
   windowRemove,
+  trainStart,
+  trainList,
+  trainShow,
   accountList,
   accountSet,
   accountRemove,
@@ -149,6 +153,7 @@ export const COMMANDS: readonly Command[] = [
 
 const GROUPS: Readonly<Record<string, string>> = {
   change: "One change of a protected environment.",
+  train: "Several apps released together.",
   freeze: "When change is not allowed.",
   window: "When change is allowed, and at no other time.",
   env: "Environments: production, staging and others.",

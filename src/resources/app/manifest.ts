@@ -299,6 +299,11 @@ export const manifestSchema = z
         "The edge serves /_holdfast/usage.js and takes what it reports: page views, web vitals, errors and feedback, without cookies.",
       ),
     build: build.optional(),
+    needs: z
+      .array(name)
+      .max(50)
+      .default([])
+      .describe("Apps that a train releases before this one."),
     rollout: rolloutSchema.prefault({}),
     environments: z
       .record(name, overlay)

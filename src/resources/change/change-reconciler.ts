@@ -4,6 +4,7 @@ import type { Clock } from "../../kernel/clock.ts";
 import type { Reconciler } from "../../kernel/reconciler.ts";
 import type { ResourceStore } from "../../kernel/resource-store.ts";
 import type { App } from "../app/app.ts";
+import type { Train } from "../train/train.ts";
 import type { Gate, Subject } from "../window/window.ts";
 import { CHANGE, type Change, type ChangeSpec, type ChangeStatus } from "./change.ts";
 import { type ChangeObserved, type ChangeStep, planChange, reportChange } from "./change-plan.ts";
@@ -38,8 +39,29 @@ export function createChangeReconciler(
   };
 }
 
+const OUTCOMES = {
+  running: undefined,
+  undoing: undefined,
+  succeeded: "succeeded",
+  undone: "failed",
+  failed: "failed",
+} as const;
+
 function observeChange({ spec }: Change, { clock, store, driver }: ChangeDeps): ChangeObserved {
   const { environment, app, action, executed } = spec;
+  if (executed?.train !== undefined) {
+    const name = String(executed.train).padStart(6, "0");
+    const train = store.find({ kind: "train", name }) as Train | undefined;
+    return {
+      now: clock.now(),
+      gate: driver.gate({ environment, app, action }),
+      hasRollout: true,
+      rollout: {
+        outcome: OUTCOMES[train?.status?.phase ?? "running"],
+        reason: train?.status?.text ?? "",
+      },
+    };
+  }
   const found = store.find({ kind: "app", name: `${environment}/${app}` }) as App | undefined;
   const own = [found?.status?.rollout, ...(found?.status?.history ?? [])].filter(
     (one) => one?.generation === executed?.generation && one?.automatic === undefined,

@@ -65,6 +65,8 @@ export interface ChangeSpec {
     readonly at: number;
     readonly release: number;
     readonly generation: number;
+    /** The train that it began. */
+    readonly train?: number;
   };
 }
 

@@ -1,0 +1,55 @@
+// What stands in the way of a change, beyond what running it would be refused with: migrations that
+// take away what still runs, and an error budget that is spent.
+
+import { invalid } from "../kernel/error.ts";
+import type { MigrationFinding } from "./api-deps.ts";
+import type { ChangeFacts, ChangeOptions } from "./change-record.ts";
+import type { ChangeRequest, Rehearsal } from "./change-runner.ts";
+import type { EnvironmentView } from "./environment-view.ts";
+
+export const findingText = ({ file, line, kind, text }: MigrationFinding): string =>
+  `${file}:${line} ${kind === "contract" ? "breaks what still runs" : kind}: ${text}`;
+
+// A deploy remembers what its migrations take away: a rollback has to know.
+export function withContracts(request: ChangeRequest, contracts: readonly string[]): ChangeRequest {
+  if (contracts.length === 0) return request;
+  if (request.action === "deploy") return { ...request, source: { ...request.source, contracts } };
+  return request.action === "promote" && !("train" in request)
+    ? { ...request, contracts }
+    : request;
+}
+
+export function assertExpands(
+  { name, rules }: EnvironmentView,
+  { accepted }: Rehearsal,
+  migrations: readonly MigrationFinding[],
+  { acceptContract }: ChangeOptions,
+): void {
+  const contracts = migrations.filter(({ kind }) => kind === "contract");
+  if (contracts.length === 0 || rules.contractMigrations === "allow" || acceptContract) return;
+  throw invalid(
+    "migration.contracts",
+    `migrations of ${accepted.app} would break the release that still runs in ${name}:\n  ${contracts.map(findingText).join("\n  ")}`,
+    {
+      hint: "deploy first a release that does without it, then the migration; or --accept-contract",
+    },
+  );
+}
+
+export function assertBudget(
+  place: EnvironmentView,
+  { budgets, risk }: ChangeFacts,
+  options: ChangeOptions,
+): void {
+  const spent = budgets.find(({ left }) => left <= 0);
+  const { spentErrorBudget, riskyFrom } = place.rules;
+  if (!spent || spentErrorBudget === "allow" || risk.score < riskyFrom) return;
+  if (options.overrideBudget && options.reason !== undefined) return;
+  throw invalid(
+    "change.budget_spent",
+    `the error budget of ${spent.service} is spent, and this change is risky (${risk.score} of 100, held from ${riskyFrom})`,
+    {
+      hint: "make it smaller, wait until the budget recovers (holdfast slo), or --override-budget --reason <why>",
+    },
+  );
+}

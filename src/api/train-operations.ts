@@ -1,0 +1,141 @@
+// Trains, as they are begun and driven.
+
+import { asHoldfastError, invalid } from "../kernel/error.ts";
+import type { Actor } from "../kernel/resource-store.ts";
+import { APP, type AppSpec, type AppStatus } from "../resources/app/app.ts";
+import {
+  type Car,
+  type CarState,
+  inOrder,
+  TRAIN,
+  type Train,
+  type TrainSpec,
+  type TrainStatus,
+  trainName,
+} from "../resources/train/train.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import type { AppOperations } from "./app-operations.ts";
+import type { Promotion } from "./promotion.ts";
+import type { Accepted } from "./release-writer.ts";
+
+/** How a train stands for an app where one is named. */
+const TRAIN_APP = "train";
+
+export class TrainOperations {
+  readonly #deps: ApiDeps;
+  readonly #operations: AppOperations;
+  readonly #promotion: Promotion;
+
+  constructor(deps: ApiDeps, operations: AppOperations, promotion: Promotion) {
+    this.#deps = deps;
+    this.#operations = operations;
+    this.#promotion = promotion;
+  }
+
+  /** The apps with the releases that are promoted, in the order of their dependencies. */
+  carsOf(environment: string, from: string, apps: readonly string[]): readonly Car[] {
+    const unique = [...new Set(apps)];
+    if (unique.length < 2)
+      throw invalid("train.too_short", "a train has at least two apps", {
+        hint: `holdfast promote ${unique[0] ?? "<app>"} --from ${from} --to ${environment}`,
+      });
+    const known = new Map(
+      unique.map((app) => [app, this.#promotion.proven(app, from, undefined).spec]),
+    );
+    const needs = new Map([...known].map(([app, { manifest }]) => [app, manifest.needs ?? []]));
+    const order = inOrder(unique, needs);
+    if (!order)
+      throw invalid("train.circle", `${unique.join(", ")} need each other in a circle`, {
+        hint: "take one of them out of needs in a holdfast.yaml",
+      });
+    return order.map((app) => ({ app, release: known.get(app)?.number ?? 0 }));
+  }
+
+  begin(environment: string, from: string, cars: readonly Car[], actor: Actor): Accepted {
+    const { store, clock } = this.#deps;
+    const busy = store.list<TrainSpec, TrainStatus>(TRAIN).find(({ spec, status }) => {
+      const isOver = ["succeeded", "undone", "failed"].includes(status?.phase ?? "");
+      const shares = spec.cars.some(({ app }) => cars.some((car) => car.app === app));
+      return spec.environment === environment && !isOver && shares;
+    });
+    if (busy)
+      throw invalid(
+        "train.busy",
+        `train ${busy.spec.number} is under way with some of these apps`,
+        {
+          hint: `holdfast train show ${busy.spec.number}`,
+        },
+      );
+    const number = (store.list<TrainSpec, never>(TRAIN).at(-1)?.spec.number ?? 0) + 1;
+    const spec: TrainSpec = {
+      number,
+      from,
+      environment,
+      cars,
+      askedBy: actor.name,
+      askedFrom: actor.from,
+      askedAt: clock.now(),
+    };
+    store.writeSpec<TrainSpec>({ kind: TRAIN, name: trainName(number) }, spec, {
+      actor,
+      action: "train",
+      expectedGeneration: 0,
+    });
+    const nothing = { release: 0, generation: 0, urls: [], inferred: [] };
+    return { app: TRAIN_APP, environment, ...nothing, changed: true, train: number };
+  }
+
+  // --- driven by the reconciler; see TrainDriver
+
+  promoteCar(train: Train, app: string): void {
+    const { spec } = train;
+    const car = spec.cars.find((one) => one.app === app);
+    this.#step(train, app, (actor) => {
+      const previous = this.#servingOf(spec.environment, app);
+      const { changed, generation } = this.#promotion.promote(
+        { app, from: spec.from, to: spec.environment, release: car?.release },
+        actor,
+      );
+      return changed
+        ? { state: "running", generation, ...(previous !== undefined && { previous }) }
+        : { state: "unchanged" };
+    });
+  }
+
+  undoCar(train: Train, app: string): void {
+    const { spec, status } = train;
+    const previous = status?.cars.find((one) => one.app === app)?.previous;
+    this.#step(train, app, (actor) => {
+      if (previous === undefined) return { state: "stuck", text: "nothing served before it" };
+      const { generation } = this.#operations.rollback(spec.environment, app, previous, actor);
+      return { state: "undoing", undoGeneration: generation };
+    });
+  }
+
+  // What is begun and that it was begun are one transaction: a kill leaves both or neither.
+  #step(train: Train, app: string, work: (actor: Actor) => Omit<CarState, "app">): void {
+    const { store } = this.#deps;
+    const actor = { name: train.spec.askedBy, from: train.spec.askedFrom };
+    const keep = (change: Omit<CarState, "app">): void => {
+      const { status } = train;
+      const cars = (status?.cars ?? []).map((car) =>
+        car.app === app ? { ...car, ...change } : car,
+      );
+      store.writeStatus(train, train.uid, { ...status, cars });
+    };
+    try {
+      store.transaction(() => keep(work(actor)));
+    } catch (error) {
+      const known = asHoldfastError(error);
+      if (known.actsNext !== "caller") throw known;
+      const state = train.status?.phase === "undoing" ? "stuck" : "failed";
+      keep({ state, text: known.message });
+    }
+  }
+
+  #servingOf(environment: string, app: string): number | undefined {
+    const name = `${environment}/${app}`;
+    return this.#deps.store.find<AppSpec, AppStatus>({ kind: APP, name })?.status?.serving?.set
+      .release;
+  }
+}

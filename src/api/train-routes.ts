@@ -1,0 +1,97 @@
+// Trains: several apps released together, in the order of their dependencies.
+
+import { z } from "zod";
+import { invalid } from "../kernel/error.ts";
+import { name as appName } from "../resources/app/manifest.ts";
+import {
+  TRAIN,
+  type Train,
+  type TrainSpec,
+  type TrainStatus,
+  trainName,
+} from "../resources/train/train.ts";
+import type { Access } from "./access.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import type { ChangeOperations } from "./change-operations.ts";
+import { type Route, route } from "./route.ts";
+import type { TrainOperations } from "./train-operations.ts";
+
+const APPS_MAX = 50;
+
+export interface TrainView extends TrainSpec {
+  readonly phase: TrainStatus["phase"];
+  readonly text: string;
+  readonly states: TrainStatus["cars"];
+}
+
+export function trainRoutes(
+  { store }: ApiDeps,
+  changes: ChangeOperations,
+  trains: TrainOperations,
+  access: Access,
+): Route[] {
+  const view = ({ spec, status }: Train): TrainView => ({
+    ...spec,
+    phase: status?.phase ?? "running",
+    text: status?.text ?? "",
+    states: status?.cars ?? [],
+  });
+  return [
+    route({
+      method: "GET",
+      path: "/v1/trains",
+      summary: "Trains, newest first.",
+      handle: ({ actor }) => ({
+        trains: store
+          .list<TrainSpec, TrainStatus>(TRAIN)
+          .toReversed()
+          .filter(({ spec }) => access.decide(actor, "view", spec.environment).allowed)
+          .map(view),
+      }),
+    }),
+    route({
+      method: "GET",
+      path: "/v1/trains/{number}",
+      summary: "One train, car by car.",
+      params: z.object({ number: z.coerce.number().int().min(1) }),
+      handle: ({ params, actor }) => {
+        const ref = { kind: TRAIN, name: trainName(params.number) };
+        const found = store.find<TrainSpec, TrainStatus>(ref);
+        if (!found)
+          throw invalid("train.not_found", `there is no train ${params.number}`, {
+            hint: "holdfast train list",
+          });
+        access.require(actor, "view", found.spec.environment);
+        return view(found);
+      },
+    }),
+    route({
+      method: "POST",
+      path: "/v1/environments/{environment}/trains",
+      summary: "Promotes several apps together; where one fails, those before it go back.",
+      params: z.object({ environment: appName }),
+      body: z.object({
+        apps: z.array(appName).min(1).max(APPS_MAX),
+        from: appName,
+        reason: z.string().trim().min(1).max(1_000).optional(),
+        emergency: z.boolean().default(false),
+        overrideBudget: z.boolean().default(false),
+        acceptContract: z.boolean().default(false),
+      }),
+      handle: async ({ params, body, actor }) => {
+        const { apps, from, ...options } = body;
+        const { environment } = params;
+        const cars = trains.carsOf(environment, from, apps);
+        // Each of them has to be fit for it before the first one begins.
+        for (const car of cars)
+          await changes.check(environment, { action: "promote", ...car, from }, actor, options);
+        return changes.submit(
+          environment,
+          { action: "promote", train: { from, cars } },
+          actor,
+          options,
+        );
+      },
+    }),
+  ];
+}
