@@ -80,7 +80,8 @@ export class ChangeOperations {
       throw refusal;
     }
     const rehearsal = this.#runner.rehearse(environment, request, actor);
-    if (!rehearsal.accepted.changed) return rehearsal.accepted;
+    // Nothing that runs changes: what is set is for the first deploy, which is a change of its own.
+    if (!rehearsal.accepted.changed) return this.#runner.run(environment, request, actor);
     const before = this.#releaseBefore(environment, rehearsal);
     const source = await this.#sourceDifference(before, rehearsal);
     const migrations = await this.#migrations(source, rehearsal);

@@ -95,7 +95,7 @@ describe("a train of apps", { timeout: 300_000 }, () => {
       view = trains[0];
       await new Promise((resolve) => setTimeout(resolve, 200));
     }
-    assert.equal(view?.phase, "succeeded", view?.text);
+    assert.equal(view?.phase, "succeeded", view?.text ?? "no train");
   });
 
   it("is refused where it could not end", async () => {
