@@ -44,7 +44,9 @@ describe("a rollout of the shop", { timeout: 900_000 }, () => {
       .replace('STOREFRONT_FAULT: ""', `STOREFRONT_FAULT: "${fault}"`);
     writeFileSync(join(dir, "holdfast.yaml"), `${manifest}\n${rollout}\n# ${version}\n`);
   };
-  const deploy = (): Promise<CommandResult> => holdfast.run(["deploy", dir, "--json"]);
+  // Its faults spend the shop's error budget, which would hold what is risky.
+  const deploy = (): Promise<CommandResult> =>
+    holdfast.run(["deploy", dir, "--json", "--override-budget", "--reason", "a test"]);
   const endOf = ({ stdout }: CommandResult): Ended => JSON.parse(stdout) as Ended;
   const view = async (...args: string[]): Promise<RolloutView> =>
     JSON.parse((await holdfast.run(["rollout", "storefront", "--json", ...args])).stdout);
@@ -232,6 +234,22 @@ describe("a rollout of the shop", { timeout: 900_000 }, () => {
     );
     const status = await holdfast.run(["status", "--json"]);
     assert.match(status.stdout, /rolled back/);
+  });
+
+  it("is held where it is risky while the error budget is spent", async () => {
+    edit("rollout: { strategy: blue-green }");
+    const isSpent = async (): Promise<boolean> => {
+      const { objectives } = await holdfast.json<{
+        objectives: { budgetLeft: number; requests: number }[];
+      }>("slo");
+      return objectives.some(({ budgetLeft, requests }) => budgetLeft < 0 && requests >= 1_000);
+    };
+    // Of a thousand requests and more: fewer say nothing of a budget.
+    await underLoad(100, () => until("the budget is spent", isSpent, 60_000));
+    const { code, stderr } = await holdfast.run(["deploy", dir]);
+    assert.equal(code, 2);
+    assert.match(stderr, /the error budget of \w+ is spent, and this change is risky/);
+    assert.match(stderr, /--override-budget --reason/);
   });
 
   it("replaces instance by instance, without a failed request", async () => {
