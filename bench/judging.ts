@@ -45,9 +45,17 @@ interface Candidate {
   readonly latencyTimes: number;
 }
 
-const SHAPES = JSON.parse(
+const RECORDED = JSON.parse(
   readFileSync(join(import.meta.dirname, "traffic-shapes.json"), "utf8"),
 ) as readonly Shape[];
+/** Answers as those of the app of bench/rollouts.ts; also with some errors of its own. */
+const lognormal = (name: string, errorRate: number): Shape => ({
+  name,
+  perSecond: [100],
+  services: [{ service: "web", share: 1, errorRate, quantiles: lognormalQuantiles(60, 0.5) }],
+});
+const SLOW_ANSWERS = lognormal("answers of 60 ms", 0);
+const SHAPES = [...RECORDED, SLOW_ANSWERS, lognormal("answers of 60 ms, 0.5 % errors", 0.005)];
 const STAGES = [
   { share: 0.1, seconds: 60 },
   { share: 0.5, seconds: 60 },
@@ -215,6 +223,23 @@ function poisson(mean: number, random: SeededRandom): number {
   return count;
 }
 
+// By adding up the normal density until each level is reached.
+function lognormalQuantiles(medianMs: number, sigma: number): number[] {
+  const density = (x: number): number => Math.exp((-x * x) / 2) / Math.sqrt(2 * Math.PI);
+  const step = 0.001;
+  const quantiles: number[] = [];
+  let [x, mass] = [-6, 0];
+  for (let level = 0; level <= 200; level += 1) {
+    const wanted = Math.min(0.9995, Math.max(0.0005, level / 200));
+    while (mass < wanted) {
+      mass += density(x) * step;
+      x += step;
+    }
+    quantiles.push(medianMs * Math.exp(sigma * x));
+  }
+  return quantiles;
+}
+
 const median = (values: readonly number[]): number =>
   values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 
@@ -228,8 +253,9 @@ function measureSimulated(log: (text: string) => void) {
     if (i % 100 === 99) log(`${i + 1} equal releases: ${falseAborts} would be aborted`);
   }
   const worse = (candidate: Candidate, count: number) => {
-    const shape = SHAPES.find(({ name }) => name === "steady 100 req/s") ?? (SHAPES[0] as Shape);
-    const found = Array.from({ length: count }, () => simulateRollout(shape, candidate, random));
+    const found = Array.from({ length: count }, () =>
+      simulateRollout(SLOW_ANSWERS, candidate, random),
+    );
     const caught = found.flatMap((one) => (one ? [one] : []));
     return {
       caught: caught.length / count,
