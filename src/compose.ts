@@ -148,8 +148,7 @@ function appDeps(
   world: World,
   monitoring: Monitoring,
 ): AppDeps {
-  const telemetry = new TelemetryClient(home.telemetrySocket);
-  const traffic = new InstallationTelemetry(telemetry, monitoring.client);
+  const traffic = rolloutTelemetry(home, monitoring);
   return {
     clock: systemClock,
     store,
@@ -165,6 +164,9 @@ function appDeps(
     publicUrl: (host) => publicUrl(host, ports),
   };
 }
+
+const rolloutTelemetry = (home: Home, monitoring: Monitoring): InstallationTelemetry =>
+  new InstallationTelemetry(new TelemetryClient(home.telemetrySocket), monitoring.client);
 
 const publicUrl = (host: string, { https }: InstallationPorts): string =>
   `https://${host}${https === 443 ? "" : `:${https}`}`;
@@ -422,6 +424,7 @@ function apiDeps(
     sources: world.sources,
     secrets: world.secrets,
     checkMigrations,
+    readMetric: (metric, scope) => rolloutTelemetry(home, monitoring).read(metric, scope),
     telemetry: new TelemetryClient(home.telemetrySocket),
     monitoring: monitoring.client,
     mayDeliver: monitoring.mayDeliver,

@@ -7,7 +7,9 @@ import type { Ref } from "../kernel/resource.ts";
 import type { JournalEntry, ResourceStore } from "../kernel/resource-store.ts";
 import type { LogFilter, TrafficSummary } from "../kernel/signal.ts";
 import type { Authorizer } from "../resources/account/permissions.ts";
+import type { MetricScope, MetricValue } from "../resources/app/app-driver.ts";
 import type { Objective } from "../resources/app/objectives.ts";
+import type { AppMetric } from "../resources/app/rollout-policy.ts";
 import type { Delivery } from "../resources/channel/channel.ts";
 
 export interface SourceUploads {
@@ -123,6 +125,8 @@ export interface ApiDeps {
   readonly store: ResourceStore;
   readonly sources: SourceUploads;
   readonly secrets: SecretValues;
+  /** A figure of an app, of one of its releases. */
+  readonly readMetric: (metric: AppMetric, scope: MetricScope) => Promise<MetricValue>;
   /** What these files (SQL) would break for a release that does not know them. */
   readonly checkMigrations: (
     files: readonly { readonly name: string; readonly text: string }[],

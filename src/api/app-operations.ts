@@ -22,6 +22,7 @@ import {
 import type { Manifest } from "../resources/app/manifest.ts";
 import { releaseInForce } from "../resources/app/release-in-force.ts";
 import { rollbackTarget } from "../resources/app/rollback-target.ts";
+import { ROLLOUT } from "../resources/app/rollout-wish.ts";
 import type { Release } from "../resources/release/release.ts";
 import { SECRET, type SecretSpec, secretResourceName } from "../resources/secret/secret.ts";
 import { SETTINGS, type SettingsSpec } from "../resources/settings/settings.ts";
@@ -266,7 +267,8 @@ export class AppOperations {
       }
       this.#deps.store.markDeleting(ref, { actor, action: "destroy" });
       // Releases stay until the app's instances are gone: draining needs to know their grace.
-      for (const kind of [SETTINGS, SECRET]) this.#removeBelongings(kind, before.name, actor);
+      for (const kind of [SETTINGS, SECRET, ROLLOUT])
+        this.#removeBelongings(kind, before.name, actor);
       this.#deps.secrets.removeAll(before.name);
       for (const task of this.#deps.store.list(TASK, `${before.name}/`))
         this.#deps.store.markDeleting(task, { actor, action: "destroy" });

@@ -25,6 +25,7 @@ import { differencesOf, riskOf } from "./change-risk.ts";
 import type { ChangeRequest, ChangeRunner, Rehearsal } from "./change-runner.ts";
 import { announce } from "./channel-routes.ts";
 import { type EnvironmentView, findEnvironment } from "./environment-view.ts";
+import { assertMetrics } from "./metric-check.ts";
 import { budgetsLeft } from "./monitoring-routes.ts";
 import type { Accepted } from "./release-writer.ts";
 
@@ -86,6 +87,7 @@ export class ChangeOperations {
     const source = await this.#sourceDifference(before, rehearsal);
     const migrations = await this.#migrations(source, rehearsal);
     assertExpands(place, rehearsal, migrations, options);
+    await this.#assertMetrics(environment, rehearsal);
     this.#assertReturns(place, request, rehearsal, options);
     const contracts = migrations.filter(({ kind }) => kind === "contract").map(({ text }) => text);
     const known = withContracts(request, contracts);
@@ -120,6 +122,14 @@ export class ChangeOperations {
       `release ${accepted.release} would run on a schema that it does not know: ${gone.join("; ")}`,
       { hint: "its data does not come back by itself; --accept-contract goes back all the same" },
     );
+  }
+
+  async #assertMetrics(environment: string, { accepted, release }: Rehearsal): Promise<void> {
+    const metrics = release?.manifest.rollout?.analysis.metrics ?? [];
+    const serving = this.#appOf(environment, accepted.app)?.status?.serving?.set.release;
+    // Before a first release there is nothing that could have any.
+    if (metrics.length === 0 || serving === undefined) return;
+    await assertMetrics(this.#deps, environment, accepted.app, metrics, serving);
   }
 
   async #sourceDifference(

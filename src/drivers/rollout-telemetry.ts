@@ -1,6 +1,6 @@
 // What telemetry and Prometheus know of releases, for the rollouts that are judged by it.
 
-import { messageOf } from "../kernel/error.ts";
+import { HoldfastError, messageOf } from "../kernel/error.ts";
 import type { ArmCounts, ComparisonQuestion, ResultTable } from "../kernel/signal.ts";
 import type { MetricScope, MetricValue, RolloutTelemetry } from "../resources/app/app-driver.ts";
 import type { AppMetric } from "../resources/app/rollout-policy.ts";
@@ -33,7 +33,11 @@ export class InstallationTelemetry implements RolloutTelemetry {
       metric.promql === undefined
         ? this.#readSql(metric.sql ?? "", scope)
         : this.#readPromql(metric.promql, scope);
-    return reading.catch((error: unknown) => ({ value: null, problem: messageOf(error) }));
+    return reading.catch((error: unknown) => ({
+      value: null,
+      problem: messageOf(error),
+      isWrong: error instanceof HoldfastError && error.actsNext === "caller",
+    }));
   }
 
   async #readPromql(promql: string, scope: MetricScope): Promise<MetricValue> {
@@ -71,7 +75,18 @@ export class InstallationTelemetry implements RolloutTelemetry {
       return { value: total > 0 ? bad / total : null, tally: { bad, total } };
     const value = at("value") ?? (columns.length === 1 ? at(columns[0] ?? "") : undefined);
     if (value !== undefined && Number.isFinite(value)) return { value };
-    return { value: null, problem: "the SQL gives no column `value`, nor `bad` and `total`" };
+    const isTold =
+      columns.length === 1 ||
+      columns.includes("value") ||
+      (columns.includes("bad") && columns.includes("total"));
+    const isWrong = !isTold;
+    return {
+      value: null,
+      problem: isWrong
+        ? "the SQL gives no column `value`, nor `bad` and `total`"
+        : "the SQL gives no value",
+      isWrong,
+    };
   }
 }
 

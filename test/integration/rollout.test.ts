@@ -124,8 +124,32 @@ describe("a rollout of the shop", { timeout: 900_000 }, () => {
     });
   }
 
+  it("refuses figures to judge by that are wrong, or that nobody has", async () => {
+    const refused = async (metric: string, message: RegExp): Promise<void> => {
+      edit(CANARY.replace("warmUp: 5s", `metrics: [{ name: own, max: 1, ${metric} }]`));
+      const { code, stdout } = await deploy();
+      assert.equal(code, 2, stdout);
+      assert.match(stdout, message);
+    };
+    await refused(
+      'promql: "sum(rate(holdfast_request_total[1m]))"',
+      /nobody has a metric holdfast_request_total.*did you mean holdfast_requests_total/,
+    );
+    await refused('promql: "sum("', /metrics own: .*parse error/);
+    await refused('sql: "SELECT nothing FROM requests"', /metrics own: .*nothing/);
+    await refused('sql: "SELECT 1 AS a, 2 AS b"', /no column `value`/);
+    await refused('sql: "SELECT 1", promql: "up"', /needs promql or sql, one of them/);
+  });
+
   it("lets a good release pass: stage by stage, the worker too, with a report", async () => {
-    edit(CANARY);
+    edit(
+      CANARY.replace(
+        "warmUp: 5s",
+        `warmUp: 5s, metrics: [
+      { name: refused, max: 0.5, sql: "SELECT count(*) FILTER (status >= 400) AS bad, count(*) AS total FROM requests WHERE app = $app AND release = $release AND time > $since AND time <= $until" },
+      { name: rate, min: 0, promql: 'sum(holdfast_requests_total{app="$app", release="$release"})' }]`,
+      ),
+    );
     const shares = new Set<number>();
     const { failed } = await underLoad(100, async () => {
       const deployed = deploy();
@@ -149,6 +173,8 @@ describe("a rollout of the shop", { timeout: 900_000 }, () => {
     );
     assert.equal(report.phase, "watching");
     const file = join(dir, "report.html");
+    assert.match(report.metrics["refused"]?.text ?? "", /^refused is 0, 0 of what serves/);
+    assert.ok((report.metrics["rate"]?.candidate ?? 0) > 0, "its own counter is read");
     const { series } = await holdfast.json<RolloutReport>("rollout", "storefront", "--html", file);
     assert.ok(series.some(({ release, requests }) => release === report.release && requests > 0));
     assert.match(readFileSync(file, "utf8"), /<svg[\s\S]*Requests per second/);

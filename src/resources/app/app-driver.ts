@@ -124,6 +124,8 @@ export interface MetricValue {
   /** Where it is told as bad of total, since the last look. */
   readonly tally?: Tally;
   readonly problem?: string;
+  /** The query itself is at fault, not what it found. */
+  readonly isWrong?: boolean;
 }
 
 /** What is known of releases by their traffic. */

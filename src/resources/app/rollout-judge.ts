@@ -25,7 +25,7 @@ export function judgeStage(
   observed: AppObserved,
 ): Progress {
   const policy = policyOf(observed, before.placement.set.release);
-  const rollout = fold(before, policy, observed);
+  const rollout = fold(inTime(before, observed), policy, observed);
   const reason =
     vitalTrouble(app, status, rollout, observed) ??
     metricTrouble(rollout, policy) ??
@@ -37,6 +37,19 @@ export function judgeStage(
   if (own?.wish === "promote") return toEverything(rollout, `promoted by ${own.by}`, observed);
   if (rollout.stageSince === undefined) return enterStage(rollout, isReady, observed);
   return leaveStage(rollout, policy, observed);
+}
+
+// A clock that went back: what was measured by it so far says nothing any more.
+function inTime(rollout: Rollout, { now }: AppObserved): Rollout {
+  const { stageSince, judgement, exposedAt } = rollout;
+  const isAhead = (at: number | undefined): boolean => at !== undefined && at > now;
+  if (!isAhead(stageSince) && !isAhead(judgement?.through)) return rollout;
+  const again = {
+    ...withoutStage(rollout),
+    stageSince: now,
+    ...(exposedAt !== undefined && { exposedAt: Math.min(exposedAt, now) }),
+  };
+  return note(again, now, "the clock went back: this stage begins again");
 }
 
 function fold(rollout: Rollout, policy: RolloutPolicy, observed: AppObserved): Rollout {
