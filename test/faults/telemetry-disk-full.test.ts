@@ -107,10 +107,16 @@ describe("telemetry on a full disk", {
   });
 
   it("is whole for who comes after", async () => {
+    const sum = (counts: Iterable<number>): number =>
+      [...counts].reduce((total, count) => total + count, 0);
     const before = await kept();
+    const gone = sum(dropped);
     await store.close();
     store = await open();
-    assert.deepEqual(await kept(), before);
+    const now = await kept();
+    // On a disk that is still full the oldest may have to go meanwhile: counted, and nothing else.
+    for (const [number, lines] of now) assert.equal(lines, before.get(number), `batch ${number}`);
+    assert.equal(sum(before.values()) - sum(now.values()), sum(dropped) - gone);
     assert.deepEqual(
       problems.filter((what) => !/No space|ENOSPC/.test(what)),
       [],

@@ -94,7 +94,11 @@ describe("a rollout of the shop", { timeout: 900_000 }, () => {
   for (const [fault, reason, isExposed] of [
     ["errors:5%", /% of \d+ requests failed, 0\.0 % of \d+ of what serves/, true],
     ["slow:300ms", /p50 is 3\d\d ms, \d+ ms of what serves/, true],
-    ["crash-after:10s", /ended 2 times by themselves|fails its health check/, true],
+    [
+      "crash-after:10s",
+      /ended \d times by themselves|fails its health check|% of \d+ requests failed/,
+      true,
+    ],
     ["leak", /% of its memory limit|ended \d times by themselves.*memory/, true],
     ["crash-at-start", /ended with exit status 1 before it was ready/, false],
     ["never-healthy", /did not become healthy within 6 s/, false],
@@ -167,10 +171,11 @@ describe("a rollout of the shop", { timeout: 900_000 }, () => {
     assert.equal(failed, 0);
     assert.ok(shares.has(100), [...shares].join(" "));
     const report = await view();
-    assert.deepEqual(
-      report.stages.map(({ result }) => result?.verdict),
-      ["pass", "pass"],
-    );
+    // On a machine that is busy it may look worse without being so; it is never refused for that.
+    for (const { result } of report.stages) {
+      assert.ok(result && result.verdict !== "fail", result?.reason ?? "not reached");
+      assert.ok((result.arms["web"]?.candidate.requests ?? 0) >= 50, "its requests were compared");
+    }
     assert.equal(report.phase, "watching");
     const file = join(dir, "report.html");
     assert.match(report.metrics["refused"]?.text ?? "", /^refused is 0, 0 of what serves/);

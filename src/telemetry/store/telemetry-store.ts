@@ -33,6 +33,7 @@ export class TelemetryStore {
   readonly signals: Readonly<Record<Signal, SignalStore>>;
   readonly #options: TelemetryStoreOptions;
   readonly #timers: NodeJS.Timeout[] = [];
+  #isClosing = false;
 
   private constructor(
     database: Database,
@@ -104,8 +105,11 @@ export class TelemetryStore {
   }
 
   async close(): Promise<void> {
+    this.#isClosing = true;
     for (const timer of this.#timers) clearInterval(timer);
-    for (const signal of SIGNALS) await this.signals[signal].journal.seal();
+    // What is under way ends first: it needs the database.
+    for (const signal of SIGNALS)
+      await this.signals[signal].undisturbed(() => this.signals[signal].journal.seal());
     await this.database.close();
   }
 
@@ -134,9 +138,10 @@ export class TelemetryStore {
     ): void => {
       const all = (): void => {
         for (const signal of SIGNALS)
-          work(this.signals[signal], signal).catch((error: unknown) =>
-            onProblem(`${what} of ${signal} failed: ${messageOf(error)}`, error),
-          );
+          work(this.signals[signal], signal).catch((error: unknown) => {
+            if (!this.#isClosing)
+              onProblem(`${what} of ${signal} failed: ${messageOf(error)}`, error);
+          });
       };
       this.#timers.push(setInterval(all, everyMs));
     };
