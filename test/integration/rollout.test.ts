@@ -14,6 +14,8 @@ import { Load, type LoadResult } from "../support/load.ts";
 import { until } from "../support/wait.ts";
 
 const HOST = "storefront.localhost";
+/** A busy machine builds, starts and checks in its own time. */
+const SLOW_MS = 100_000;
 const CANARY = `
 rollout:
   strategy: canary
@@ -190,7 +192,7 @@ describe("a rollout of the shop", { timeout: 900_000 }, () => {
     const stable = await serving();
     await underLoad(60, async () => {
       const deployed = deploy();
-      await until("it is at 10 %", async () => (await view()).perMille === 100);
+      await until("it is at 10 %", async () => (await view()).perMille === 100, SLOW_MS);
       await holdfast.ok("pause", "storefront");
       assert.equal((await view()).paused, true);
       await new Promise((resolve) => setTimeout(resolve, 16_000));
@@ -211,7 +213,7 @@ describe("a rollout of the shop", { timeout: 900_000 }, () => {
     edit(CANARY);
     const stable = await serving();
     const deployed = deploy();
-    await until("it is at 10 %", async () => (await view()).perMille === 100);
+    await until("it is at 10 %", async () => (await view()).perMille === 100, SLOW_MS);
     await holdfast.ok("promote", "storefront", "--now");
     assert.equal((await deployed).code, 0);
     assert.notEqual(await serving(), stable);
@@ -227,7 +229,7 @@ describe("a rollout of the shop", { timeout: 900_000 }, () => {
     edit(CANARY);
     const stable = await serving();
     const deployed = deploy();
-    await until("it is at 10 %", async () => (await view()).perMille === 100);
+    await until("it is at 10 %", async () => (await view()).perMille === 100, SLOW_MS);
     await holdfast.ok("rollback", "storefront", "--to", String(stable));
     assert.equal(endOf(await deployed).outcome, "aborted");
     assert.equal(await serving(), stable);
@@ -236,10 +238,10 @@ describe("a rollout of the shop", { timeout: 900_000 }, () => {
   it("asks a person where there is too little to judge by, if it is to", async () => {
     edit(CANARY.replaceAll("15s", "1s").replace("warmUp: 5s", "inconclusive: ask"));
     const deployed = deploy();
-    await until("it asks", async () => (await view()).asked);
+    await until("it asks", async () => (await view()).asked, SLOW_MS);
     assert.match((await view()).verdict.reason, /fewer than 50 say nothing/);
     await holdfast.ok("resume", "storefront");
-    await until("it went on", async () => (await view()).perMille === 500);
+    await until("it went on", async () => (await view()).perMille === 500, SLOW_MS);
     await holdfast.ok("abort", "storefront");
     assert.equal(endOf(await deployed).outcome, "aborted");
   });
@@ -254,7 +256,7 @@ describe("a rollout of the shop", { timeout: 900_000 }, () => {
       const { code } = await deploy();
       assert.equal(code, 0, "all at once is not judged beforehand");
       await until("it is taken back", async () => (await view()).automatic !== undefined, 60_000);
-      await until("it is back", async () => (await serving()) === bad);
+      await until("it is back", async () => (await serving()) === bad, SLOW_MS);
     });
     assert.ok(bad > stable);
     const { outcome, failure } = await view("--release", String(bad + 1));
@@ -317,7 +319,7 @@ describe("a rollout of the shop", { timeout: 900_000 }, () => {
     edit("rollout: { preview: ask }");
     const stable = await serving();
     const deployed = deploy();
-    await until("it is shown", async () => (await view()).phase === "preview");
+    await until("it is shown", async () => (await view()).phase === "preview", SLOW_MS);
     const { release } = await view();
     let shown = "";
     await until("the preview answers", async () => {
