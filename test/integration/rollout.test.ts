@@ -131,6 +131,11 @@ describe("a rollout of the shop", { timeout: 900_000 }, () => {
   }
 
   it("refuses figures to judge by that are wrong, or that nobody has", async () => {
+    const isCounted = async (): Promise<boolean> =>
+      (await holdfast.run(["metrics", "holdfast_requests_total", "--json"])).stdout.includes(
+        "storefront",
+      );
+    await underLoad(20, () => until("requests are counted", isCounted, SLOW_MS));
     const refused = async (metric: string, message: RegExp): Promise<void> => {
       edit(CANARY.replace("warmUp: 5s", `metrics: [{ name: own, max: 1, ${metric} }]`));
       const { code, stdout } = await deploy();
