@@ -111,6 +111,7 @@ export interface RolloutRounds {
   readonly errors: number;
   readonly slow: number;
   readonly equal: number;
+  /** For each share that is measured. */
   readonly shareRequests: number;
 }
 
@@ -226,7 +227,7 @@ async function measureShares(
     const { release } = await view();
     const asking = new Asking(installation);
     asking.start(SHARE_RATE);
-    while (asking.answers.length < requests / shares.length)
+    while (asking.answers.length < requests)
       await new Promise((resolve) => setTimeout(resolve, 200));
     await asking.stop();
     const got = asking.answers.filter((one) => one.release === String(release)).length;
