@@ -14,9 +14,8 @@ import {
   type EdgeLayout,
   ERROR_STATUSES,
   renderConfig,
-  renderMap,
-  routeEntries,
 } from "../src/drivers/haproxy/haproxy-config.ts";
+import { renderMap, routeEntries } from "../src/drivers/haproxy/haproxy-maps.ts";
 import { LocalCa } from "../src/drivers/local-ca/local-ca.ts";
 import { TelemetryClient } from "../src/drivers/telemetry-client.ts";
 import { homeAt } from "../src/host/home.ts";
@@ -239,8 +238,10 @@ async function prepare(dir: string): Promise<{ nginx: boolean; caddy: string | u
   writeFileSync(
     join(dir, "routes.map"),
     renderMap([
-      ...routeEntries(state, PORTS.holdfast),
-      ...routeEntries(state, PORTS["holdfast-tls"]).filter(([key]) => key.includes(":")),
+      ...routeEntries(state, { httpsPort: PORTS.holdfast }),
+      ...routeEntries(state, { httpsPort: PORTS["holdfast-tls"] }).filter(([key]) =>
+        key.includes(":"),
+      ),
     ]),
   );
   writeFileSync(join(dir, "internal.map"), "");

@@ -11,6 +11,8 @@ import { DockerEngine } from "./drivers/docker/docker-engine.ts";
 import { DockerImageBuilder } from "./drivers/docker/docker-image-builder.ts";
 import { EnvironmentStores } from "./drivers/environment-stores.ts";
 import { ensureKeyFile } from "./drivers/files.ts";
+import { GitServer } from "./drivers/git/git-server.ts";
+import { RemoteRepositories } from "./drivers/git/remote-repositories.ts";
 import { HaproxyEdgeDriver } from "./drivers/haproxy/haproxy-edge-driver.ts";
 import { LocalCa } from "./drivers/local-ca/local-ca.ts";
 import { PostgresAccess } from "./drivers/postgres/postgres-access.ts";
@@ -36,6 +38,9 @@ import type { SecretVault } from "./store/secret-vault.ts";
 import type { SqliteStore } from "./store/sqlite-store.ts";
 import { senderToken } from "./telemetry/otlp/sender.ts";
 
+/** What git runs when something is pushed. */
+const GIT_RECEIVE = join(import.meta.dirname, "bin", "git-receive.ts");
+
 export interface WorldOptions {
   readonly config: Config;
   readonly home: Home;
@@ -57,6 +62,13 @@ export function composeWorld(options: WorldOptions, store: SqliteStore, vault: S
     secrets: composeSecrets(vault),
     channelSecrets: composeChannelSecrets(vault),
     exportSecrets: composeExportSecrets(vault),
+    repositorySecrets: composeRepositorySecrets(vault),
+    repositories: new RemoteRepositories(join(options.home.gitDir, "remote")),
+    git: new GitServer({
+      dir: join(options.home.gitDir, "hosted"),
+      hook: [join(options.runtime.binDir, "node"), GIT_RECEIVE],
+      apiSocket: options.home.edgeApiSocket,
+    }),
     telemetrySink: composeTelemetrySink(options),
   };
 }
@@ -216,6 +228,24 @@ function composeExportSecrets(vault: SecretVault) {
       });
     },
     removeAll: (name: string) => vault.removeAll(`export/${name}/`),
+  };
+}
+
+function composeRepositorySecrets(vault: SecretVault) {
+  const newKey = (): string => `whsec_${randomBytes(SIGNING_KEY_BYTES).toString("base64")}`;
+  return {
+    add: (repository: string, token: Redacted) =>
+      vault.add(`repository/${repository}/token`, token),
+    token: (repository: string, version: number) => {
+      const token = vault.find(`repository/${repository}/token`, version);
+      if (token) return token;
+      throw stuck("repository.token_missing", `the token of the repository ${repository} is gone`, {
+        hint: `holdfast repository connect ${repository} … < token`,
+      });
+    },
+    webhook: (repository: string) =>
+      vault.ensure(`repository/${repository}/webhook`, newKey).reveal(),
+    removeAll: (repository: string) => vault.removeAll(`repository/${repository}/`),
   };
 }
 

@@ -2,7 +2,7 @@
 // parts; src/bin starts it.
 
 import { createHash, randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import type { FastifyInstance } from "fastify";
@@ -10,13 +10,16 @@ import type { ApiDeps } from "./api/api-deps.ts";
 import { composeChangeControl } from "./api/change-control.ts";
 import { anchorOf } from "./api/channel-routes.ts";
 import { createApiServer } from "./api/server.ts";
+import { type AnyController, linkKinds, SYSTEM } from "./compose-links.ts";
 import { composeMonitoring, type Monitoring, servingObjectives } from "./compose-monitoring.ts";
 import { composeWorld, type World, type WorldOptions } from "./compose-world.ts";
 import { CedarAuthorizer } from "./drivers/cedar/cedar-authorizer.ts";
-import { writeJson, writeWhole } from "./drivers/files.ts";
+import { writeWhole } from "./drivers/files.ts";
+import { tellForge } from "./drivers/forge/forge.ts";
 import { deliver } from "./drivers/notifier/notifier.ts";
 import { checkMigrations } from "./drivers/postgres/migration-check.ts";
 import { NetworkProbe } from "./drivers/probe/http-probe.ts";
+import { findSystemUser } from "./drivers/process/system-user.ts";
 import { InstallationTelemetry } from "./drivers/rollout-telemetry.ts";
 import { TelemetryClient } from "./drivers/telemetry-client.ts";
 import type { Home } from "./host/home.ts";
@@ -27,7 +30,7 @@ import { type HoldfastError, messageOf, stuck } from "./kernel/error.ts";
 import { systemRandom } from "./kernel/id.ts";
 import type { AnyStep } from "./kernel/plan.ts";
 import type { Reconciler } from "./kernel/reconciler.ts";
-import { PLATFORM, type TelemetryPolicy } from "./kernel/signal.ts";
+import { PLATFORM } from "./kernel/signal.ts";
 import { CEDAR_SCHEMA, rolePolicies } from "./resources/account/permissions.ts";
 import { APP, type AppSpec, type AppStatus } from "./resources/app/app.ts";
 import {
@@ -36,16 +39,11 @@ import {
   startOrdered,
   technologyOf,
 } from "./resources/app/app-reconciler.ts";
-import { ROLLOUT } from "./resources/app/rollout-wish.ts";
-import { CHANGE, type ChangeSpec } from "./resources/change/change.ts";
 import { type ChangeDriver, createChangeReconciler } from "./resources/change/change-reconciler.ts";
-import { CHANNEL } from "./resources/channel/channel.ts";
 import {
   ALERTING,
   CACHE,
-  CACHE_EXPORTER,
   DATABASE,
-  DATABASE_EXPORTER,
   EDGE,
   EDGE_NAME,
   ENVIRONMENT_ENGINES,
@@ -56,21 +54,17 @@ import {
 } from "./resources/engine/engine.ts";
 import { createEngineReconciler } from "./resources/engine/engine-reconciler.ts";
 import { ENVIRONMENT } from "./resources/environment/environment.ts";
+import { createPushReconciler, type PushDriver } from "./resources/push/push-reconciler.ts";
 import {
   RELEASE,
-  type Release,
   type ReleaseSpec,
   type ReleaseStatus,
   releaseName,
 } from "./resources/release/release.ts";
-import { buildRequestOf, createReleaseReconciler } from "./resources/release/release-reconciler.ts";
-import { releasesToForget } from "./resources/release/release-retention.ts";
-import { TASK, type Task, type TaskSpec, type TaskStatus } from "./resources/task/task.ts";
+import { createReleaseReconciler } from "./resources/release/release-reconciler.ts";
+import type { Task } from "./resources/task/task.ts";
 import { createTaskReconciler } from "./resources/task/task-reconciler.ts";
-import { TELEMETRY } from "./resources/telemetry/telemetry.ts";
-import { TRAIN } from "./resources/train/train.ts";
 import { createTrainReconciler, type TrainDriver } from "./resources/train/train-reconciler.ts";
-import { WINDOW } from "./resources/window/window.ts";
 import { backUpDatabase, openDatabase } from "./store/database.ts";
 import { deriveKey, loadSecretKey, SecretVault } from "./store/secret-vault.ts";
 import { SqliteStore } from "./store/sqlite-store.ts";
@@ -90,11 +84,8 @@ export interface ControlPlane {
   stop(): Promise<void>;
 }
 
-const SYSTEM = { name: "holdfast", from: "control-plane" } as const;
 const WORKERS = { [APP]: 16, [RELEASE]: 4, other: 4 } as const;
 const ADMIN_TOKEN = "admin";
-const TASKS_KEPT = 20;
-const CHANGES_FOLLOWED = 20;
 const COPY_INTERVAL_MS = 5_000;
 const NOTE_HEAD_EVERY_MS = 10 * 60_000;
 
@@ -108,11 +99,15 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
   const world = composeWorld(options, store, vault);
   const monitoring = composeMonitoring(options, store, world);
   const deps = apiDeps(options, store, tokens, world, monitoring);
-  const { changes, trains } = composeChangeControl(deps);
-  const controllers = composeControllers(options, store, world, monitoring, { changes, trains });
+  const { changes, trains, pushes } = composeChangeControl(deps);
+  const controllers = composeControllers(options, store, world, monitoring, {
+    changes,
+    trains,
+    pushes,
+  });
   const onBug = (error: HoldfastError, request: string): void =>
     options.log("error", "a request failed on a bug", { request, error: messageOf(error) });
-  const servers: FastifyInstance[] = (["socket", "tcp"] as const).map((access) =>
+  const servers: FastifyInstance[] = (["socket", "tcp", "edge"] as const).map((access) =>
     createApiServer({ deps, access, onBug }),
   );
   const subscriptions: (() => void)[] = [];
@@ -123,6 +118,7 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
       // First the doors: where they can't be opened, nothing in the world may be touched.
       await servers[0]?.listen({ path: home.apiSocket });
       await servers[1]?.listen({ host: "127.0.0.1", port: ports.api });
+      await listenForEdge(servers[2], options);
       subscriptions.push(...linkKinds(store, controllers, world, options));
       for (const controller of controllers.values()) controller.start();
       subscriptions.push(keepCopy(db, home, options));
@@ -140,7 +136,17 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
   };
 }
 
-type AnyController = Controller<unknown, object, unknown, AnyStep>;
+// The owner's socket is ours by now: what is left of this one is nobody's.
+async function listenForEdge(
+  server: FastifyInstance | undefined,
+  { home, config }: ControlPlaneOptions,
+): Promise<void> {
+  rmSync(home.edgeApiSocket, { force: true });
+  await server?.listen({ path: home.edgeApiSocket });
+  chmodSync(home.edgeApiSocket, 0o600);
+  const uid = config.isRoot ? findSystemUser("haproxy")?.uid : undefined;
+  if (uid !== undefined) chownSync(home.edgeApiSocket, uid, 0);
+}
 
 function appDeps(
   { ports, home }: ControlPlaneOptions,
@@ -176,7 +182,7 @@ function composeControllers(
   store: SqliteStore,
   world: World,
   monitoring: Monitoring,
-  { changes, trains }: { changes: ChangeDriver; trains: TrainDriver },
+  { changes, trains, pushes }: { changes: ChangeDriver; trains: TrainDriver; pushes: PushDriver },
 ): Map<string, AnyController> {
   const controllers = new Map<string, AnyController>();
   const apps = appDeps(options, store, world, monitoring);
@@ -195,7 +201,8 @@ function composeControllers(
     }),
     createAppReconciler(apps),
     createChangeReconciler({ clock: systemClock, store, driver: changes }),
-    createTrainReconciler({ store, driver: trains }),
+    createTrainReconciler({ driver: trains }),
+    createPushReconciler({ clock: systemClock, driver: pushes }),
     createTaskReconciler({
       clock: systemClock,
       computeOf: (task) => computeOf(task, apps),
@@ -249,107 +256,6 @@ async function startTask(task: Task, deps: AppDeps, signal: AbortSignal): Promis
     command,
   };
   await startOrdered(app, order, task.uid, deps, signal);
-}
-
-// What one kind's change means for another: hints only, so that nobody waits for the next look.
-function linkKinds(
-  store: SqliteStore,
-  controllers: Map<string, AnyController>,
-  world: World,
-  { log, home: { telemetryPolicies } }: ControlPlaneOptions,
-): (() => void)[] {
-  writePolicies(store, telemetryPolicies);
-  const appsChanged = (): void => controllers.get(APP)?.lookAtAll();
-  const unsubscribe = store.subscribe((ref, what) => {
-    if (ref.kind === RELEASE && what === "status")
-      controllers.get(APP)?.look(ref.name.split("/").slice(0, 2).join("/"));
-    if ([EDGE, DATABASE, CACHE].includes(ref.kind) && what === "status") appsChanged();
-    if ((ref.kind === DATABASE_EXPORTER || ref.kind === CACHE_EXPORTER) && what === "status")
-      controllers.get(METRICS)?.lookAtAll();
-    if (ref.kind === APP && what === "status") lookAtChanges(store, controllers, ref.name);
-    if (ref.kind === TRAIN && what === "status") controllers.get(CHANGE)?.lookAtAll();
-    if (ref.kind === WINDOW) controllers.get(CHANGE)?.lookAtAll();
-    if (ref.kind === ROLLOUT) controllers.get(APP)?.look(ref.name);
-    if (ref.kind === TELEMETRY) writePolicies(store, telemetryPolicies);
-    if (ref.kind === APP || ref.kind === CHANNEL)
-      for (const kind of MONITORING) controllers.get(kind)?.lookAtAll();
-    if (ref.kind === APP && what === "forgotten") forgetReleases(store, ref.name);
-    if (ref.kind === APP && what !== "status") {
-      void retainReleases(store, world, ref.name).catch((error: unknown) =>
-        log("warn", "what old releases needed could not be removed", { error: messageOf(error) }),
-      );
-    }
-    if (ref.kind === TASK && what === "spec") retainTasks(store, ref.name);
-  });
-  const unwatch = world.processCompute.watch((appName) => controllers.get(APP)?.look(appName));
-  const unwatchDocker = world.dockerCompute.watch((appName) => controllers.get(APP)?.look(appName));
-  return [unsubscribe, unwatch, unwatchDocker];
-}
-
-// Those that a rollout of the app belongs to: the last few.
-function lookAtChanges(
-  store: SqliteStore,
-  controllers: Map<string, AnyController>,
-  appName: string,
-): void {
-  const own = store
-    .list<ChangeSpec, never>(CHANGE)
-    .slice(-CHANGES_FOLLOWED)
-    .filter(({ spec }) => spec.executed && `${spec.environment}/${spec.app}` === appName);
-  for (const { name } of own) controllers.get(CHANGE)?.look(name);
-}
-
-// The telemetry process reads it; it has no other way to the platform's memory.
-function writePolicies(store: SqliteStore, file: string): void {
-  const policies = store
-    .list<TelemetryPolicy, never>(TELEMETRY)
-    .map(({ name, spec }) => [name, spec] as const);
-  writeJson(file, Object.fromEntries(policies));
-}
-
-function forgetReleases(store: SqliteStore, appName: string): void {
-  for (const release of store.list(RELEASE, `${appName}/`) as readonly Release[]) {
-    store.markDeleting(release, { actor: SYSTEM, action: "destroy" });
-    store.forget(release, release.uid);
-  }
-}
-
-// With each change of an app, what only its oldest releases needed goes; all, once it is destroyed.
-async function retainReleases(store: SqliteStore, world: World, appName: string): Promise<void> {
-  const app = store.find<AppSpec, AppStatus>({ kind: APP, name: appName });
-  const releases = store.list<ReleaseSpec, ReleaseStatus>(RELEASE, `${appName}/`);
-  const forgotten = app ? releasesToForget(app, releases) : releases;
-  if (app && forgotten.length === 0) return;
-  for (const release of forgotten) {
-    store.markDeleting(release, { actor: SYSTEM, action: "retention" });
-    store.forget(release, release.uid);
-  }
-  const left = (prefix: string): readonly Release[] =>
-    store.list<ReleaseSpec, ReleaseStatus>(RELEASE, prefix);
-  await world.builder.prune(appName, () => left(`${appName}/`).map(buildRequestOf));
-  await world.sources.prune(
-    () => new Set([...sourcesOfChanges(store), ...left("").map(({ spec }) => spec.source.digest)]),
-  );
-}
-
-// What waits for an approval has no release yet.
-function sourcesOfChanges(store: SqliteStore): string[] {
-  return store.list<ChangeSpec, never>(CHANGE).flatMap(({ spec }) => {
-    const { source } = spec.request as { source?: { digest: string } };
-    const isOver = spec.executed || spec.rejected || spec.withdrawn;
-    return source && !isOver ? [source.digest] : [];
-  });
-}
-
-// How the last commands of an app ended is kept; that of older ones nobody asks for.
-function retainTasks(store: SqliteStore, name: string): void {
-  const prefix = `${name.split("/").slice(0, 2).join("/")}/`;
-  const ended = store
-    .list<TaskSpec, TaskStatus>(TASK, prefix)
-    .filter(({ status, deleting }) => status?.phase === "ended" && !deleting)
-    .toSorted((one, other) => other.updatedAt - one.updatedAt);
-  for (const task of ended.slice(TASKS_KEPT))
-    store.markDeleting(task, { actor: SYSTEM, action: "retention" });
 }
 
 function seed(store: SqliteStore): void {
@@ -430,6 +336,11 @@ function apiDeps(
     mayDeliver: monitoring.mayDeliver,
     channelSecrets: world.channelSecrets,
     exportSecrets: world.exportSecrets,
+    repositorySecrets: world.repositorySecrets,
+    repositories: world.repositories,
+    refusedDeliveries: new Map(),
+    git: world.git,
+    tellForge,
     notify: deliver,
     digest: (text) => createHash("sha256").update(text).digest("hex").slice(0, 32),
     objectives: () => servingObjectives(store),
@@ -439,12 +350,17 @@ function apiDeps(
     tokens,
     authorizer: new CedarAuthorizer({ schema: CEDAR_SCHEMA, rolePolicies }),
     publicUrl: (host) => publicUrl(host, ports),
+    apiHost: options.config.apiHost,
     installation: () => ({
       version,
       home: home.root,
       httpPort: ports.http,
       httpsPort: ports.https,
       apiPort: ports.api,
+      apiUrl:
+        options.config.apiHost === undefined
+          ? `http://127.0.0.1:${ports.api}`
+          : publicUrl(options.config.apiHost, ports),
       ca: join(home.caDir, "ca.crt"),
       pid: process.pid,
     }),

@@ -17,6 +17,8 @@ export interface Config {
   readonly secretKey: string | undefined;
   /** For a client that is not on the machine, or not its owner. */
   readonly apiUrl: string | undefined;
+  /** Name under which the edge shows the API to the world; undefined: only this machine reaches it. */
+  readonly apiHost: string | undefined;
   readonly token: string | undefined;
 }
 
@@ -41,7 +43,19 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     secretKey: env["HOLDFAST_SECRET_KEY"] || undefined,
     apiUrl: env["HOLDFAST_API"] || undefined,
     token: env["HOLDFAST_TOKEN"] || undefined,
+    apiHost: apiHost(env["HOLDFAST_API_HOST"]),
   };
+}
+
+const HOST =
+  /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+$/;
+
+function apiHost(text: string | undefined): string | undefined {
+  if (!text) return undefined;
+  if (HOST.test(text)) return text;
+  throw invalid("config.bad_host", `HOLDFAST_API_HOST=${text} is not the name of a host`, {
+    hint: "lowercase, without port and scheme, such as holdfast.example.com",
+  });
 }
 
 function port(name: string, text: string | undefined): Record<string, number> {

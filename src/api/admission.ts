@@ -13,6 +13,7 @@ import {
   type ReleaseStatus,
   releaseName,
 } from "../resources/release/release.ts";
+import type { ApiDeps } from "./api-deps.ts";
 import { unknownEnvironment } from "./environment-view.ts";
 import type { SourceFacts } from "./release-writer.ts";
 
@@ -26,9 +27,11 @@ const RESERVED = /^(PORT|HOLDFAST_.*)$/;
 
 export class Admission {
   readonly #store: ResourceStore;
+  readonly #apiHost: string | undefined;
 
-  constructor(store: ResourceStore) {
+  constructor({ store, apiHost }: Pick<ApiDeps, "store" | "apiHost">) {
     this.#store = store;
+    this.#apiHost = apiHost;
   }
 
   requireEnvironment(environment: string): void {
@@ -108,7 +111,8 @@ export class Admission {
   assertRoutesFree(appName: string, manifest: Manifest): void {
     const taken = this.#routesOfOthers(appName);
     for (const { host, path } of Object.values(manifest.services).flatMap(({ routes }) => routes)) {
-      const holder = taken.get(host + path);
+      const holder =
+        host === this.#apiHost ? "the API (HOLDFAST_API_HOST)" : taken.get(host + path);
       if (holder === undefined) continue;
       throw invalid("route.taken", `${host}${path} leads to ${holder} already`, {
         hint: `choose another host or path, or take that route out of ${holder} and deploy it`,

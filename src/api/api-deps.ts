@@ -11,6 +11,8 @@ import type { MetricScope, MetricValue } from "../resources/app/app-driver.ts";
 import type { Objective } from "../resources/app/objectives.ts";
 import type { AppMetric } from "../resources/app/rollout-policy.ts";
 import type { Delivery } from "../resources/channel/channel.ts";
+import type { CommitNews, ForgeTarget } from "../resources/push/push-driver.ts";
+import type { Provider } from "../resources/repository/repository.ts";
 
 export interface SourceUploads {
   /** Unpacks a (gzipped) tar of the source. */
@@ -78,6 +80,77 @@ export interface ExportSecrets {
   removeAll(name: string): void;
 }
 
+/** Tokens of connected repositories, and what their webhooks sign with, sealed. */
+export interface RepositorySecrets {
+  /** Returns its version. */
+  add(repository: string, token: Redacted): number;
+  token(repository: string, version: number): Redacted;
+  /** Made at the first call. */
+  webhook(repository: string): string;
+  removeAll(repository: string): void;
+}
+
+/** Deliveries of a repository's webhook that were not taken, since the control plane started. */
+export interface RefusedDeliveries {
+  readonly count: number;
+  readonly lastAt: number;
+  readonly why: string;
+}
+
+export interface RemoteBranch {
+  readonly url: string;
+  readonly branch: string;
+  readonly provider: Provider;
+  readonly token: Redacted | undefined;
+}
+
+/** Repositories elsewhere. Both throw repository.refused, .not_found, .no_branch and .away. */
+export interface RemoteRepositories {
+  /** The commit that the branch points at. */
+  head(remote: RemoteBranch, signal?: AbortSignal): Promise<string>;
+  fetch(
+    name: string,
+    remote: RemoteBranch,
+    folder: string | undefined,
+    signal: AbortSignal,
+  ): Promise<{
+    readonly commit: string;
+    /** ms since the epoch */
+    readonly committedAt: number;
+    readonly archive: Readable;
+  }>;
+  remove(name: string): void;
+}
+
+export interface GitRequest {
+  readonly environment: string;
+  readonly app: string;
+  /** `info/refs`, `git-receive-pack`, `git-upload-pack` */
+  readonly path: string;
+  readonly method: "GET" | "POST";
+  readonly query: string;
+  readonly contentType: string | undefined;
+  readonly contentEncoding: string | undefined;
+  /** What the client says it speaks: `version=2`. */
+  readonly protocol: string | undefined;
+  readonly body: Readable | undefined;
+  readonly actor: string;
+  readonly from: string;
+  readonly token: Redacted;
+  readonly signal: AbortSignal;
+}
+
+/** Repositories that are pushed to here. */
+export interface GitServer {
+  has(environment: string, app: string): boolean;
+  ensure(environment: string, app: string): Promise<void>;
+  serve(request: GitRequest): Promise<{
+    readonly status: number;
+    readonly headers: Readonly<Record<string, string>>;
+    readonly body: Readable;
+  }>;
+}
+
 export interface Tokens {
   /** Makes the token of that id; shown once. */
   issue(id: string): Redacted;
@@ -137,6 +210,12 @@ export interface ApiDeps {
   readonly mayDeliver: (authorization: string | undefined) => boolean;
   readonly channelSecrets: ChannelSecrets;
   readonly exportSecrets: ExportSecrets;
+  readonly repositorySecrets: RepositorySecrets;
+  readonly repositories: RemoteRepositories;
+  readonly refusedDeliveries: Map<string, RefusedDeliveries>;
+  readonly git: GitServer;
+  /** Tells a provider of a commit, once; returns its id of the deployment. @throws forge.failed */
+  readonly tellForge: (target: ForgeTarget, news: CommitNews) => Promise<string | undefined>;
   /** Tells a channel, once. @throws channel.failed */
   readonly notify: (delivery: Delivery) => Promise<void>;
   /** A short digest of a text, for ids that stay the same. */
@@ -150,6 +229,8 @@ export interface ApiDeps {
   readonly tokens: Tokens;
   readonly authorizer: Authorizer;
   readonly publicUrl: (host: string) => string;
+  /** Host at which the edge shows this API to the world. */
+  readonly apiHost: string | undefined;
   /** Facts of this installation for `status`. */
   readonly installation: () => Readonly<Record<string, unknown>>;
   readonly newId: () => string;

@@ -13,6 +13,7 @@ import {
   appResourceName,
 } from "../resources/app/app.ts";
 import { manifestFor } from "../resources/app/environment-overlay.ts";
+import { HOLD } from "../resources/app/held-source.ts";
 import {
   INFERENCE_FILES,
   type Inference,
@@ -46,7 +47,7 @@ export class AppOperations {
 
   constructor(deps: ApiDeps) {
     this.#deps = deps;
-    this.#admission = new Admission(deps.store);
+    this.#admission = new Admission(deps);
     this.#releases = new ReleaseWriter(deps);
   }
 
@@ -84,6 +85,14 @@ export class AppOperations {
     const place = findEnvironment(this.#deps.store, environment);
     const manifest = manifestFor(inferred.manifest, environment, place.hosts);
     const inference = { ...inferred, manifest };
+    if (source.app !== undefined && source.app !== manifest.name)
+      throw invalid(
+        "app.other_name",
+        `this is to be ${source.app}, and calls itself ${manifest.name}`,
+        {
+          hint: `say name: ${source.app} in holdfast.yaml, or push it to where ${manifest.name} is`,
+        },
+      );
     const appName = appResourceName(environment, manifest.name);
     const before = this.findApp(environment, manifest.name);
     this.#admission.assertName(before, source);
@@ -267,7 +276,7 @@ export class AppOperations {
       }
       this.#deps.store.markDeleting(ref, { actor, action: "destroy" });
       // Releases stay until the app's instances are gone: draining needs to know their grace.
-      for (const kind of [SETTINGS, SECRET, ROLLOUT])
+      for (const kind of [SETTINGS, SECRET, ROLLOUT, HOLD])
         this.#removeBelongings(kind, before.name, actor);
       this.#deps.secrets.removeAll(before.name);
       for (const task of this.#deps.store.list(TASK, `${before.name}/`))

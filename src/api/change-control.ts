@@ -7,6 +7,7 @@ import { AppOperations } from "./app-operations.ts";
 import { ChangeOperations } from "./change-operations.ts";
 import { ChangeRunner } from "./change-runner.ts";
 import { Promotion } from "./promotion.ts";
+import { PushOperations } from "./push-operations.ts";
 import { TrainOperations } from "./train-operations.ts";
 
 export interface ChangeControl {
@@ -14,6 +15,7 @@ export interface ChangeControl {
   readonly access: Access;
   readonly changes: ChangeOperations;
   readonly trains: TrainOperations;
+  readonly pushes: PushOperations;
 }
 
 export function composeChangeControl(deps: ApiDeps): ChangeControl {
@@ -22,5 +24,6 @@ export function composeChangeControl(deps: ApiDeps): ChangeControl {
   const promotion = new Promotion(deps);
   const trains = new TrainOperations(deps, operations, promotion);
   const runner = new ChangeRunner(deps, operations, promotion, trains);
-  return { operations, access, trains, changes: new ChangeOperations(deps, runner, access) };
+  const changes = new ChangeOperations(deps, runner, access);
+  return { operations, access, trains, changes, pushes: new PushOperations(deps, changes) };
 }

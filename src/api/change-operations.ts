@@ -25,6 +25,7 @@ import { differencesOf, riskOf } from "./change-risk.ts";
 import type { ChangeRequest, ChangeRunner, Rehearsal } from "./change-runner.ts";
 import { announce } from "./channel-routes.ts";
 import { type EnvironmentView, findEnvironment } from "./environment-view.ts";
+import { assertNotHeld } from "./hold-routes.ts";
 import { assertMetrics } from "./metric-check.ts";
 import { budgetsLeft } from "./monitoring-routes.ts";
 import type { Accepted } from "./release-writer.ts";
@@ -89,6 +90,7 @@ export class ChangeOperations {
     assertExpands(place, rehearsal, migrations, options);
     await this.#assertMetrics(environment, rehearsal);
     this.#assertReturns(place, request, rehearsal, options);
+    if (actor.kind === "service") this.#assertNotHeld(environment, request, rehearsal);
     const contracts = migrations.filter(({ kind }) => kind === "contract").map(({ text }) => text);
     const known = withContracts(request, contracts);
     if (!place.rules.protected) {
@@ -97,6 +99,24 @@ export class ChangeOperations {
     }
     const facts = { before, source, migrations };
     return this.#ask(place, known, actor, options, may.allowed, facts);
+  }
+
+  // What was taken back does not come again by itself: a person who asks for it means it.
+  #assertNotHeld(
+    environment: string,
+    request: ChangeRequest,
+    { accepted, release }: Rehearsal,
+  ): void {
+    const { store } = this.#deps;
+    if (release && (request.action === "deploy" || request.action === "promote"))
+      assertNotHeld(this.#deps, `${environment}/${accepted.app}`, release.source);
+    if (!("train" in request)) return;
+    const { from, cars } = request.train;
+    for (const { app, release: number } of cars) {
+      const ref = { kind: RELEASE, name: releaseName(`${from}/${app}`, number) };
+      const spec = store.find<ReleaseSpec, never>(ref)?.spec;
+      if (spec) assertNotHeld(this.#deps, `${environment}/${app}`, spec.source);
+    }
   }
 
   // What a rollback can't bring back is said before, not after.
@@ -166,7 +186,8 @@ export class ChangeOperations {
     if (options.emergency) this.#requireEmergency(place, actor, options);
     else assertBudget(place, facts, options);
     const nobodyElse =
-      this.#approvers({ environment: place.name, askedBy: actor.name }).length === 0;
+      this.#approvers({ environment: place.name, askedBy: actor.name, authors: options.authors })
+        .length === 0;
     const now = this.#deps.clock.now();
     const asked = { place, request, rehearsal, actor, options, may, nobodyElse, now };
     const spec = recordOf(asked, facts);
@@ -223,7 +244,7 @@ export class ChangeOperations {
 
   approve(number: number, actor: Principal): Change {
     const { spec } = this.#open(number, actor);
-    if (isSamePerson(actor, spec.askedBy))
+    if (isSamePerson(actor, spec.askedBy) || spec.authors?.includes(actor.name.toLowerCase()))
       throw invalid(
         "change.own",
         `${actor.name} asked for change ${number}, and can't approve it`,
@@ -424,8 +445,13 @@ export class ChangeOperations {
     });
   }
 
-  #approvers({ environment, askedBy }: Pick<ChangeSpec, "environment" | "askedBy">): string[] {
-    return this.#access.whoMay("approve", environment).filter((one) => one !== askedBy);
+  #approvers({
+    environment,
+    askedBy,
+    authors,
+  }: Pick<ChangeSpec, "environment" | "askedBy"> & Pick<ChangeOptions, "authors">): string[] {
+    const may = this.#access.whoMay("approve", environment);
+    return may.filter((one) => one !== askedBy && !authors?.includes(one));
   }
 
   async #shout(number: number, actor: Principal, reason: string): Promise<void> {

@@ -17,6 +17,8 @@ export interface ChangeOptions {
   readonly emergency?: boolean | undefined;
   /** Although the error budget is spent; needs a reason. */
   readonly overrideBudget?: boolean | undefined;
+  /** Whose work it is, beside who asks: they can't approve it either. */
+  readonly authors?: readonly string[] | undefined;
   /** Although it takes something from the schema that what still runs, or ran, needs. */
   readonly acceptContract?: boolean | undefined;
 }
@@ -64,6 +66,7 @@ export function recordOf(asked: Asked, facts: ChangeFacts): ChangeSpec {
     askedBy: actor.name,
     askedFrom: actor.from,
     askedAt: now,
+    ...(options.authors && { authors: options.authors }),
     diff: [
       ...differencesOf({ rehearsal }, facts.before, facts.source),
       ...facts.migrations.map(({ file, line, kind, text }) => ({

@@ -39,7 +39,7 @@ export class Promotion {
 
   constructor(deps: ApiDeps) {
     this.#deps = deps;
-    this.#admission = new Admission(deps.store);
+    this.#admission = new Admission(deps);
     this.#releases = new ReleaseWriter(deps);
   }
 

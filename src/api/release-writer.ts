@@ -44,6 +44,10 @@ export interface SourceFacts {
   readonly ifChanged?: boolean;
   /** What its migrations take away from the release before it. */
   readonly contracts?: readonly string[] | undefined;
+  /** The push that it is deployed by. */
+  readonly push?: string;
+  /** The app that it must be. */
+  readonly app?: string | undefined;
 }
 
 export class ReleaseWriter {
@@ -106,6 +110,7 @@ export class ReleaseWriter {
           commit: source.commit,
           ...(source.committedAt !== undefined && { committedAt: source.committedAt }),
           ...(source.contracts && { contracts: source.contracts }),
+          ...(source.push !== undefined && { push: source.push }),
           ...(source.folder !== "" && { folder: source.folder }),
           inferred,
         },

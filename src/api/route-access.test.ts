@@ -23,6 +23,10 @@ describe("who may call what", () => {
     const open = routes
       .filter((route) => route.open)
       .map(({ method, path }) => `${method} ${path}`);
-    assert.deepEqual(open.sort(), ["GET /healthz", "POST /v1/channels/{channel}/deliver"]);
+    assert.deepEqual(open.sort(), [
+      "GET /healthz",
+      "POST /v1/channels/{channel}/deliver",
+      "POST /v1/webhooks/{repository}",
+    ]);
   });
 });

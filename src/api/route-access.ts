@@ -4,7 +4,7 @@
 import type { Action } from "../kernel/action.ts";
 import type { Route } from "./route.ts";
 
-/** `anybody`: whoever has a token at all; what is about one change is decided by its environment. */
+/** `anybody`: whoever has a token at all; the route itself decides by what it finds. */
 export type RouteAccess = Action | "anybody";
 
 const APP = "/v1/apps/{environment}/{app}";
@@ -36,6 +36,12 @@ export const WRITES: Readonly<Record<string, RouteAccess>> = {
   [`POST ${APP}/rollout/resume`]: "steer",
   [`POST ${APP}/rollout/promote`]: "steer",
   [`POST ${APP}/rollout/abort`]: "steer",
+  [`POST ${APP}/hold/release`]: "steer",
+  "PUT /v1/repositories/{repository}": "anybody",
+  "DELETE /v1/repositories/{repository}": "anybody",
+  "POST /v1/webhooks/{repository}": "anybody",
+  "POST /git/{environment}/{repository}/git-receive-pack": "anybody",
+  "POST /git/{environment}/{repository}/git-upload-pack": "anybody",
   "POST /v1/silences": "silence",
   "DELETE /v1/silences/{silence}": "silence",
   "PUT /v1/channels/{channel}": "telemetry",
@@ -63,6 +69,10 @@ const LOOKS: Readonly<Record<string, RouteAccess>> = {
   "/v1/changes/{number}": "anybody",
   "/v1/windows": "anybody",
   "/v1/delivery": "anybody",
+  "/v1/holds": "anybody",
+  "/v1/repositories": "anybody",
+  "/v1/repositories/{repository}": "anybody",
+  "/git/{environment}/{repository}/info/refs": "anybody",
   "/v1/trains": "anybody",
   "/v1/trains/{number}": "anybody",
 };

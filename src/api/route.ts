@@ -27,9 +27,9 @@ export interface Route<
   readonly params?: P;
   readonly query?: Q;
   readonly body?: B;
-  /** Shape of the answer, for the document; `stream` is NDJSON, `upload` takes a tar archive. */
+  /** Shape of the answer, for the document; `stream` is NDJSON, `upload` takes a tar archive; `bytes` the body as it came. */
   readonly answers?: z.ZodType | "stream";
-  readonly takes?: "upload";
+  readonly takes?: "upload" | "bytes" | "stream";
   readonly open?: true;
   readonly handle: (context: RouteContext<z.output<P>, z.output<Q>, z.output<B>>) => unknown;
 }

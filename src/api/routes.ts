@@ -27,8 +27,11 @@ import { deliveryRoutes } from "./delivery-routes.ts";
 import { environmentRoutes } from "./environment-routes.ts";
 import { exportRoutes } from "./export-routes.ts";
 import { followRollout, followTask } from "./follow.ts";
+import { gitRoutes } from "./git-routes.ts";
+import { holdRoutes } from "./hold-routes.ts";
 import { insightRoutes } from "./insight-routes.ts";
 import { monitoringRoutes } from "./monitoring-routes.ts";
+import { repositoryRoutes } from "./repository-routes.ts";
 import { rolloutRoutes } from "./rollout-routes.ts";
 import { type Route, route } from "./route.ts";
 import { statusView } from "./status-view.ts";
@@ -56,7 +59,7 @@ const changeOptions = z.object({
 const SETTING_MAX_CHARS = 64 * 1024;
 
 export function createRoutes(deps: ApiDeps): readonly Route[] {
-  const { operations, access, changes, trains } = composeChangeControl(deps);
+  const { operations, access, changes, trains, pushes } = composeChangeControl(deps);
   return [
     ...platformRoutes(deps, operations),
     ...environmentRoutes(deps, changes),
@@ -67,6 +70,9 @@ export function createRoutes(deps: ApiDeps): readonly Route[] {
     ...accountRoutes(deps),
     ...deployRoutes(deps, operations, changes),
     ...rolloutRoutes(deps, operations),
+    ...holdRoutes(deps, access),
+    ...repositoryRoutes(deps, pushes, access),
+    ...gitRoutes(deps, access),
     ...appRoutes(operations, changes),
     ...settingRoutes(operations, changes),
     ...telemetryRoutes(deps, operations),
@@ -124,6 +130,7 @@ function deployRoutes(
         commit: z.string().max(64).optional(),
         committedAt: z.coerce.number().int().min(0).optional().describe("ms since the epoch."),
         origin: z.string().max(1_000).default(""),
+        app: appName.optional().describe("Refused where the source calls itself otherwise."),
         adopt: z.stringbool().default(false),
         ifChanged: z
           .stringbool()

@@ -10,6 +10,7 @@ import { EVERYWHERE } from "../resources/account/account.ts";
 import { Access, type Principal } from "./access.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { renderOpenApi } from "./openapi.ts";
+import { tokenOf } from "./request-token.ts";
 import type { Route } from "./route.ts";
 import { accessOf } from "./route-access.ts";
 import { createRoutes } from "./routes.ts";
@@ -20,13 +21,18 @@ export const UPLOAD_TYPE = "application/gzip";
 
 export interface ApiServerOptions {
   readonly deps: ApiDeps;
-  /** `socket`: whoever can open it is the owner. `tcp`: bearer tokens. */
-  readonly access: "socket" | "tcp";
+  /** `socket`: whoever can open it is the owner. `tcp`: bearer tokens. `edge`: the same, from outside. */
+  readonly access: "socket" | "tcp" | "edge";
   readonly onBug: (error: HoldfastError, request: string) => void;
 }
 
 export function createApiServer({ deps, access, onBug }: ApiServerOptions): FastifyInstance {
-  const server = fastify({ bodyLimit: BODY_MAX_BYTES, forceCloseConnections: true });
+  const server = fastify({
+    bodyLimit: BODY_MAX_BYTES,
+    forceCloseConnections: true,
+    // Only the edge says who is at its other end.
+    trustProxy: access === "edge",
+  });
   const routes = createRoutes(deps);
   // An upload is handed on as a stream: it is never whole in memory.
   server.addContentTypeParser(UPLOAD_TYPE, (_request, payload, done) => done(null, payload));
@@ -39,6 +45,8 @@ export function createApiServer({ deps, access, onBug }: ApiServerOptions): Fast
     const known = asApiError(error);
     if (known.actsNext === "developer")
       onBug(known, `${request.method} ${request.routeOptions.url ?? request.url}`);
+    // Git shows a token only where it is asked for one.
+    if (request.url.startsWith("/git/")) reply.header("www-authenticate", 'Basic realm="Holdfast"');
     sendProblem(reply, known);
   });
   server.setNotFoundHandler((request, reply) =>
@@ -50,14 +58,38 @@ export function createApiServer({ deps, access, onBug }: ApiServerOptions): Fast
     ),
   );
   server.get("/openapi.json", () => renderOpenApi(routes));
-  for (const route of routes) {
-    server.route({
+  const add = (to: FastifyInstance, route: Route): void => {
+    to.route({
       method: route.method,
       url: route.path.replaceAll(/\{(\w+)\}/g, ":$1"),
       handler: (request, reply) => handle(route, request, reply, { deps, access }),
     });
+  };
+  for (const route of routes) {
+    const { takes } = route;
+    if (takes === "bytes" || takes === "stream")
+      addUnparsed(server, takes, (scope) => add(scope, route));
+    else add(server, route);
   }
   return server;
+}
+
+/** Bodies that nobody but the route itself understands: whole, as they came, or as a stream. */
+function addUnparsed(
+  server: FastifyInstance,
+  takes: "bytes" | "stream",
+  add: (server: FastifyInstance) => void,
+): void {
+  void server.register((scope, _options, done) => {
+    scope.removeAllContentTypeParsers();
+    if (takes === "bytes")
+      scope.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, parsed) =>
+        parsed(null, body),
+      );
+    else scope.addContentTypeParser("*", (_request, payload, parsed) => parsed(null, payload));
+    add(scope);
+    done();
+  });
 }
 
 /** Name → value, or values where it is there more than once. */
@@ -101,10 +133,13 @@ async function handle(
 
 const NOBODY: Principal = { name: "anonymous", from: "", kind: "service", grants: [] };
 
-function authenticate(request: FastifyRequest, gate: Access, access: "socket" | "tcp"): Principal {
+function authenticate(
+  request: FastifyRequest,
+  gate: Access,
+  access: ApiServerOptions["access"],
+): Principal {
   if (access === "socket") return gate.owner("socket");
-  const token = /^Bearer (\S+)$/i.exec(request.headers.authorization ?? "")?.[1];
-  return gate.holderOf(token, request.ip);
+  return gate.holderOf(tokenOf(request)?.reveal(), request.ip ?? "edge");
 }
 
 const asRecord = (value: unknown): Record<string, unknown> =>

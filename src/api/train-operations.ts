@@ -13,10 +13,12 @@ import {
   type TrainStatus,
   trainName,
 } from "../resources/train/train.ts";
+import type { RolloutState } from "../resources/train/train-plan.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { AppOperations } from "./app-operations.ts";
 import type { Promotion } from "./promotion.ts";
 import type { Accepted } from "./release-writer.ts";
+import { rolloutStateOf } from "./rollout-state.ts";
 
 /** How a train stands for an app where one is named. */
 const TRAIN_APP = "train";
@@ -110,6 +112,10 @@ export class TrainOperations {
       const { generation } = this.#operations.rollback(spec.environment, app, previous, actor);
       return { state: "undoing", undoGeneration: generation };
     });
+  }
+
+  rolloutOf({ spec }: Train, app: string, generation: number): RolloutState {
+    return rolloutStateOf(this.#deps.store, `${spec.environment}/${app}`, generation);
   }
 
   // What is begun and that it was begun are one transaction: a kill leaves both or neither.

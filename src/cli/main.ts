@@ -25,6 +25,7 @@ import {
 } from "./app/change.ts";
 import { deploy } from "./app/deploy.ts";
 import { destroy } from "./app/destroy.ts";
+import { holdList, holdRelease } from "./app/hold.ts";
 import { init } from "./app/init.ts";
 import { open, releases } from "./app/observe.ts";
 import { promote } from "./app/promote.ts";
@@ -54,6 +55,12 @@ import type { Command, CommandContext, Lifecycle, Options } from "./command.ts";
 import { Output } from "./output.ts";
 import { diff, envCreate, envList, envShow } from "./platform/environments.ts";
 import { doctor, down, start, up } from "./platform/installation.ts";
+import {
+  repositoryConnect,
+  repositoryList,
+  repositoryRemove,
+  repositoryShow,
+} from "./repository/repositories.ts";
 import { alerts, silenceAdd, silenceList, silenceRemove, slo } from "./telemetry/alerts.ts";
 import { channelAdd, channelList, channelRemove, channelTest } from "./telemetry/channels.ts";
 import { exportAdd, exportList, exportRemove, exportTest } from "./telemetry/exports.ts";
@@ -74,6 +81,10 @@ export const COMMANDS: readonly Command[] = [
   start,
   init,
   deploy,
+  repositoryConnect,
+  repositoryList,
+  repositoryShow,
+  repositoryRemove,
   status,
   envList,
   envCreate,
@@ -86,6 +97,8 @@ export const COMMANDS: readonly Command[] = [
   abort,
   releases,
   rollback,
+  holdList,
+  holdRelease,
   scale,
   restart,
   logs,
@@ -156,6 +169,8 @@ const GROUPS: Readonly<Record<string, string>> = {
   train: "Several apps released together.",
   freeze: "When change is not allowed.",
   window: "When change is allowed, and at no other time.",
+  hold: "What was taken back, and does not come again by itself.",
+  repository: "Repositories whose pushes are deployed.",
   env: "Environments: production, staging and others.",
   account: "People and service accounts, and their roles.",
   token: "What accounts prove themselves with.",

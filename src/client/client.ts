@@ -9,6 +9,8 @@ export interface ClientOptions {
   readonly socket?: string | undefined;
   readonly url?: string | undefined;
   readonly token?: string | undefined;
+  /** For whom we ask: believed only where the edge is believed. */
+  readonly forwardedFor?: string | undefined;
 }
 
 type Query = Readonly<Record<string, string | number | boolean | undefined>>;
@@ -114,6 +116,9 @@ export class Client {
     const headers = {
       ...(type !== undefined && { "content-type": type }),
       ...(this.#options.token !== undefined && { authorization: `Bearer ${this.#options.token}` }),
+      ...(this.#options.forwardedFor !== undefined && {
+        "x-forwarded-for": this.#options.forwardedFor,
+      }),
     };
     const answer = await request(url, {
       method,
@@ -128,6 +133,13 @@ export class Client {
       });
     });
     if (answer.statusCode < 300) return answer;
-    throw errorOfProblem((await answer.body.json()) as Problem);
+    const problem = (await answer.body.json().catch(() => undefined)) as Problem | undefined;
+    if (problem?.code !== undefined) throw errorOfProblem(problem);
+    // Somebody on the way answered in its place.
+    throw transient(
+      "control_plane.away",
+      `${url.origin} answers ${answer.statusCode}, and not as the control plane does`,
+      { hint: "is HOLDFAST_API the address of the API? on the machine itself: holdfast doctor" },
+    );
   }
 }

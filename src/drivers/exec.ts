@@ -3,6 +3,7 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, createWriteStream, openSync } from "node:fs";
+import { PassThrough, pipeline, type Readable } from "node:stream";
 import { stuck } from "../kernel/error.ts";
 
 export type Argv = readonly [string, ...string[]];
@@ -103,6 +104,51 @@ function endGroup(child: ChildProcess, { ownGroup }: RunOptions): void {
   } catch {
     // Nothing is left of it.
   }
+}
+
+export interface Piped {
+  readonly stdout: Readable;
+  /** Never rejects; what went wrong is in the output. */
+  readonly ended: Promise<Omit<RunResult, "stdout">>;
+}
+
+/** Starts a process between two streams: what it is given, and what it says. */
+export function pipe(
+  argv: Argv,
+  { input, ...options }: Omit<RunOptions, "input" | "logFile"> & { readonly input?: Readable },
+): Piped {
+  const [command, ...args] = argv;
+  const child = spawn(command, args, {
+    cwd: options.cwd,
+    env: options.env ?? ownEnvironment(),
+    signal: options.signal,
+    killSignal: "SIGKILL",
+    stdio: [input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
+  });
+  const timer = setTimeout(() => endGroup(child, options), options.timeoutMs ?? DEFAULT_TIMEOUT_MS);
+  let stderr = "";
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+    stderr = (stderr + text).slice(-OUTPUT_MAX_CHARS);
+  });
+  const ended = new Promise<Omit<RunResult, "stdout">>((resolve) => {
+    child.on("error", (cause) => {
+      clearTimeout(timer);
+      resolve({ code: undefined, stderr: `${stderr}${cause.message}` });
+    });
+    child.on("close", (code) => {
+      clearTimeout(timer);
+      resolve({ code: code ?? undefined, stderr });
+    });
+  });
+  if (input && child.stdin) {
+    child.stdin.on("error", () => undefined);
+    input.on("error", () => child.stdin?.destroy());
+    input.pipe(child.stdin);
+  }
+  // Node drops what nobody reads yet when a process ends.
+  const stdout = new PassThrough();
+  if (child.stdout) pipeline(child.stdout, stdout, () => undefined);
+  return { stdout, ended };
 }
 
 /** Runs and gives standard output; throws with the output where the exit status is not 0. */

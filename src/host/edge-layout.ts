@@ -23,6 +23,10 @@ export function edgeLayout(config: Config, home: Home, ports: InstallationPorts)
     adminSocket: join(home.runDir, "edge-admin.sock"),
     requestSocket: home.requestSocket,
     usageSocket: home.usageSocket,
+    api:
+      config.apiHost === undefined
+        ? undefined
+        : { host: config.apiHost, socket: home.edgeApiSocket },
     metricsBind: `127.0.0.1:${ports.edgeMetrics}`,
     maxConnections: Math.min(MAX_CONNECTIONS, allowedConnections()),
     user: config.isRoot ? "haproxy" : undefined,

@@ -17,6 +17,10 @@ export interface Home {
   readonly apiSocket: string;
   readonly telemetrySocket: string;
   readonly requestSocket: string;
+  /** Requests to the API that come in by the edge. */
+  readonly edgeApiSocket: string;
+  /** Repositories: those that are pushed to here, and copies of those elsewhere. */
+  readonly gitDir: string;
   /** Reports of browsers come in here. */
   readonly usageSocket: string;
   readonly runDir: string;
@@ -53,6 +57,8 @@ export function homeAt(root: string): Home {
     apiSocket: at("run", "api.sock"),
     telemetrySocket: at("run", "telemetry.sock"),
     requestSocket: at("edge", "requests.sock"),
+    edgeApiSocket: at("edge", "api.sock"),
+    gitDir: at("git"),
     usageSocket: at("edge", "usage.sock"),
     runDir: at("run"),
     edgeDir: at("edge"),
@@ -101,6 +107,7 @@ export function ensureHome(home: Home): void {
     home.certificatesDir,
     home.logSourcesDir,
     home.telemetryDir,
+    home.gitDir,
   ]) {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
   }

@@ -6,13 +6,12 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import type { EdgeState } from "../../src/drivers/haproxy/edge-state.ts";
+import { type EdgeLayout, renderConfig } from "../../src/drivers/haproxy/haproxy-config.ts";
 import {
-  type EdgeLayout,
   internalEntries,
-  renderConfig,
   renderMap,
   routeEntries,
-} from "../../src/drivers/haproxy/haproxy-config.ts";
+} from "../../src/drivers/haproxy/haproxy-maps.ts";
 
 const FOLDER = join(import.meta.dirname, "..", "fixtures", "haproxy");
 const DASHES = "\n---\n";
@@ -26,7 +25,7 @@ describe("HAProxy configuration", () => {
       const rendered = [
         renderConfig(state, layout),
         "# routes.map",
-        renderMap(routeEntries(state, layout.httpsPort)),
+        renderMap(routeEntries(state, layout)),
         "# internal.map",
         renderMap(internalEntries(state)),
       ].join("\n");

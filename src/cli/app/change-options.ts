@@ -41,7 +41,10 @@ export function changeFacts(options: Options): {
 const WAITING: ReadonlySet<ChangeView["phase"]> = new Set(["asked", "approved", "scheduled"]);
 
 /** Until it was run, or will not be. */
-export async function awaitChange(context: CommandContext, number: number): Promise<ChangeView> {
+export async function awaitChange(
+  context: Pick<CommandContext, "client" | "output" | "signal">,
+  number: number,
+): Promise<ChangeView> {
   const { client, output, signal } = context;
   let told = "";
   for (;;) {

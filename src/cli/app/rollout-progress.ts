@@ -11,8 +11,10 @@ import { awaitChange } from "./change-options.ts";
 const EXIT_SUPERSEDED = 75;
 const EXIT_FAILED = 3;
 
+type Following = Pick<CommandContext, "client" | "output" | "signal">;
+
 export async function followRollout(
-  context: CommandContext,
+  context: Following,
   outcome: Outcome,
   options: Options = {},
 ): Promise<number> {
@@ -35,7 +37,7 @@ export async function followRollout(
   return followAccepted(context, { ...outcome, release, generation });
 }
 
-async function followAccepted(context: CommandContext, accepted: Accepted): Promise<number> {
+async function followAccepted(context: Following, accepted: Accepted): Promise<number> {
   const { output } = context;
   if (!accepted.changed) {
     output.result({ ...accepted, outcome: "unchanged" }, () => nothingChanged(accepted));
@@ -67,7 +69,7 @@ async function followAccepted(context: CommandContext, accepted: Accepted): Prom
 }
 
 function reportEnd(
-  { output }: CommandContext,
+  { output }: Following,
   accepted: Accepted,
   event: Extract<RolloutEvent, { event: "ended" }>,
   timeline: readonly { at: number; text: string }[],

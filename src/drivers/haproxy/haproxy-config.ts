@@ -15,7 +15,7 @@ import {
   USAGE_SCRIPT,
 } from "../../kernel/signal.ts";
 import type { Slot } from "../../resources/app/app.ts";
-import type { EdgeRoute, EdgeTraffic, PoolPolicy } from "../../resources/app/app-driver.ts";
+import type { PoolPolicy } from "../../resources/app/app-driver.ts";
 import { defaultHealth, defaultLimits, type Health } from "../../resources/app/manifest.ts";
 import {
   type EdgeApp,
@@ -24,7 +24,7 @@ import {
   poolId,
   serviceId,
 } from "./edge-state.ts";
-import { type Allowlist, splitRules, splitSuffix, TESTER_ROUTE } from "./split-rules.ts";
+import { type Allowlist, splitRules } from "./split-rules.ts";
 
 export interface EdgeLayout {
   readonly httpBinds: readonly string[];
@@ -35,6 +35,8 @@ export interface EdgeLayout {
   readonly adminSocket: string;
   readonly requestSocket: string;
   readonly usageSocket: string;
+  /** Where the API is shown to the world. */
+  readonly api?: { readonly host: string; readonly socket: string } | undefined;
   /** Where Prometheus reads what it counted. */
   readonly metricsBind: string;
   readonly maxConnections: number;
@@ -48,6 +50,7 @@ export interface EdgeLayout {
 const RATE_WINDOW_S = 10;
 /** What one browser may report, which is one report every few seconds. */
 const USAGE = { pool: "holdfast.usage", reportsPerWindow: 20, bytes: 16_384 };
+export const API = { pool: "holdfast.api", requestsPerWindow: 300 };
 const QUEUE_PER_INSTANCE = 4;
 export const ERROR_STATUSES = [400, 403, 404, 408, 413, 429, 500, 502, 503, 504] as const;
 
@@ -108,6 +111,7 @@ function renderStatic(
     ),
     ...pools.map(([appName, pool]) => renderPool(appName, pool, servers(appName, pool))),
     ...(reporting.length > 0 ? [renderUsage(layout)] : []),
+    ...(layout.api ? [renderApi(layout.api.socket)] : []),
   ].join("\n\n");
 }
 
@@ -240,6 +244,21 @@ function renderUsage({ dir, usageSocket }: EdgeLayout): string {
     `http-request deny deny_status 429 if { sc_http_req_rate(0) gt ${USAGE.reportsPerWindow} }`,
     "http-request set-header x-holdfast-pool %[var(txn.to),field(1,|)]",
     `server telemetry unix@${usageSocket}`,
+  ]);
+}
+
+// Whoever comes this way shows a token or a signature; what they ask is in the audit, not in the records
+// of an app.
+function renderApi(socket: string): string {
+  return section(`backend ${API.pool}`, [
+    "http-request set-log-level silent",
+    `stick-table type ipv6 size 100k expire 1m store http_req_rate(${RATE_WINDOW_S}s)`,
+    "http-request track-sc0 src",
+    `http-request deny deny_status 429 if { sc_http_req_rate(0) gt ${API.requestsPerWindow} }`,
+    "http-request disable-l7-retry if !{ method GET }",
+    // Rollouts are followed for as long as they take.
+    "timeout server 2h",
+    `server control-plane unix@${socket}`,
   ]);
 }
 
@@ -382,70 +401,6 @@ export function serverLine(server: PooledServer, policy: PoolPolicy | undefined)
     `maxconn ${limits.perInstance} maxqueue ${limits.perInstance * QUEUE_PER_INSTANCE}`,
   ].join(" ");
 }
-
-// --- maps
-
-/**
- * `host/path/` → `pool|route`, and how to split it; the longest prefix wins, so a route ends in a
- * slash. Browsers name the port in the host header where it is not the usual one: that spelling has
- * an entry of its own.
- */
-export function routeEntries(state: EdgeState, httpsPort: number): [string, string][] {
-  return Object.entries(state.apps).flatMap(([appName, { traffic }]) => {
-    if (!traffic) return [];
-    const { routes, candidate } = traffic;
-    const entry = ({ host, path }: EdgeRoute, target: string): [string, string][] => {
-      const prefix = path.endsWith("/") ? path : `${path}/`;
-      return [host, `${host}:${httpsPort}`].map((name) => [`${name}${prefix}`, target]);
-    };
-    return [
-      ...routes.flatMap((route) => {
-        const target = targetOf(appName, route.service, traffic, cookiePath(route, routes));
-        return target ? entry(route, target(`${route.host}${route.path}`)) : [];
-      }),
-      ...(candidate?.preview ?? []).flatMap((route) =>
-        entry(route, `${poolId(appName, route.service, candidate?.slot ?? "a")}|${TESTER_ROUTE}`),
-      ),
-    ];
-  });
-}
-
-// The services of one app that share a host share the cookie, and with it the arm.
-const cookiePath = ({ host }: EdgeRoute, routes: readonly EdgeRoute[]): string | undefined =>
-  routes
-    .filter((route) => route.host === host)
-    .map(({ path }) => path)
-    .toSorted((one, other) => one.length - other.length)[0];
-
-function targetOf(
-  appName: string,
-  service: string,
-  { slots, candidate }: EdgeTraffic,
-  cookie: string | undefined,
-): ((route: string) => string) | undefined {
-  const slot = slots[service];
-  if (slot === undefined) return undefined;
-  const suffix = candidate?.services.includes(service)
-    ? splitSuffix(poolId(appName, service, candidate.slot), candidate, cookie)
-    : "";
-  return (route) => `${poolId(appName, service, slot)}|${route}${suffix}`;
-}
-
-/** Internal port → `pool|internal`, and how to split it. */
-export function internalEntries(state: EdgeState): [string, string][] {
-  return Object.entries(state.apps).flatMap(([appName, { internalPorts, traffic }]) =>
-    Object.entries(internalPorts).map(([service, port]): [string, string] => {
-      const target = traffic && targetOf(appName, service, traffic, undefined);
-      return [String(port), target?.("internal") ?? `${poolId(appName, service, "a")}|internal`];
-    }),
-  );
-}
-
-export const renderMap = (entries: readonly (readonly [string, string])[]): string =>
-  entries
-    .map(([key, value]) => `${key} ${value}\n`)
-    .sort()
-    .join("");
 
 function section(head: string, lines: readonly string[]): string {
   // Every value was checked where it came in; a line that ends early would be somebody's directive.

@@ -33,13 +33,11 @@ import { renderErrorPages, renderNoRoutePage } from "./error-pages.ts";
 import {
   type EdgeLayout,
   ERROR_STATUSES,
-  internalEntries,
   renderConfig,
-  renderMap,
   renderReloadPart,
-  routeEntries,
   serverLine,
 } from "./haproxy-config.ts";
+import { internalEntries, renderMap, routeEntries } from "./haproxy-maps.ts";
 import { type LiveServer, parseServers } from "./haproxy-stats.ts";
 import { RuntimeApi } from "./runtime-api.ts";
 import { renderUsageScript } from "./usage-script.ts";
@@ -122,7 +120,9 @@ export class HaproxyEdgeDriver implements EdgeDriver {
       const before = this.#state.apps[appName];
       const internalPorts = await this.#internalPortsFor(appName, declaration);
       // Certificates first: the reload below must find them.
-      await this.#options.ca.ensureHosts(this.#hostsWith(appName, declaration));
+      await this.#options.ca.ensureHosts(
+        this.#hosts(withApp(this.#state, appName, { ...EMPTY_APP, ...before, declaration })),
+      );
       const servers = (before?.servers ?? []).filter(
         ({ service }) => declaration.services[service],
       );
@@ -179,9 +179,9 @@ export class HaproxyEdgeDriver implements EdgeDriver {
     return this.#exclusively(async () => {
       const app = this.#requireApp(appName);
       const next = withApp(this.#state, appName, { ...app, traffic });
-      const { dir, httpsPort } = this.#options.layout;
+      const { layout } = this.#options;
       // Each map changes in one go: a request sees all of the old or all of the new.
-      await this.#api.replaceMap(join(dir, "routes.map"), routeEntries(next, httpsPort));
+      await this.#api.replaceMap(join(layout.dir, "routes.map"), routeEntries(next, layout));
       await this.#replaceInternalMap(next);
       this.#save(next);
     });
@@ -218,6 +218,11 @@ export class HaproxyEdgeDriver implements EdgeDriver {
       observe: () => this.#observeEngine(),
       create: () => this.#create(),
       start: () => this.#start(),
+      configure: () =>
+        this.#exclusively(async () => {
+          await this.#options.ca.ensureHosts(this.#hosts(this.#state));
+          await this.#write(this.#state);
+        }),
       stop: () => this.#engine.stop("SIGTERM", RELOAD_TIMEOUT_MS),
     };
   }
@@ -235,6 +240,7 @@ export class HaproxyEdgeDriver implements EdgeDriver {
       recentEnds: process.recentEnds,
       detail: process.detail,
       address: [...layout.httpsBinds, ...layout.httpBinds].join(" "),
+      ...(this.#isReloadOwed() && { outdated: "what HAProxy has loaded" }),
     };
   }
 
@@ -250,10 +256,7 @@ export class HaproxyEdgeDriver implements EdgeDriver {
   #start(): Promise<void> {
     return this.#exclusively(async () => {
       const { adminSocket } = this.#options.layout;
-      await this.#options.ca.ensureHosts([
-        "localhost",
-        ...Object.values(this.#state.apps).flatMap(({ declaration }) => declaration.hosts),
-      ]);
+      await this.#options.ca.ensureHosts(this.#hosts(this.#state));
       this.#writeFiles(this.#state);
       const loading = this.#fingerprint();
       await this.#checkConfig();
@@ -308,7 +311,7 @@ export class HaproxyEdgeDriver implements EdgeDriver {
     }
     writeWhole(join(layout.dir, "errors", "no-route.html"), renderNoRoutePage(), 0o644);
     writeWhole(join(layout.dir, "usage.js"), renderUsageScript(), 0o644);
-    const routes = renderMap(routeEntries(state, layout.httpsPort));
+    const routes = renderMap(routeEntries(state, layout));
     writeWhole(join(layout.dir, "routes.map"), routes, 0o644);
     writeWhole(join(layout.dir, "internal.map"), renderMap(internalEntries(state)), 0o644);
     writeWhole(this.#configFile, renderConfig(state, layout), 0o644);
@@ -424,10 +427,10 @@ export class HaproxyEdgeDriver implements EdgeDriver {
     return ports;
   }
 
-  #hostsWith(appName: string, declaration: EdgeDeclaration): string[] {
-    const others = Object.entries(this.#state.apps).filter(([name]) => name !== appName);
-    const hosts = others.flatMap(([, app]) => app.declaration.hosts);
-    return [...new Set(["localhost", ...hosts, ...declaration.hosts])].sort();
+  #hosts({ apps }: EdgeState): string[] {
+    const { api } = this.#options.layout;
+    const hosts = Object.values(apps).flatMap(({ declaration }) => declaration.hosts);
+    return [...new Set(["localhost", ...(api ? [api.host] : []), ...hosts])].sort();
   }
 
   async #removeServer(id: string): Promise<void> {
@@ -454,6 +457,8 @@ export class HaproxyEdgeDriver implements EdgeDriver {
     return parseServers(await this.#api.ask("show stat -1 4 -1"));
   }
 }
+
+const EMPTY_APP = { traffic: undefined, internalPorts: {}, servers: [] };
 
 function withApp(state: EdgeState, appName: string, app: EdgeApp): EdgeState {
   return { ...state, apps: { ...state.apps, [appName]: app } };

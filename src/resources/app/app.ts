@@ -8,6 +8,7 @@
 import type { WithPass } from "../../kernel/controller.ts";
 import type { Resource } from "../../kernel/resource.ts";
 import type { DeliveryRecord } from "./delivery.ts";
+import type { HeldSource } from "./held-source.ts";
 import type { Judgement } from "./judgement/judgement.ts";
 import type { Evidence, Tally } from "./judgement/sequential-test.ts";
 import type { Strategy } from "./rollout-policy.ts";
@@ -199,6 +200,8 @@ export interface AppStatusFields {
   readonly history: readonly Rollout[];
   /** What more of them left behind, for the figures of delivery. */
   readonly deliveries?: readonly DeliveryRecord[];
+  /** Source that was taken back: it does not come again by itself. */
+  readonly held?: readonly HeldSource[];
   /** Every generation up to this one has been dealt with. */
   readonly settledGeneration: number;
   /** Releases whose release command has run to its end, newest last. */

@@ -29,6 +29,7 @@ import {
   wantedIn,
 } from "./app-observed.ts";
 import { withDelivery } from "./delivery.ts";
+import { hold, letGo } from "./held-source.ts";
 import { componentsOf } from "./manifest.ts";
 import { judgeStage } from "./rollout-judge.ts";
 import type { Strategy } from "./rollout-policy.ts";
@@ -84,7 +85,9 @@ export function rollBack(
   const deliveries = undone
     ? withDelivery(status.deliveries, undone, committedAt(undone, observed))
     : (status.deliveries ?? []);
-  return beginOf(app, { ...status, history, deliveries }, back, observed);
+  const [bad, good] = [placement.set.release, previous.set.release];
+  const held = hold({ ...status, history, deliveries }, bad, good, failure.reason, observed);
+  return beginOf(app, held, back, observed);
 }
 
 const committedAt = ({ placement }: Rollout, observed: AppObserved): number | undefined =>
@@ -134,7 +137,13 @@ function beginOf(
     ...(automatic !== undefined && { automatic }),
     timeline: [{ at: now, text }],
   };
-  return advance(app, { ...rest, rollout }, rollout, observed);
+  // What somebody goes back from is what they don't want.
+  const left = reason === "rollback" && automatic === undefined ? serving?.set.release : undefined;
+  const held =
+    left !== undefined && left > set.release
+      ? hold(rest, left, set.release, `taken back to release ${set.release}`, observed)
+      : rest;
+  return advance(app, { ...held, rollout }, rollout, observed);
 }
 
 // A first release has nothing to be compared with; other instances of the same one are no new
@@ -370,7 +379,7 @@ function succeed(
     note(rollout, now, `release ${placement.set.release} carries all traffic`),
     observed,
   );
-  const { warm: oldWarm, ...rest } = ended;
+  const { warm: oldWarm, ...rest } = letGo(ended, placement.set.release, observed);
   const since = isSameSet(previous?.set, placement.set) ? (previous?.since ?? now) : now;
   const next: AppStatusFields = {
     ...rest,
@@ -415,8 +424,11 @@ function end(
     outcome: failure ? outcome : "succeeded",
     ...(failure && { failure }),
   };
+  const isSeen = failure !== undefined && rollout.exposedAt !== undefined;
+  const { set } = rollout.placement;
+  const held = isSeen ? hold(rest, set.release, rollout.from, failure.reason, observed) : rest;
   return {
-    ...rest,
+    ...held,
     settledGeneration: Math.max(status.settledGeneration, rollout.generation),
     deliveries: withDelivery(status.deliveries, ended, committedAt(ended, observed)),
     history: [ended, ...status.history].slice(0, HISTORY_MAX),

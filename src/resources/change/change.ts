@@ -40,6 +40,8 @@ export interface ChangeSpec {
   readonly askedBy: string;
   readonly askedFrom: string;
   readonly askedAt: number;
+  /** Whose work it is, beside who asked: names in small letters. */
+  readonly authors?: readonly string[];
   readonly diff: readonly FieldDifference[];
   /** 0 to 100, and what it is made of. */
   readonly risk: { readonly score: number; readonly parts: readonly RiskPart[] };
@@ -107,11 +109,17 @@ export const ENDED: ReadonlySet<ChangePhase> = new Set([
 ]);
 
 /** Approvals of what the change is now, by different people, none of them who asked. */
-export const validApprovals = ({ approvals, digest, askedBy }: ChangeSpec): readonly Approval[] =>
+export const validApprovals = ({
+  approvals,
+  digest,
+  askedBy,
+  authors,
+}: ChangeSpec): readonly Approval[] =>
   approvals.filter(
     (one, index) =>
       one.digest === digest &&
       one.by !== askedBy &&
+      !authors?.includes(one.by) &&
       approvals.findIndex(({ by, digest: of }) => by === one.by && of === digest) === index,
   );
 

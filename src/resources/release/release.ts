@@ -25,6 +25,8 @@ export interface ReleaseSpec {
     readonly contracts?: readonly string[];
     /** ms since the epoch, where it comes from a repository. */
     readonly committedAt?: number | undefined;
+    /** The push that it was deployed by. */
+    readonly push?: string;
     /** Name of the folder that it was; an app without a name has it from there. */
     readonly folder?: string | undefined;
     readonly inferred: readonly string[];

@@ -1,8 +1,6 @@
 // The wiring of the train kind.
 
 import type { Reconciler } from "../../kernel/reconciler.ts";
-import type { ResourceStore } from "../../kernel/resource-store.ts";
-import type { App } from "../app/app.ts";
 import { TRAIN, type Train, type TrainSpec, type TrainStatus } from "./train.ts";
 import {
   planTrain,
@@ -17,21 +15,20 @@ export interface TrainDriver {
   /** Both write what they began into the train's status, in the transaction that begins it. */
   promoteCar(train: Train, app: string): void;
   undoCar(train: Train, app: string): void;
+  rolloutOf(train: Train, app: string, generation: number): RolloutState;
 }
 
 export interface TrainDeps {
-  readonly store: ResourceStore;
   readonly driver: TrainDriver;
 }
 
 export function createTrainReconciler({
-  store,
   driver,
 }: TrainDeps): Reconciler<TrainSpec, TrainStatus, TrainObserved, TrainStep> {
   return {
     kind: TRAIN,
-    observe: async ({ spec }) => ({
-      rolloutOf: (app, generation) => rolloutOf(store, `${spec.environment}/${app}`, generation),
+    observe: async (train) => ({
+      rolloutOf: (app, generation) => driver.rolloutOf(train, app, generation),
     }),
     report: reportTrain,
     plan: planTrain,
@@ -41,14 +38,4 @@ export function createTrainReconciler({
         : driver.undoCar(train, step.app),
     isGone: () => true,
   };
-}
-
-function rolloutOf(store: ResourceStore, name: string, generation: number): RolloutState {
-  const status = (store.find({ kind: "app", name }) as App | undefined)?.status;
-  const ended = status?.history.find((one) => one.generation === generation && !one.automatic);
-  if (ended?.outcome === "succeeded") return { state: "succeeded" };
-  if (ended) return { state: "failed", reason: ended.failure?.reason ?? "it did not end well" };
-  if ((status?.settledGeneration ?? 0) >= generation)
-    return { state: "failed", reason: "a newer change took its place" };
-  return { state: "running" };
 }

@@ -1,0 +1,131 @@
+// Source that was taken back, and letting it go again.
+
+import { z } from "zod";
+import { invalid } from "../kernel/error.ts";
+import { APP, type AppSpec, type AppStatus } from "../resources/app/app.ts";
+import {
+  HELD_MAX,
+  type HeldSource,
+  HOLD,
+  type HoldSpec,
+  isOf,
+  stillHeld,
+} from "../resources/app/held-source.ts";
+import { name as appName } from "../resources/app/manifest.ts";
+import type { Access, Principal } from "./access.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import { type Route, route } from "./route.ts";
+
+export interface HoldView extends HeldSource {
+  readonly environment: string;
+  readonly app: string;
+}
+
+type HoldDeps = Pick<ApiDeps, "store" | "clock">;
+
+/** @throws deploy.held where this source was taken back there, and nobody let it go */
+export function assertNotHeld(
+  { store }: Pick<ApiDeps, "store">,
+  name: string,
+  source: { readonly digest: string; readonly commit?: string | undefined },
+): void {
+  const held = heldOf(store, name).find((one) => isOf(one, source));
+  if (!held) return;
+  const [environment = "", app = ""] = name.split("/");
+  throw invalid(
+    "deploy.held",
+    `${sourceText(held)} is held in ${environment}: release ${held.release} of ${app} had it, and ${held.why}`,
+    {
+      hint: `deploy what mends it; or a person lets it go: holdfast hold release ${app} --env ${environment}`,
+    },
+  );
+}
+
+const heldOf = (store: ApiDeps["store"], name: string): readonly HeldSource[] =>
+  stillHeld(
+    store.find<AppSpec, AppStatus>({ kind: APP, name })?.status?.held,
+    store.find<HoldSpec, never>({ kind: HOLD, name })?.spec,
+  );
+
+export const sourceText = ({ commit, digest }: Pick<HeldSource, "commit" | "digest">): string =>
+  commit === undefined ? `the source ${digest.slice(0, 12)}` : `commit ${commit.slice(0, 12)}`;
+
+export function holdRoutes(deps: HoldDeps, access: Access): Route[] {
+  return [
+    route({
+      method: "GET",
+      path: "/v1/holds",
+      summary: "Source that was taken back, and is not deployed again by itself.",
+      query: z.object({ environment: appName.optional() }),
+      handle: ({ query, actor }) => {
+        const prefix = query.environment === undefined ? "" : `${query.environment}/`;
+        const holds = deps.store.list<AppSpec, AppStatus>(APP, prefix).flatMap((one) => {
+          const { environment } = one.spec;
+          if (!access.decide(actor, "view", environment).allowed) return [];
+          return heldOf(deps.store, one.name).map(
+            (held): HoldView => ({ environment, app: one.name.split("/")[1] ?? "", ...held }),
+          );
+        });
+        return { holds };
+      },
+    }),
+    route({
+      method: "POST",
+      path: "/v1/apps/{environment}/{app}/hold/release",
+      summary: "Lets source go that was taken back: what deploys by itself may deploy it again.",
+      params: z.object({ environment: appName, app: appName }),
+      body: z
+        .object({
+          commit: z
+            .string()
+            .trim()
+            .min(4)
+            .max(64)
+            .optional()
+            .describe("Default: all of the app's."),
+        })
+        .default({}),
+      handle: ({ params, body, actor }) =>
+        release(deps, `${params.environment}/${params.app}`, body.commit, actor),
+    }),
+  ];
+}
+
+function release(
+  { store, clock }: HoldDeps,
+  name: string,
+  commit: string | undefined,
+  actor: Principal,
+) {
+  const [environment = "", app = ""] = name.split("/");
+  if (actor.kind === "service")
+    throw invalid("hold.person_forbidden", "what deploys by itself can't let a hold go by itself", {
+      hint: "a person does: holdfast hold release",
+    });
+  const held = heldOf(store, name);
+  const meant = held.filter(
+    (one) =>
+      commit === undefined || one.commit?.startsWith(commit) || one.digest.startsWith(commit),
+  );
+  if (meant.length === 0)
+    throw invalid(
+      "hold.not_found",
+      commit === undefined || held.length === 0
+        ? `nothing of ${app} is held in ${environment}`
+        : `nothing that begins with ${commit} is held of ${app} in ${environment}`,
+      { hint: `holdfast hold list --env ${environment}` },
+    );
+  const at = clock.now();
+  const before = store.find<HoldSpec, never>({ kind: HOLD, name })?.spec.released ?? [];
+  const gone = new Set(meant.map(({ digest }) => digest));
+  const released = [
+    ...meant.map(({ digest }) => ({ digest, at })),
+    ...before.filter(({ digest }) => !gone.has(digest)),
+  ].slice(0, HELD_MAX);
+  store.writeSpec<HoldSpec>({ kind: HOLD, name }, { released }, { actor, action: "release-hold" });
+  return {
+    environment,
+    app,
+    released: meant.map((one): HoldView => ({ environment, app, ...one })),
+  };
+}

@@ -1,0 +1,229 @@
+// Repositories whose pushes are deployed, and the webhooks that tell of them.
+
+import { z } from "zod";
+import { invalid } from "../kernel/error.ts";
+import { Redacted } from "../kernel/redacted.ts";
+import { name as repositoryName } from "../resources/app/manifest.ts";
+import type { Push } from "../resources/push/push.ts";
+import {
+  apiOf,
+  providerOf,
+  REPOSITORY,
+  type Repository,
+  type RepositorySpec,
+  repositoryInput,
+} from "../resources/repository/repository.ts";
+import type { Access } from "./access.ts";
+import type { ApiDeps, RefusedDeliveries } from "./api-deps.ts";
+import { findEnvironment } from "./environment-view.ts";
+import { PUSHES_KEPT, type PushOperations } from "./push-operations.ts";
+import { type Route, route } from "./route.ts";
+import { readDelivery, verifyDelivery } from "./webhook.ts";
+
+const ofRepository = z.object({ repository: repositoryName });
+const path = "/v1/repositories/{repository}";
+
+export interface PushView {
+  readonly number: number;
+  readonly commit: string;
+  readonly message: string;
+  readonly pusher: string;
+  readonly receivedAt: number;
+  readonly phase: string;
+  readonly text: string;
+  readonly app?: string;
+  readonly release?: number;
+  readonly change?: number;
+  /** What the provider was told last, and what stands in the way of more. */
+  readonly told?: string;
+  readonly problem?: string;
+}
+
+export interface RepositoryView extends Omit<RepositorySpec, "token"> {
+  readonly name: string;
+  readonly webhook: string;
+  readonly hasToken: boolean;
+  readonly last?: PushView;
+}
+
+export function repositoryRoutes(deps: ApiDeps, pushes: PushOperations, access: Access): Route[] {
+  const refused = deps.refusedDeliveries;
+  return [
+    route({
+      method: "GET",
+      path: "/v1/repositories",
+      summary: "Repositories whose pushes are deployed.",
+      handle: ({ actor }) => ({
+        repositories: deps.store
+          .list<RepositorySpec, never>(REPOSITORY)
+          .filter(({ spec }) => access.decide(actor, "view", spec.environment).allowed)
+          .map((one) => viewOf(deps, one, pushes)),
+      }),
+    }),
+    route({
+      method: "GET",
+      path,
+      summary: "One of them, with its last pushes and what became of each.",
+      params: ofRepository,
+      handle: ({ params, actor }) => {
+        const found = pushes.find(params.repository);
+        access.require(actor, "view", found.spec.environment);
+        const own = refused.get(found.name);
+        return {
+          ...viewOf(deps, found, pushes),
+          pushes: pushes.of(found.name).slice(0, PUSHES_KEPT).map(pushView),
+          ...(own && { refused: own }),
+        };
+      },
+    }),
+    connectRoute(deps, pushes, access),
+    route({
+      method: "DELETE",
+      path,
+      summary: "Pushes to it are not deployed any more; what runs stays.",
+      params: ofRepository,
+      handle: ({ params, actor }) => {
+        const found = pushes.find(params.repository);
+        access.require(actor, "deploy", found.spec.environment);
+        deps.store.transaction(() => {
+          for (const one of [found, ...pushes.of(found.name)]) {
+            deps.store.markDeleting(one, { actor, action: "disconnect" });
+            deps.store.forget(one, one.uid);
+          }
+          deps.repositorySecrets.removeAll(found.name);
+        });
+        deps.repositories.remove(found.name);
+        refused.delete(found.name);
+        return { name: found.name, removed: true };
+      },
+    }),
+    webhookRoute(deps, pushes),
+  ];
+}
+
+function connectRoute(deps: ApiDeps, pushes: PushOperations, access: Access): Route {
+  return route({
+    method: "PUT",
+    path,
+    summary: "Deploys pushes to a branch; answers with what the webhook there needs.",
+    params: ofRepository,
+    body: repositoryInput,
+    handle: async ({ params, body, actor, signal }) => {
+      const name = params.repository;
+      const { environment, url, branch, folder } = body;
+      findEnvironment(deps.store, environment);
+      const before = deps.store.find<RepositorySpec, never>({ kind: REPOSITORY, name });
+      for (const place of new Set([environment, before?.spec.environment ?? environment]))
+        access.require(actor, "deploy", place);
+      const provider = body.provider ?? providerOf(url);
+      if (!provider)
+        throw invalid("repository.unknown_provider", `${url} does not say whose it is`, {
+          hint: "--provider github, gitlab or gitea (Forgejo, too)",
+        });
+      // Another address gets no token that was given for this one.
+      const isSame =
+        before !== undefined && new URL(before.spec.url).origin === new URL(url).origin;
+      const kept = isSame ? before.spec.token : undefined;
+      const token = body.token === undefined ? undefined : new Redacted(body.token);
+      const known = token ?? (kept && deps.repositorySecrets.token(name, kept.version));
+      const head = await deps.repositories.head({ url, branch, provider, token: known }, signal);
+      const spec: RepositorySpec = {
+        environment,
+        url,
+        provider,
+        branch,
+        ...(folder !== undefined && { folder }),
+        api: (body.api ?? apiOf(provider, url)).replace(/\/+$/, ""),
+        connectedBy: actor.name,
+      };
+      const written = deps.store.transaction(() => {
+        const sealed = token
+          ? ({ secret: "token", version: deps.repositorySecrets.add(name, token) } as const)
+          : kept;
+        return deps.store.writeSpec<RepositorySpec>(
+          { kind: REPOSITORY, name },
+          { ...spec, ...(sealed && { token: sealed }) },
+          { actor, action: "connect" },
+        ) as Repository;
+      });
+      return {
+        ...viewOf(deps, written, pushes),
+        head,
+        secret: deps.repositorySecrets.webhook(name),
+        reachable: deps.apiHost !== undefined,
+      };
+    },
+  });
+}
+
+function webhookRoute(deps: ApiDeps, pushes: PushOperations): Route {
+  const refused = deps.refusedDeliveries;
+  return route({
+    method: "POST",
+    path: "/v1/webhooks/{repository}",
+    summary: "For GitHub, GitLab and Gitea: tells of a push. Its signature is all it needs.",
+    open: true,
+    takes: "bytes",
+    params: ofRepository,
+    handle: ({ params, request, reply }) => {
+      const found = pushes.find(params.repository);
+      const body = request.body as Buffer;
+      const { provider } = found.spec;
+      try {
+        const secret = deps.repositorySecrets.webhook(found.name);
+        verifyDelivery(provider, request.headers, body, secret, deps.clock.now());
+        const event = readDelivery(provider, request.headers, body);
+        if ("ignored" in event) return event;
+        const taken = pushes.receive(found, event, request.ip ?? "");
+        return reply.code("push" in taken ? 202 : 200).send(taken);
+      } catch (error) {
+        const count = (refused.get(found.name)?.count ?? 0) + 1;
+        const why = error instanceof Error ? error.message : String(error);
+        refused.set(found.name, { count, lastAt: deps.clock.now(), why });
+        throw error;
+      }
+    },
+  });
+}
+
+function viewOf(deps: ApiDeps, { name, spec }: Repository, pushes: PushOperations): RepositoryView {
+  const { token, ...open } = spec;
+  const [last] = pushes.of(name);
+  const { apiUrl } = deps.installation();
+  return {
+    name,
+    ...open,
+    webhook: `${String(apiUrl)}/v1/webhooks/${name}`,
+    hasToken: token !== undefined,
+    ...(last && { last: pushView(last) }),
+  };
+}
+
+function pushView({ spec, status }: Push): PushView {
+  const { number, commit, message, pusher, receivedAt } = spec;
+  const { accepted, report } = status ?? {};
+  return {
+    number,
+    commit,
+    message,
+    pusher,
+    receivedAt,
+    phase: status?.phase ?? "fetching",
+    text: status?.text ?? "",
+    ...(accepted && { app: accepted.app }),
+    ...(accepted && accepted.release > 0 && { release: accepted.release }),
+    ...(accepted?.change !== undefined && { change: accepted.change }),
+    ...(report?.told !== undefined && { told: report.told }),
+    ...(report?.problem !== undefined && { problem: report.problem }),
+  };
+}
+
+export type ConnectedView = RepositoryView & {
+  readonly head: string;
+  readonly secret: string;
+  readonly reachable: boolean;
+};
+export type RepositoryReport = RepositoryView & {
+  readonly pushes: readonly PushView[];
+  readonly refused?: RefusedDeliveries;
+};

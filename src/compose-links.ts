@@ -1,0 +1,180 @@
+// What one kind's change means for others, and what is forgotten in time. Part of the composition root.
+
+import { PUSHES_KEPT } from "./api/push-operations.ts";
+import type { ControlPlaneOptions } from "./compose.ts";
+import type { World } from "./compose-world.ts";
+import { writeJson } from "./drivers/files.ts";
+import type { Controller } from "./kernel/controller.ts";
+import { messageOf } from "./kernel/error.ts";
+import type { AnyStep } from "./kernel/plan.ts";
+import type { TelemetryPolicy } from "./kernel/signal.ts";
+import { APP, type AppSpec, type AppStatus } from "./resources/app/app.ts";
+import { ROLLOUT } from "./resources/app/rollout-wish.ts";
+import { CHANGE, type ChangeSpec } from "./resources/change/change.ts";
+import { CHANNEL } from "./resources/channel/channel.ts";
+import {
+  CACHE,
+  CACHE_EXPORTER,
+  DATABASE,
+  DATABASE_EXPORTER,
+  EDGE,
+  METRICS,
+  MONITORING,
+} from "./resources/engine/engine.ts";
+import { PUSH, PUSH_ENDED, type PushSpec, type PushStatus } from "./resources/push/push.ts";
+import {
+  RELEASE,
+  type Release,
+  type ReleaseSpec,
+  type ReleaseStatus,
+} from "./resources/release/release.ts";
+import { buildRequestOf } from "./resources/release/release-reconciler.ts";
+import { releasesToForget } from "./resources/release/release-retention.ts";
+import { TASK, type TaskSpec, type TaskStatus } from "./resources/task/task.ts";
+import { TELEMETRY } from "./resources/telemetry/telemetry.ts";
+import { TRAIN } from "./resources/train/train.ts";
+import { WINDOW } from "./resources/window/window.ts";
+import type { SqliteStore } from "./store/sqlite-store.ts";
+
+export type AnyController = Controller<unknown, object, unknown, AnyStep>;
+
+export const SYSTEM = { name: "holdfast", from: "control-plane" } as const;
+const PUSHES_FOLLOWED = 5;
+const CHANGES_FOLLOWED = 20;
+const TASKS_KEPT = 20;
+// What one kind's change means for another: hints only, so that nobody waits for the next look.
+export function linkKinds(
+  store: SqliteStore,
+  controllers: Map<string, AnyController>,
+  world: World,
+  { log, home: { telemetryPolicies } }: ControlPlaneOptions,
+): (() => void)[] {
+  writePolicies(store, telemetryPolicies);
+  const appsChanged = (): void => controllers.get(APP)?.lookAtAll();
+  const unsubscribe = store.subscribe((ref, what) => {
+    if (ref.kind === RELEASE && what === "status")
+      controllers.get(APP)?.look(ref.name.split("/").slice(0, 2).join("/"));
+    if ([EDGE, DATABASE, CACHE].includes(ref.kind) && what === "status") appsChanged();
+    if ((ref.kind === DATABASE_EXPORTER || ref.kind === CACHE_EXPORTER) && what === "status")
+      controllers.get(METRICS)?.lookAtAll();
+    if (ref.kind === APP && what === "status") lookAtChanges(store, controllers, ref.name);
+    if (ref.kind === TRAIN && what === "status") controllers.get(CHANGE)?.lookAtAll();
+    if (ref.kind === WINDOW) controllers.get(CHANGE)?.lookAtAll();
+    if (ref.kind === ROLLOUT) controllers.get(APP)?.look(ref.name);
+    if (ref.kind === TELEMETRY) writePolicies(store, telemetryPolicies);
+    if (ref.kind === APP || ref.kind === CHANNEL)
+      for (const kind of MONITORING) controllers.get(kind)?.lookAtAll();
+    if (ref.kind === APP && what === "forgotten") {
+      forgetReleases(store, ref.name);
+      const [environment = "", app = ""] = ref.name.split("/");
+      world.git.remove(environment, app);
+    }
+    if (ref.kind === APP && what !== "status") {
+      void retainReleases(store, world, ref.name).catch((error: unknown) =>
+        log("warn", "what old releases needed could not be removed", { error: messageOf(error) }),
+      );
+    }
+    if (ref.kind === TASK && what === "spec") retainTasks(store, ref.name);
+    if (ref.kind === PUSH && what === "spec") retainPushes(store, ref.name);
+    if (ref.kind === APP && what === "status") lookAtPushes(store, controllers, ref.name);
+    if (ref.kind === CHANGE && what === "status") controllers.get(PUSH)?.lookAtAll();
+  });
+  const unwatch = world.processCompute.watch((appName) => controllers.get(APP)?.look(appName));
+  const unwatchDocker = world.dockerCompute.watch((appName) => controllers.get(APP)?.look(appName));
+  return [unsubscribe, unwatch, unwatchDocker];
+}
+
+// Those that a rollout of the app belongs to: the last few.
+function lookAtChanges(
+  store: SqliteStore,
+  controllers: Map<string, AnyController>,
+  appName: string,
+): void {
+  const own = store
+    .list<ChangeSpec, never>(CHANGE)
+    .slice(-CHANGES_FOLLOWED)
+    .filter(({ spec }) => spec.executed && `${spec.environment}/${spec.app}` === appName);
+  for (const { name } of own) controllers.get(CHANGE)?.look(name);
+}
+
+function lookAtPushes(
+  store: SqliteStore,
+  controllers: Map<string, AnyController>,
+  appName: string,
+): void {
+  const own = store.list<PushSpec, PushStatus>(PUSH).filter(({ spec, status }) => {
+    const app = status?.accepted?.app;
+    return (
+      app !== undefined && `${spec.environment}/${app}` === appName && status?.phase !== "failed"
+    );
+  });
+  for (const { name } of own.slice(-PUSHES_FOLLOWED)) controllers.get(PUSH)?.look(name);
+}
+
+// The telemetry process reads it; it has no other way to the platform's memory.
+function writePolicies(store: SqliteStore, file: string): void {
+  const policies = store
+    .list<TelemetryPolicy, never>(TELEMETRY)
+    .map(({ name, spec }) => [name, spec] as const);
+  writeJson(file, Object.fromEntries(policies));
+}
+
+function forgetReleases(store: SqliteStore, appName: string): void {
+  for (const release of store.list(RELEASE, `${appName}/`) as readonly Release[]) {
+    store.markDeleting(release, { actor: SYSTEM, action: "destroy" });
+    store.forget(release, release.uid);
+  }
+}
+
+// With each change of an app, what only its oldest releases needed goes; all, once it is destroyed.
+async function retainReleases(store: SqliteStore, world: World, appName: string): Promise<void> {
+  const app = store.find<AppSpec, AppStatus>({ kind: APP, name: appName });
+  const releases = store.list<ReleaseSpec, ReleaseStatus>(RELEASE, `${appName}/`);
+  const forgotten = app ? releasesToForget(app, releases) : releases;
+  if (app && forgotten.length === 0) return;
+  for (const release of forgotten) {
+    store.markDeleting(release, { actor: SYSTEM, action: "retention" });
+    store.forget(release, release.uid);
+  }
+  const left = (prefix: string): readonly Release[] =>
+    store.list<ReleaseSpec, ReleaseStatus>(RELEASE, prefix);
+  await world.builder.prune(appName, () => left(`${appName}/`).map(buildRequestOf));
+  await world.sources.prune(
+    () => new Set([...sourcesOfChanges(store), ...left("").map(({ spec }) => spec.source.digest)]),
+  );
+}
+
+// What waits for an approval, or was only just fetched, has no release yet.
+function sourcesOfChanges(store: SqliteStore): string[] {
+  const fetched = store.list<PushSpec, PushStatus>(PUSH).flatMap(({ status }) => {
+    const isOpen = status?.source && !status.accepted && !PUSH_ENDED.has(status.phase);
+    return isOpen ? [status.source?.digest ?? ""] : [];
+  });
+  const changes = store.list<ChangeSpec, never>(CHANGE).flatMap(({ spec }) => {
+    const { source } = spec.request as { source?: { digest: string } };
+    const isOver = spec.executed || spec.rejected || spec.withdrawn;
+    return source && !isOver ? [source.digest] : [];
+  });
+  return [...fetched, ...changes];
+}
+
+// How the last commands of an app ended is kept; that of older ones nobody asks for.
+function retainTasks(store: SqliteStore, name: string): void {
+  const prefix = `${name.split("/").slice(0, 2).join("/")}/`;
+  const ended = store
+    .list<TaskSpec, TaskStatus>(TASK, prefix)
+    .filter(({ status, deleting }) => status?.phase === "ended" && !deleting)
+    .toSorted((one, other) => other.updatedAt - one.updatedAt);
+  for (const task of ended.slice(TASKS_KEPT))
+    store.markDeleting(task, { actor: SYSTEM, action: "retention" });
+}
+
+function retainPushes(store: SqliteStore, name: string): void {
+  const ended = store
+    .list<PushSpec, PushStatus>(PUSH, `${name.split("/")[0]}/`)
+    .filter(({ status, deleting }) => status && PUSH_ENDED.has(status.phase) && !deleting);
+  for (const push of ended.slice(0, Math.max(0, ended.length - PUSHES_KEPT))) {
+    store.markDeleting(push, { actor: SYSTEM, action: "retention" });
+    store.forget(push, push.uid);
+  }
+}
