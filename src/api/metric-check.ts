@@ -26,7 +26,13 @@ export async function assertMetrics(
   const until = deps.clock.now();
   const scope = { environment, app, release: serving, since: until - SINCE_MS, until };
   for (const metric of metrics) {
-    const { problem, isWrong } = await deps.readMetric(metric, scope);
+    const { problem, isWrong, tally } = await deps.readMetric(metric, scope);
+    if (tally && !metric.sql?.includes("$since"))
+      throw invalid(
+        "analysis.bad_metric",
+        `rollout.analysis.metrics ${metric.name}: bad and total have to be of what is new, or the same would count again with every look`,
+        { hint: "add to its SQL: time >= $since AND time < $until" },
+      );
     if (isWrong)
       throw invalid("analysis.bad_metric", `rollout.analysis.metrics ${metric.name}: ${problem}`, {
         hint: "try it with holdfast metrics or holdfast query; $environment, $app and $release stand for what is looked at",

@@ -106,7 +106,7 @@ export function rolloutView(
 // The edge's own word, as it was last seen, is in the spec of traffic; this is what it was given.
 function shareNow({ status }: App, { phase, perMille = 0, placement }: Rollout): number {
   if (phase === "shifting" && status?.serving?.slot === placement.slot) return 1_000;
-  return phase === "stepping" ? perMille : 0;
+  return ["stepping", "completing", "returning"].includes(phase) ? perMille : 0;
 }
 
 function timeLeft(rollout: Rollout, now: number): { stageLeftMs?: number; leftMs?: number } {

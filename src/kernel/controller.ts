@@ -122,7 +122,10 @@ export class Controller<Spec, Status extends object, Observed, Step extends AnyS
       clock: options.clock,
       random: options.random,
       maxWorkers: options.maxWorkers,
-      onError: options.onError,
+      // What we break off ourselves is no failure.
+      onError: (key, error, retryInMs) => {
+        if (!this.#abort.signal.aborted) options.onError(key, error, retryInMs);
+      },
       work: (name) => this.#pass(name),
     });
   }

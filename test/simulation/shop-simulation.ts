@@ -36,7 +36,7 @@ const manifest = (rollout: object) =>
     services: {
       web: {
         command: "web",
-        instances: 2,
+        instances: 6,
         health: { path: "/", grace: "10s" },
         routes: [{ host: "shop.localhost" }],
         drain: "3s",
@@ -71,7 +71,6 @@ const ROLLOUTS: readonly object[] = [
 ];
 /** In which what serves is never fewer than it was. */
 const UNINTERRUPTED = ROLLOUTS.slice(0, 5);
-const REGROW_MS = 10_000;
 /** A wish to abort is done by then, whatever is going on. */
 const ABORT_MS = 20_000;
 
@@ -259,7 +258,8 @@ class Judge {
       this.#fail("a rollout that has ended goes on");
     }
     const abortedAt = this.#aborts.get(status?.rollout?.generation ?? -1);
-    if (abortedAt !== undefined && this.#clock.now() - abortedAt > ABORT_MS)
+    const isOnItsWay = status?.rollout?.phase === "returning";
+    if (abortedAt !== undefined && !isOnItsWay && this.#clock.now() - abortedAt > ABORT_MS)
       this.#fail("a rollout goes on that was aborted");
     this.#checkPools(world);
     if (isCalm && status) this.#checkCapacity(world, status);
@@ -332,17 +332,9 @@ class Judge {
   }
 
   /** Without faults there are always as many ready instances as there were wanted before. */
-  #checkCapacity(world: MemoryWorld, { serving, rollout, history }: AppStatus): void {
+  #checkCapacity(world: MemoryWorld, { serving, rollout }: AppStatus): void {
     const { traffic, servers = [] } = world.edge.get(NAME) ?? {};
     if (!serving || !traffic) return;
-    // Given up half way, a rolling release leaves what is left of the old one to grow again.
-    const isRegrowing = history.some(
-      ({ strategy, outcome, endedAt = 0 }) =>
-        strategy === "rolling" &&
-        outcome !== "succeeded" &&
-        this.#clock.now() - endedAt < REGROW_MS,
-    );
-    if (isRegrowing) return;
     for (const [service, slot] of Object.entries(traffic.slots)) {
       const slots = [slot, traffic.candidate?.perMille ? traffic.candidate.slot : slot];
       const ready = servers.filter(
@@ -371,6 +363,8 @@ class Judge {
         this.#fail(`a candidate of ${service} gets requests, where nothing was ever ready`);
     }
     for (const [service, slot] of Object.entries(slots)) {
+      // What is where it was has not moved.
+      if (app?.traffic?.slots[service] === slot) continue;
       const pool = (app?.servers ?? []).filter(
         (server) => server.service === service && server.slot === slot,
       );

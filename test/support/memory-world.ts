@@ -87,6 +87,7 @@ export class MemoryWorld
   /** Release commands that ran to their end: instance name → how often. */
   readonly finishedTasks = new Map<string, number>();
   readonly #options: MemoryWorldOptions;
+  #edgeOwes: (() => void)[] = [];
   #nextPort = 20_000;
 
   constructor(options: MemoryWorldOptions) {
@@ -247,7 +248,7 @@ export class MemoryWorld
   }
 
   declare(appName: string, declaration: EdgeDeclaration): Promise<void> {
-    return this.#call(() => {
+    return this.#callEdge(() => {
       const before = this.edge.get(appName);
       this.edge.set(appName, {
         declaration,
@@ -258,7 +259,7 @@ export class MemoryWorld
   }
 
   join(appName: string, server: Omit<EdgeServer, "state" | "requests">): Promise<void> {
-    return this.#call(() => {
+    return this.#callEdge(() => {
       this.#options.onDeed?.("join", { name: server.name });
       const app = this.#app(appName);
       app.servers = [
@@ -269,7 +270,7 @@ export class MemoryWorld
   }
 
   drain(appName: string, { name }: { name: string }): Promise<void> {
-    return this.#call(() => {
+    return this.#callEdge(() => {
       const app = this.#app(appName);
       app.servers = app.servers.map((one) =>
         one.name === name ? { ...one, state: "draining" } : one,
@@ -278,7 +279,7 @@ export class MemoryWorld
   }
 
   leave(appName: string, { name }: { name: string }): Promise<void> {
-    return this.#call(() => {
+    return this.#callEdge(() => {
       this.#options.onDeed?.("leave", { name });
       const app = this.#app(appName);
       app.servers = app.servers.filter((one) => one.name !== name);
@@ -286,14 +287,14 @@ export class MemoryWorld
   }
 
   shift(appName: string, traffic: EdgeTraffic): Promise<void> {
-    return this.#call(() => {
+    return this.#callEdge(() => {
       this.#options.onDeed?.("shift", { name: appName, traffic });
       this.#app(appName).traffic = traffic;
     });
   }
 
   withdraw(appName: string): Promise<void> {
-    return this.#call(() => void this.edge.delete(appName));
+    return this.#callEdge(() => void this.edge.delete(appName));
   }
 
   internalPorts(): Readonly<Record<string, number>> {
@@ -363,12 +364,34 @@ export class MemoryWorld
     return app;
   }
 
-  async #call(effect: () => void): Promise<void> {
+  // The edge takes one change after the other: what it was told before comes first, however late.
+  #callEdge(effect: () => void): Promise<void> {
+    let isDone = false;
+    const once = (): void => {
+      if (isDone) return;
+      isDone = true;
+      this.#edgeOwes = this.#edgeOwes.filter((one) => one !== once);
+      effect();
+    };
+    return this.#call(once, () => {
+      for (const owed of this.#edgeOwes) {
+        try {
+          owed();
+        } catch {
+          // It came too late to matter.
+        }
+      }
+      this.#edgeOwes.push(once);
+    });
+  }
+
+  async #call(effect: () => void, begin: () => void = () => undefined): Promise<void> {
     const { lostRequest, lostReply, lateEffect } = this.#options.faults();
     const { clock, random } = this.#options;
     await sleep(clock, 1 + random.fraction() * 5);
     const draw = random.fraction();
     if (draw < lostRequest) throw transient("fault.lost_request", "the request was lost");
+    begin();
     if (draw < lostRequest + lateEffect) {
       clock.after(LATE_MS, () => {
         try {

@@ -43,6 +43,8 @@ export interface MetricReading {
   readonly serving: number | null;
   /** Where it is told as bad of total: both, since the last look. */
   readonly tallies?: { readonly candidate: Tally; readonly serving: Tally };
+  /** Up to when that is. */
+  readonly through?: number;
   readonly problem?: string;
 }
 

@@ -73,6 +73,8 @@ const MIN_RECHECK_MS = 20;
 const TASK_KEPT_MS = 5 * 60_000;
 /** For an instance whose release nobody knows any more; the defaults of holdfast.yaml. */
 const DRAIN_MS = 30_000;
+/** An edge that did not answer in time may still do what it was asked. */
+const JOIN_LATE_MS = 1_000;
 const KILL_AFTER_GRACE_MS = 10_000;
 
 export function planApp(app: App, observed: AppObserved): Plan<AppStep> {
@@ -296,6 +298,10 @@ function planRetireOne(
   if (!observed.edge && instance.labels.role === "service" && instance.state === "running")
     return [];
   if (server) return planLeave(status, instance, server, observed);
+  // It may have been joining when it was given up: what the edge was told is in force by then.
+  const retiredMs = observed.now - (status.retiredSince[instance.name] ?? observed.now);
+  const mayJoin = instance.labels.role === "service" && instance.state === "running";
+  if (mayJoin && retiredMs < JOIN_LATE_MS) return [];
   return planEnd(instance, observed);
 }
 

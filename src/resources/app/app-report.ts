@@ -26,7 +26,7 @@ import { exitText } from "./instance-exit.ts";
 import { reportJobs } from "./job-plan.ts";
 import { advance, begin, rollBack } from "./rollout-report.ts";
 import { servingOf } from "./rollout-stages.ts";
-import { reportWatch } from "./watch-report.ts";
+import { reportWatch, watchInTime } from "./watch-report.ts";
 
 export function reportApp(app: App, observed: AppObserved): AppStatusFields {
   const { pass: _, ...before } = app.status ?? { ...EMPTY_STATUS, pass: undefined };
@@ -37,6 +37,7 @@ export function reportApp(app: App, observed: AppObserved): AppStatusFields {
   const failure = app.status?.pass?.verdict === "failed" ? app.status.pass : undefined;
   if (status.rollout) status = advance(app, status, status.rollout, { ...observed, failure });
   if (!status.rollout && !app.deleting) status = begin(app, status, observed);
+  if (status.watch) status = { ...status, watch: watchInTime(status.watch, observed.now) };
   if (!status.rollout && !app.deleting && status.watch) {
     const { watch, trouble } = reportWatch(app, status, status.watch, observed);
     const { watch: __, ...unwatched } = status;

@@ -58,7 +58,11 @@ export type RolloutPhase =
   | "preview"
   /** Share by share, judged at each. */
   | "stepping"
-  | "shifting";
+  /** Its stages are behind it: what is still missing of it starts. */
+  | "completing"
+  | "shifting"
+  /** It failed, and what served grows again before it goes. */
+  | "returning";
 
 /** A part of a rollout: what both releases have for a time. */
 export interface Stage {
@@ -125,6 +129,11 @@ export interface Rollout {
   readonly metrics?: Readonly<Record<string, MetricState>>;
   readonly vitals?: Vitals;
   readonly results: readonly StageResult[];
+  /** How it ends once what served is whole again. */
+  readonly returning?: {
+    readonly failure: RolloutFailure;
+    readonly outcome: "failed" | "aborted";
+  };
   readonly passedSmoke?: boolean;
   readonly passedPreview?: boolean;
   /** Began by itself, for this reason. */
@@ -151,6 +160,12 @@ export interface MetricState {
   /** Looks in a row beyond a limit. */
   readonly strikes: number;
   readonly text: string;
+  /** Of one that is told as bad of total: the stage that is counted, and up to when. */
+  readonly since?: number;
+  readonly through?: number;
+  readonly totals?: { readonly candidate: Tally; readonly serving: Tally };
+  /** What is not tested yet, because one of the two has seen nothing since. */
+  readonly waiting?: { readonly candidate: Tally; readonly serving: Tally };
 }
 
 /** The time after a release got everything, in which it is taken back by itself. */

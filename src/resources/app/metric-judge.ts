@@ -24,31 +24,58 @@ export function foldMetrics(
   for (const metric of analysis.metrics) {
     const reading = readings[metric.name];
     if (!reading) continue;
-    const beyond = beyondOf(metric, reading);
-    metrics[metric.name] = {
+    const before = metrics[metric.name];
+    // Of another stage nothing counts in this one.
+    const own = before?.since === rollout.judgement.since ? before : undefined;
+    const totals = reading.tallies && plusPair(own?.totals, reading.tallies);
+    const seen = totals ? { ...reading, ...ratesOf(totals) } : reading;
+    const beyond = beyondOf(metric, seen);
+    const state: MetricState = {
       at: now,
-      candidate: reading.candidate,
-      serving: reading.serving,
-      strikes: beyond === undefined ? 0 : (metrics[metric.name]?.strikes ?? 0) + 1,
-      text: beyond ?? reading.problem ?? textOf(metric, reading),
+      candidate: seen.candidate,
+      serving: seen.serving,
+      strikes: beyond === undefined ? 0 : (before?.strikes ?? 0) + 1,
+      text: beyond ?? reading.problem ?? textOf(metric, seen),
+      since: rollout.judgement.since,
+      ...(reading.through !== undefined && { through: reading.through }),
+      ...(totals && { totals }),
     };
+    metrics[metric.name] = state;
     if (!reading.tallies) continue;
+    // With little of it, what only one of the two has waits for the other.
+    const block = plusPair(own?.waiting, reading.tallies);
+    if (block.candidate.total === 0 || block.serving.total === 0) {
+      metrics[metric.name] = { ...state, waiting: block };
+      continue;
+    }
     const key = `metric ${metric.name}`;
-    const known = expected[key]?.errors ?? { total: 0, bad: 0 };
+    const known = expected[key]?.errors ?? NO_TALLY;
     const rate = (known.bad + 0.5) / (known.total + 1);
     const alternatives = EFFECTS.map((effect) => rate + effect * (1 - rate));
-    tests[key] = compareBlock(
-      tests[key] ?? noEvidence(EFFECTS.length),
-      reading.tallies,
-      rate,
-      alternatives,
-    );
-    const { serving } = reading.tallies;
-    const errors: Tally = { total: known.total + serving.total, bad: known.bad + serving.bad };
-    expected[key] = { errors, logErrors: { total: 0, bad: 0 }, over: [] };
+    tests[key] = compareBlock(tests[key] ?? noEvidence(EFFECTS.length), block, rate, alternatives);
+    expected[key] = { errors: plus(known, block.serving), logErrors: NO_TALLY, over: [] };
   }
   return { ...rollout, metrics, judgement: { ...rollout.judgement, tests, expected } };
 }
+
+type Pair = NonNullable<MetricState["totals"]>;
+
+const NO_TALLY: Tally = { total: 0, bad: 0 };
+
+const plus = (one: Tally, other: Tally): Tally => ({
+  total: one.total + other.total,
+  bad: one.bad + other.bad,
+});
+
+const plusPair = (one: Pair | undefined, other: Pair): Pair => ({
+  candidate: plus(one?.candidate ?? NO_TALLY, other.candidate),
+  serving: plus(one?.serving ?? NO_TALLY, other.serving),
+});
+
+const ratesOf = ({ candidate, serving }: Pair) => {
+  const rate = ({ total, bad }: Tally): number | null => (total === 0 ? null : bad / total);
+  return { candidate: rate(candidate), serving: rate(serving) };
+};
 
 const textOf = ({ name }: AppMetric, { candidate, serving }: MetricReading): string =>
   `${name} is ${candidate ?? "unknown"}, ${serving ?? "unknown"} of what serves`;

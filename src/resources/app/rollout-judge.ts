@@ -41,14 +41,10 @@ export function judgeStage(
 
 // A clock that went back: what was measured by it so far says nothing any more.
 function inTime(rollout: Rollout, { now }: AppObserved): Rollout {
-  const { stageSince, judgement, exposedAt } = rollout;
+  const { stageSince, judgement } = rollout;
   const isAhead = (at: number | undefined): boolean => at !== undefined && at > now;
   if (!isAhead(stageSince) && !isAhead(judgement?.through)) return rollout;
-  const again = {
-    ...withoutStage(rollout),
-    stageSince: now,
-    ...(exposedAt !== undefined && { exposedAt: Math.min(exposedAt, now) }),
-  };
+  const again = { ...withoutStage(rollout), stageSince: now };
   return note(again, now, "the clock went back: this stage begins again");
 }
 
@@ -85,8 +81,9 @@ function certainFinding(rollout: Rollout, { analysis }: RolloutPolicy): string |
 function enterStage(rollout: Rollout, isReady: boolean, observed: AppObserved): Progress {
   const stage = rollout.stages[rollout.stage ?? 0];
   if (!stage) return { phase: "shifting" };
+  // Also where the share stays as it is: more of it may be wanted to give it.
+  if (!isReady) return { phase: "stepping", rollout };
   if (rollout.perMille !== stage.perMille) {
-    if (!isReady) return { phase: "stepping", rollout };
     const text = `${stage.perMille / 10} % of requests go to release ${rollout.placement.set.release}`;
     return {
       phase: "stepping",
@@ -191,8 +188,8 @@ function nextStage(
   const moved = note({ ...withoutStage(rollout), results }, observed.now, text);
   if (next >= rollout.stages.length)
     return {
-      phase: "shifting",
-      text: "all of its stages are behind it, traffic moves",
+      phase: "completing",
+      text: "all of its stages are behind it",
       rollout: moved,
     };
   return { phase: "stepping", rollout: { ...moved, stage: next, phaseSince: observed.now } };
@@ -206,7 +203,7 @@ function withoutStage(rollout: Rollout): Rollout {
 
 function toEverything(rollout: Rollout, text: string, observed: AppObserved): Progress {
   const results = [...rollout.results, resultOf(rollout, "inconclusive", text, observed)];
-  return { phase: "shifting", text: `${text}: traffic moves`, rollout: { ...rollout, results } };
+  return { phase: "completing", text, rollout: { ...rollout, results } };
 }
 
 function failed(app: App, rollout: Rollout, reason: string, observed: AppObserved): Progress {

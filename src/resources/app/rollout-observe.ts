@@ -27,6 +27,8 @@ const BASELINE_MS = 10 * 60_000;
 const ARMS_EVERY_MS = 2_000;
 const USAGE_EVERY_MS = 2_000;
 const METRICS_EVERY_MS = 10_000;
+/** Records are named by when they began: those that took longer than this are not in a figure. */
+const METRICS_LAG_MS = 5_000;
 
 export type RolloutLook = Pick<AppObserved, "wish" | "smoke" | "comparison" | "watched" | "usage">;
 
@@ -130,15 +132,19 @@ async function compare(
 
 async function readMetrics(
   app: App,
-  { from = 0, placement, judgement }: Rollout,
-  until: number,
+  { from = 0, placement, judgement, metrics: known }: Rollout,
+  now: number,
   observed: AppObserved,
   { traffic }: AppDeps,
 ): Promise<Record<string, MetricReading>> {
   const { metrics } = policyOf(observed, placement.set.release).analysis;
   const [environment = "", name = ""] = app.name.split("/");
-  const scope = { environment, app: name, since: judgement?.through ?? until, until };
+  const until = now - METRICS_LAG_MS;
   const entries = metrics.map(async (metric): Promise<[string, MetricReading]> => {
+    const state = known?.[metric.name];
+    const own = state?.since === judgement?.since ? state : undefined;
+    const since = Math.min(until, own?.through ?? judgement?.since ?? until);
+    const scope = { environment, app: name, since, until };
     const [candidate, serving] = await Promise.all(
       [placement.set.release, from].map((release) => traffic.read(metric, { ...scope, release })),
     );
@@ -149,7 +155,10 @@ async function readMetrics(
         candidate: candidate?.value ?? null,
         serving: serving?.value ?? null,
         ...(candidate?.tally &&
-          serving?.tally && { tallies: { candidate: candidate.tally, serving: serving.tally } }),
+          serving?.tally && {
+            tallies: { candidate: candidate.tally, serving: serving.tally },
+            through: until,
+          }),
         ...(problem !== undefined && { problem: `${metric.name}: ${problem}` }),
       },
     ];

@@ -33,6 +33,7 @@ import { hold, letGo } from "./held-source.ts";
 import { componentsOf } from "./manifest.ts";
 import { judgeStage } from "./rollout-judge.ts";
 import type { Strategy } from "./rollout-policy.ts";
+import { judgeReturn, returning } from "./rollout-return.ts";
 import { candidateOf, stagesOf } from "./rollout-stages.ts";
 import { judgeSmoke } from "./smoke-report.ts";
 import {
@@ -68,7 +69,7 @@ export function rollBack(
 ): AppStatusFields {
   const { generation, placement, previous } = watch;
   const isOfWatch = (one: Rollout): boolean =>
-    one.generation === generation && isSameSet(one.placement.set, placement.set);
+    one.generation === generation && one.placement.set.release === placement.set.release;
   const history = status.history.map(
     (one): Rollout =>
       isOfWatch(one) && one.outcome === "succeeded"
@@ -109,7 +110,7 @@ function beginOf(
   const manifest = manifestOf(observed, set.release);
   if (!manifest) return status;
   const { now } = observed;
-  const { watch: _, ...rest } = status;
+  const { watch, ...rest } = status;
   const counts = countsFor(app, manifest);
   const placement: Placement = { set, slot: slotFor(set, status), counts };
   const strategy = strategyFor(status, wanted, observed);
@@ -137,12 +138,15 @@ function beginOf(
     ...(automatic !== undefined && { automatic }),
     timeline: [{ at: now, text }],
   };
+  // More of the same release, or fresh instances of it, are watched on.
+  const isSame = watch?.placement.set.release === set.release && automatic === undefined;
+  const known = isSame ? { ...rest, watch } : rest;
   // What somebody goes back from is what they don't want.
   const left = reason === "rollback" && automatic === undefined ? serving?.set.release : undefined;
   const held =
     left !== undefined && left > set.release
-      ? hold(rest, left, set.release, `taken back to release ${set.release}`, observed)
-      : rest;
+      ? hold(known, left, set.release, `taken back to release ${set.release}`, observed)
+      : known;
   return advance(app, { ...held, rollout }, rollout, observed);
 }
 
@@ -188,14 +192,22 @@ export type Progress =
 export function advance(
   app: App,
   status: AppStatusFields,
-  rollout: Rollout,
+  before: Rollout,
   observed: AppObserved,
 ): AppStatusFields {
-  const progress = aborted(app, rollout, observed) ?? judge(app, status, rollout, observed);
+  const rollout = notAhead(before, observed.now);
+  const progress =
+    rollout.phase === "returning"
+      ? judgeReturn(app, status, rollout, observed)
+      : (aborted(app, rollout, observed) ?? judge(app, status, rollout, observed));
   if ("done" in progress) return succeed(status, rollout, observed);
   const known = progress.rollout ?? rollout;
-  if ("failure" in progress)
-    return end(status, known, observed, progress.failure, progress.outcome);
+  if ("failure" in progress) {
+    const back = returning(status, known, progress, observed);
+    return back
+      ? { ...status, rollout: back }
+      : end(status, known, observed, progress.failure, progress.outcome);
+  }
   const { phase, text } = progress;
   const released =
     progress.released && !status.released.includes(rollout.placement.set.release)
@@ -204,6 +216,27 @@ export function advance(
   if (phase === rollout.phase) return { ...status, released, rollout: known };
   const moved = { ...note(known, observed.now, text ?? phase), phase, phaseSince: observed.now };
   return { ...status, released, rollout: moved };
+}
+
+// After a clock that went back, what it said before is not in the future: nothing waits for it there.
+function notAhead(rollout: Rollout, now: number): Rollout {
+  const { startedAt, phaseSince, exposedAt, vitals } = rollout;
+  if (Math.max(startedAt, phaseSince, exposedAt ?? 0, vitals?.at ?? 0) <= now) return rollout;
+  const { unwellSince } = vitals ?? {};
+  return {
+    ...rollout,
+    startedAt: Math.min(startedAt, now),
+    phaseSince: Math.min(phaseSince, now),
+    ...(exposedAt !== undefined && { exposedAt: Math.min(exposedAt, now) }),
+    ...(vitals && {
+      vitals: {
+        ...vitals,
+        at: Math.min(vitals.at, now),
+        cpuSeconds: {},
+        ...(unwellSince !== undefined && { unwellSince: Math.min(unwellSince, now) }),
+      },
+    }),
+  };
 }
 
 // Always possible until the candidate carries everything. A rollback does not wait for what it is to
@@ -273,12 +306,14 @@ function judgeInstances(
   const isBegun = candidateOf(rollout) !== undefined;
   const candidate = candidateOf(isBegun ? rollout : { ...rollout, phase: "starting" });
   const wanted = wantedIn(app, candidate, observed);
-  const isExposed = rollout.phase === "shifting" || rollout.phase === "stepping";
+  const isExposed = ["stepping", "completing", "shifting"].includes(rollout.phase);
   const exited = wanted.find(({ name }) => endedBySelf(findInstance(observed, name), rollout));
   if (exited && !isExposed) return exitedEarly(app, exited, observed);
   const notReady = wanted.filter((one) => !isReady(one, observed));
   // Those of the stage that is entered, too, have their time to become ready.
-  const isEntering = rollout.phase === "stepping" && rollout.stageSince === undefined;
+  const isEntering =
+    rollout.phase === "completing" ||
+    (rollout.phase === "stepping" && rollout.stageSince === undefined);
   const overdue = lateInstance(
     isEntering ? { ...rollout, phase: "starting" } : rollout,
     notReady,
@@ -289,9 +324,8 @@ function judgeInstances(
     return judgeStage(app, status, rollout, notReady.length === 0, observed);
   if (notReady.length > 0) {
     // A stage wants fewer than the whole: the rest starts before everything moves.
-    return rollout.phase === "shifting" && rollout.stages.length > 0
-      ? (late(rollout, "shifting", "could not get the traffic", observed) ?? { phase: "shifting" })
-      : { phase: "starting", text: startingText(wanted, observed), released: true };
+    const phase = isExposed && rollout.stages.length > 0 ? "completing" : "starting";
+    return { phase, text: startingText(wanted, observed), released: true };
   }
   return judgeReady(app, rollout, wanted.length, observed);
 }
@@ -299,7 +333,7 @@ function judgeInstances(
 function judgeReady(app: App, rollout: Rollout, total: number, observed: AppObserved): Progress {
   const ready = `${total} of ${total} ready`;
   const policy = policyOf(observed, rollout.placement.set.release);
-  if (rollout.phase !== "shifting") {
+  if (rollout.phase !== "shifting" && rollout.phase !== "completing") {
     const smoke = rollout.passedSmoke ? undefined : judgeSmoke(app, rollout, policy, observed);
     if (smoke) return { ...smoke, released: true } as Progress;
     const preview = judgePreview(rollout, policy.preview, observed);
@@ -379,12 +413,13 @@ function succeed(
     note(rollout, now, `release ${placement.set.release} carries all traffic`),
     observed,
   );
-  const { warm: oldWarm, ...rest } = letGo(ended, placement.set.release, observed);
+  const { warm: oldWarm, watch: before, ...rest } = letGo(ended, placement.set.release, observed);
+  const watched = watch ?? (before && !isNewRelease ? { ...before, placement } : undefined);
   const since = isSameSet(previous?.set, placement.set) ? (previous?.since ?? now) : now;
   const next: AppStatusFields = {
     ...rest,
     serving: { ...placement, since },
-    ...(watch && { watch }),
+    ...(watched && { watch: watched }),
   };
   // What was taken back by itself is not kept for an instant return.
   const isFit = rollout.automatic === undefined && rollout.strategy !== "recreate";

@@ -85,7 +85,9 @@ export function candidateOf(rollout: Rollout | undefined): Placement | undefined
     case "smoke":
     case "preview":
     case "stepping":
+    case "returning":
       return { ...placement, counts: stages[stage]?.candidate ?? placement.counts };
+    case "completing":
     case "shifting":
       return placement;
     default:
@@ -103,8 +105,11 @@ export function servingOf(
   const isBegun = phase === "starting" || phase === "smoke" || phase === "preview";
   if (strategy === "recreate" && (phase === "stopping" || isBegun || phase === "shifting"))
     return { ...serving, counts: NONE };
-  const at = phase === "shifting" ? stages.at(-1) : stages[stage];
+  const at = stages[stage];
   const isReduced =
-    phase === "stepping" || phase === "shifting" || (isBegun && strategy === "rolling");
+    phase === "stepping" ||
+    phase === "completing" ||
+    phase === "shifting" ||
+    (isBegun && strategy === "rolling");
   return at && isReduced ? { ...serving, counts: at.serving } : serving;
 }

@@ -58,7 +58,8 @@ function candidateTraffic(
   observed: AppObserved,
 ): CandidateTraffic | undefined {
   const { phase, placement, generation, perMille = 0 } = rollout;
-  const isShown = phase === "smoke" || phase === "preview" || phase === "stepping";
+  const hasShare = phase === "stepping" || phase === "completing" || phase === "returning";
+  const isShown = phase === "smoke" || phase === "preview" || hasShare;
   const placed = candidateOf(rollout);
   if (!isShown || !placed || isShared(placement, observed)) return undefined;
   const ready = wantedIn(app, placed, observed).filter((one) => isInPool(one, observed));
@@ -70,7 +71,7 @@ function candidateTraffic(
   return {
     slot: placement.slot,
     services,
-    perMille: phase === "stepping" ? perMille : 0,
+    perMille: hasShare ? perMille : 0,
     key: candidateKey(app, rollout, policy),
     rollout: generation,
     isSticky: policy.sticky,

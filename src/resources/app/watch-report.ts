@@ -43,6 +43,18 @@ export function reportWatch(
   return { watch: isOver ? undefined : watch };
 }
 
+/** After a clock that went back: as long as before from now on, and nothing counted twice. */
+export function watchInTime(watch: Watch, now: number): Watch {
+  if (watch.since <= now && watch.through <= now) return watch;
+  const ahead = Math.max(watch.since, watch.through) - now;
+  return {
+    ...watch,
+    since: Math.min(watch.since, now),
+    through: Math.min(watch.through, now),
+    until: watch.until - ahead,
+  };
+}
+
 function fold(app: App, watch: Watch, observed: AppObserved): Watch {
   const { watched } = observed;
   if (!watched || watched.until <= watch.through) return watch;

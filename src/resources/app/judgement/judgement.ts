@@ -57,6 +57,8 @@ export interface Judgement {
   /** Service → the serving release's latency at LEVELS, ms. */
   readonly bounds: Readonly<Record<string, readonly number[]>>;
   readonly expected: Readonly<Record<string, Expected>>;
+  /** Service → requests of one release that wait for some of the other to be compared with. */
+  readonly waiting?: Readonly<Record<string, Pair>>;
   /** `errors web` → evidence against the candidate. */
   readonly tests: Readonly<Record<string, Evidence>>;
   readonly arms: Readonly<
@@ -114,14 +116,29 @@ export function boundsFor(
   );
 }
 
-/** Counts the requests that ended between `through` and `until`. */
+interface Pair {
+  readonly serving?: ArmCounts;
+  readonly candidate?: ArmCounts;
+}
+
+/**
+ * Counts the requests that ended between `through` and `until`. Where only one of the two had any,
+ * they wait for the next block: with little traffic a second rarely has some of both. Where a block
+ * ends depends on how many requests there were, never on how they went, so the tests stay valid.
+ */
 export function foldBlock(judgement: Judgement, block: Block, until: number): Judgement {
   const tests = { ...judgement.tests };
   const expected = { ...judgement.expected };
-  for (const candidate of block.candidate) {
-    const { service } = candidate;
-    const serving = block.serving.find((arm) => arm.service === service);
-    if (!serving) continue;
+  const waiting: Record<string, Pair> = {};
+  const services = [...block.serving, ...block.candidate].map(({ service }) => service);
+  for (const service of new Set([...Object.keys(judgement.waiting ?? {}), ...services])) {
+    const before = judgement.waiting?.[service];
+    const serving = joined(before?.serving, armOf(block.serving, service));
+    const candidate = joined(before?.candidate, armOf(block.candidate, service));
+    if (!serving?.requests || !candidate?.requests) {
+      waiting[service] = { ...(serving && { serving }), ...(candidate && { candidate }) };
+      continue;
+    }
     const known = expected[service] ?? NOTHING;
     for (const [name, tally, before] of [
       ["errors", errorsOf, known.errors],
@@ -139,10 +156,26 @@ export function foldBlock(judgement: Judgement, block: Block, until: number): Ju
     }
     const test = `latency ${service}`;
     tests[test] = foldLatency(tests[test], serving, candidate, known);
+    expected[service] = added(known, serving);
   }
-  for (const serving of block.serving)
-    expected[serving.service] = added(expected[serving.service] ?? NOTHING, serving);
-  return { ...judgement, through: until, tests, expected };
+  return { ...judgement, through: until, tests, expected, waiting };
+}
+
+const armOf = (arms: readonly ArmCounts[], service: string): ArmCounts | undefined =>
+  arms.find((arm) => arm.service === service);
+
+function joined(one: ArmCounts | undefined, other: ArmCounts | undefined): ArmCounts | undefined {
+  if (!one || !other) return one ?? other;
+  // Before there were bounds to count at, how long answers took is not known.
+  const isTimed = one.over.length === other.over.length;
+  return {
+    ...other,
+    requests: one.requests + other.requests,
+    errors: one.errors + other.errors,
+    logErrors: one.logErrors + other.logErrors,
+    timed: isTimed ? one.timed + other.timed : other.timed,
+    over: isTimed ? one.over.map((count, level) => count + (other.over[level] ?? 0)) : other.over,
+  };
 }
 
 // Slow at each level, with two alternatives each: its odds are so many times those of what serves.
