@@ -10,7 +10,7 @@ import type { AnyStep } from "./kernel/plan.ts";
 import type { TelemetryPolicy } from "./kernel/signal.ts";
 import { APP, type AppSpec, type AppStatus } from "./resources/app/app.ts";
 import { ROLLOUT } from "./resources/app/rollout-wish.ts";
-import { CHANGE, type ChangeSpec } from "./resources/change/change.ts";
+import { CHANGE, type ChangeSpec, type ChangeStatus, ENDED } from "./resources/change/change.ts";
 import { CHANNEL } from "./resources/channel/channel.ts";
 import {
   CACHE,
@@ -40,7 +40,9 @@ export type AnyController = Controller<unknown, object, unknown, AnyStep>;
 
 export const SYSTEM = { name: "holdfast", from: "control-plane" } as const;
 const PUSHES_FOLLOWED = 5;
-const CHANGES_FOLLOWED = 20;
+const CHANGE_FRESH_MS = 24 * 3_600_000;
+const CHANGES_KEPT = 5_000;
+const CHANGES_RETAINED_EVERY = 100;
 const TASKS_KEPT = 20;
 // What one kind's change means for another: hints only, so that nobody waits for the next look.
 export function linkKinds(
@@ -51,15 +53,21 @@ export function linkKinds(
 ): (() => void)[] {
   writePolicies(store, telemetryPolicies);
   const appsChanged = (): void => controllers.get(APP)?.lookAtAll();
+  const changes = new OpenChanges(store, (name) => controllers.get(CHANGE)?.look(name));
   const unsubscribe = store.subscribe((ref, what) => {
     if (ref.kind === RELEASE && what === "status")
       controllers.get(APP)?.look(ref.name.split("/").slice(0, 2).join("/"));
     if ([EDGE, DATABASE, CACHE].includes(ref.kind) && what === "status") appsChanged();
     if ((ref.kind === DATABASE_EXPORTER || ref.kind === CACHE_EXPORTER) && what === "status")
       controllers.get(METRICS)?.lookAtAll();
-    if (ref.kind === APP && what === "status") lookAtChanges(store, controllers, ref.name);
-    if (ref.kind === TRAIN && what === "status") controllers.get(CHANGE)?.lookAtAll();
-    if (ref.kind === WINDOW) controllers.get(CHANGE)?.lookAtAll();
+    if (ref.kind === CHANGE) changes.saw(ref.name);
+    if (ref.kind === CHANGE && what === "spec") retainChanges(store, ref.name);
+    if (ref.kind === APP && what === "status") changes.look(ref.name);
+    if (ref.kind === TRAIN && what === "status") changes.look();
+    if (ref.kind === WINDOW) {
+      changes.look();
+      controllers.get(TRAIN)?.lookAtAll();
+    }
     if (ref.kind === ROLLOUT) controllers.get(APP)?.look(ref.name);
     if (ref.kind === TELEMETRY) writePolicies(store, telemetryPolicies);
     if (ref.kind === APP || ref.kind === CHANNEL)
@@ -84,17 +92,53 @@ export function linkKinds(
   return [unsubscribe, unwatch, unwatchDocker];
 }
 
-// Those that a rollout of the app belongs to: the last few.
-function lookAtChanges(
-  store: SqliteStore,
-  controllers: Map<string, AnyController>,
-  appName: string,
-): void {
-  const own = store
-    .list<ChangeSpec, never>(CHANGE)
-    .slice(-CHANGES_FOLLOWED)
-    .filter(({ spec }) => spec.executed && `${spec.environment}/${spec.app}` === appName);
-  for (const { name } of own) controllers.get(CHANGE)?.look(name);
+/**
+ * Changes that something can still become of, remembered: there may be thousands that are over, and
+ * apps tell of themselves many times a second.
+ */
+class OpenChanges {
+  readonly #store: SqliteStore;
+  readonly #lookAt: (name: string) => void;
+  /** Name → the app that it is about, and when it ran. */
+  readonly #open = new Map<string, { readonly app: string; readonly ranAt: number | undefined }>();
+
+  constructor(store: SqliteStore, lookAt: (name: string) => void) {
+    this.#store = store;
+    this.#lookAt = lookAt;
+    for (const { name } of store.list(CHANGE)) this.saw(name);
+  }
+
+  saw(name: string): void {
+    const found = this.#store.find<ChangeSpec, ChangeStatus>({ kind: CHANGE, name });
+    const ranAt = found?.spec.executed?.at;
+    const isOver = found?.status && ENDED.has(found.status.phase) && !isFresh(ranAt);
+    if (!found || isOver) this.#open.delete(name);
+    else this.#open.set(name, { app: `${found.spec.environment}/${found.spec.app}`, ranAt });
+  }
+
+  /** At those of an app that ran; without one, at all. */
+  look(app?: string): void {
+    for (const [name, one] of this.#open) {
+      if (one.ranAt !== undefined && !isFresh(one.ranAt)) this.saw(name);
+      if (app === undefined || (one.app === app && one.ranAt !== undefined)) this.#lookAt(name);
+    }
+  }
+}
+
+// What has ended well may still be taken back by its watch.
+const isFresh = (ranAt: number | undefined): boolean =>
+  ranAt !== undefined && Date.now() - ranAt < CHANGE_FRESH_MS;
+
+// Every so often, the oldest that are over: the audit has them for ever.
+function retainChanges(store: SqliteStore, name: string): void {
+  if (Number(name) % CHANGES_RETAINED_EVERY !== 0) return;
+  const over = store
+    .list<ChangeSpec, ChangeStatus>(CHANGE)
+    .filter(({ status, deleting }) => status && ENDED.has(status.phase) && !deleting);
+  for (const change of over.slice(0, Math.max(0, over.length - CHANGES_KEPT))) {
+    store.markDeleting(change, { actor: SYSTEM, action: "retention" });
+    store.forget(change, change.uid);
+  }
 }
 
 function lookAtPushes(
@@ -150,9 +194,9 @@ function sourcesOfChanges(store: SqliteStore): string[] {
     const isOpen = status?.source && !status.accepted && !PUSH_ENDED.has(status.phase);
     return isOpen ? [status.source?.digest ?? ""] : [];
   });
-  const changes = store.list<ChangeSpec, never>(CHANGE).flatMap(({ spec }) => {
+  const changes = store.list<ChangeSpec, ChangeStatus>(CHANGE).flatMap(({ spec, status }) => {
     const { source } = spec.request as { source?: { digest: string } };
-    const isOver = spec.executed || spec.rejected || spec.withdrawn;
+    const isOver = spec.executed || (status && ENDED.has(status.phase));
     return source && !isOver ? [source.digest] : [];
   });
   return [...fetched, ...changes];

@@ -27,6 +27,7 @@ import {
   type EnvironmentSpec,
 } from "../resources/environment/environment.ts";
 import { POLICY, type PolicySpec } from "../resources/environment/environment-rules.ts";
+import { REPOSITORY } from "../resources/repository/repository.ts";
 import type { ApiDeps } from "./api-deps.ts";
 
 export interface Principal extends Actor {
@@ -119,7 +120,15 @@ export class Access {
     });
   }
 
-  /** @throws access.forbidden */
+  /** By their role; policies of one's own may still forbid it, or permit what no role does. */
+  holds(principal: Principal, action: Action, environment: string): boolean {
+    const { authorizer } = this.#deps;
+    const place = { name: environment, class: this.#classOf(environment) };
+    const question = { user: principal, action, environment: place, app: undefined };
+    return authorizer.decide({ ...question, context: NO_CONTEXT, cedar: "" }).allowed;
+  }
+
+  /** @throws access.forbidden, and remembers it where more than a look was wanted */
   require(
     principal: Principal,
     action: Action,
@@ -128,7 +137,10 @@ export class Access {
     context: Partial<AccessContext> = {},
   ): void {
     const answer = this.decide(principal, action, environment, app, context);
-    if (!answer.allowed) throw this.refusal(principal, action, environment, answer);
+    if (answer.allowed) return;
+    const refusal = this.refusal(principal, action, environment, answer);
+    if (action !== "view") this.remember(principal, action, environment, app, refusal.message);
+    throw refusal;
   }
 
   /** What somebody tried and was not let do, for the audit. */
@@ -175,6 +187,15 @@ export class Access {
     return invalid("access.forbidden", `${name} may not ${action} ${where}: ${why}`, {
       hint: could,
     });
+  }
+
+  /** An account that is there and not disabled, or a connected repository. */
+  isActive(name: string): boolean {
+    const { store } = this.#deps;
+    const [kind, repository] = name.split(":");
+    if (kind === "repository" && repository !== undefined)
+      return store.find({ kind: REPOSITORY, name: repository }) !== undefined;
+    return store.find<AccountSpec, never>({ kind: ACCOUNT, name })?.spec.disabled === false;
   }
 
   /** Accounts that hold a role for it; a policy may still forbid it. */

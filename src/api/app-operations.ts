@@ -36,7 +36,7 @@ import {
   assertVariable,
 } from "./admission.ts";
 import type { ApiDeps } from "./api-deps.ts";
-import { assertCodeFrom, assertRules } from "./environment-admission.ts";
+import { assertCodeFrom, assertInstances, assertRules } from "./environment-admission.ts";
 import { findEnvironment } from "./environment-view.ts";
 import { type Accepted, ReleaseWriter, type SourceFacts } from "./release-writer.ts";
 
@@ -139,8 +139,10 @@ export class AppOperations {
   ): Accepted {
     const before = this.#getDeployed(environment, app);
     const release = releaseInForce(before);
-    assertCounts(app, this.#releases.get(before.name, release).spec.manifest, counts);
+    const { manifest } = this.#releases.get(before.name, release).spec;
+    assertCounts(app, manifest, counts);
     const scale = { ...before.spec.scale, ...counts };
+    assertInstances(findEnvironment(this.#deps.store, environment), manifest, scale);
     const spec: AppSpec = { ...before.spec, release, scale, reason: "scale" };
     return this.#releases.write(before.name, spec, "scale", actor);
   }
@@ -369,6 +371,8 @@ export class AppOperations {
     const facts = {
       ...source,
       contracts: undefined,
+      // What is new in it is no commit's.
+      committedAt: undefined,
       folder: source.folder ?? "",
       origin: before.spec.origin ?? "",
       adopt: true,

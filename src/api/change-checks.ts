@@ -11,12 +11,20 @@ export const findingText = ({ file, line, kind, text }: MigrationFinding): strin
   `${file}:${line} ${kind === "contract" ? "breaks what still runs" : kind}: ${text}`;
 
 // A deploy remembers what its migrations take away: a rollback has to know.
-export function withContracts(request: ChangeRequest, contracts: readonly string[]): ChangeRequest {
-  if (contracts.length === 0) return request;
-  if (request.action === "deploy") return { ...request, source: { ...request.source, contracts } };
-  return request.action === "promote" && !("train" in request)
-    ? { ...request, contracts }
-    : request;
+export function withContracts(
+  request: ChangeRequest,
+  contracts: ReadonlyMap<string, readonly string[]>,
+): ChangeRequest {
+  const [own = []] = contracts.values();
+  if (request.action === "deploy" && own.length > 0)
+    return { ...request, source: { ...request.source, contracts: own } };
+  if (request.action !== "promote") return request;
+  if (!("train" in request)) return own.length > 0 ? { ...request, contracts: own } : request;
+  const cars = request.train.cars.map((car) => {
+    const ofCar = contracts.get(car.app) ?? [];
+    return ofCar.length > 0 ? { ...car, contracts: ofCar } : car;
+  });
+  return { ...request, train: { ...request.train, cars } };
 }
 
 export function assertExpands(

@@ -4,6 +4,7 @@
 import { Access } from "./access.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { AppOperations } from "./app-operations.ts";
+import { ChangeAssessor } from "./change-assessment.ts";
 import { ChangeOperations } from "./change-operations.ts";
 import { ChangeRunner } from "./change-runner.ts";
 import { Promotion } from "./promotion.ts";
@@ -24,6 +25,7 @@ export function composeChangeControl(deps: ApiDeps): ChangeControl {
   const promotion = new Promotion(deps);
   const trains = new TrainOperations(deps, operations, promotion);
   const runner = new ChangeRunner(deps, operations, promotion, trains);
-  const changes = new ChangeOperations(deps, runner, access);
+  const assessor = new ChangeAssessor(deps, runner, access);
+  const changes = new ChangeOperations(deps, runner, access, assessor);
   return { operations, access, trains, changes, pushes: new PushOperations(deps, changes) };
 }

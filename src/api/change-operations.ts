@@ -2,8 +2,8 @@
 // protected one it becomes a record: who asked for what and why, what it would do, how risky that is,
 // who approved, and how it ended.
 
+import type { Action } from "../kernel/action.ts";
 import { type HoldfastError, invalid } from "../kernel/error.ts";
-import { APP, type App, type AppSpec, type AppStatus } from "../resources/app/app.ts";
 import {
   CHANGE,
   type Change,
@@ -14,20 +14,18 @@ import {
   isApproved,
   validApprovals,
 } from "../resources/change/change.ts";
-import type { ReleaseSpec } from "../resources/release/release.ts";
-import { RELEASE, releaseName } from "../resources/release/release.ts";
-import { gateAt, type Subject, WINDOW, type WindowSpec } from "../resources/window/window.ts";
+import type { Standing } from "../resources/change/change-plan.ts";
+import { ENVIRONMENT } from "../resources/environment/environment.ts";
+import { type Gate, gateAt, WINDOW, type WindowSpec } from "../resources/window/window.ts";
 import type { Access, Principal } from "./access.ts";
-import type { ApiDeps, MigrationFinding, SourceDifference } from "./api-deps.ts";
-import { assertBudget, assertExpands, findingText, withContracts } from "./change-checks.ts";
-import { type ChangeFacts, type ChangeOptions, recordOf } from "./change-record.ts";
-import { differencesOf, riskOf } from "./change-risk.ts";
-import type { ChangeRequest, ChangeRunner, Rehearsal } from "./change-runner.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import type { Assessment, ChangeAssessor } from "./change-assessment.ts";
+import { assertBudget, findingText } from "./change-checks.ts";
+import { type ChangeOptions, recordOf } from "./change-record.ts";
+import { differencesOf } from "./change-risk.ts";
+import type { ChangeRequest, ChangeRunner } from "./change-runner.ts";
 import { announce } from "./channel-routes.ts";
 import { type EnvironmentView, findEnvironment } from "./environment-view.ts";
-import { assertNotHeld } from "./hold-routes.ts";
-import { assertMetrics } from "./metric-check.ts";
-import { budgetsLeft } from "./monitoring-routes.ts";
 import type { Accepted } from "./release-writer.ts";
 
 /** What became of what was asked for: run, or a change that waits. */
@@ -42,149 +40,67 @@ export class ChangeOperations {
   readonly #deps: ApiDeps;
   readonly #runner: ChangeRunner;
   readonly #access: Access;
+  readonly #assessor: ChangeAssessor;
 
-  constructor(deps: ApiDeps, runner: ChangeRunner, access: Access) {
+  constructor(deps: ApiDeps, runner: ChangeRunner, access: Access, assessor: ChangeAssessor) {
     this.#deps = deps;
     this.#runner = runner;
     this.#access = access;
-  }
-
-  /** What it would be refused with, without asking for it. */
-  async check(
-    environment: string,
-    request: ChangeRequest,
-    actor: Principal,
-    options: ChangeOptions,
-  ): Promise<void> {
-    const place = findEnvironment(this.#deps.store, environment);
-    const rehearsal = this.#runner.rehearse(environment, request, actor);
-    const before = this.#releaseBefore(environment, rehearsal);
-    const source = await this.#sourceDifference(before, rehearsal);
-    assertExpands(place, rehearsal, await this.#migrations(source, rehearsal), options);
+    this.#assessor = assessor;
   }
 
   async submit(
     environment: string,
-    request: ChangeRequest,
+    asked: ChangeRequest,
     actor: Principal,
     options: ChangeOptions = {},
   ): Promise<Outcome> {
     const place = findEnvironment(this.#deps.store, environment);
-    const app = "app" in request ? request.app : undefined;
-    const may = this.#access.decide(actor, request.action, environment, app);
-    const mayAsk =
-      place.rules.protected && this.#access.decide(actor, "ask", environment, app).allowed;
-    // What a policy forbids is not asked for either; what a role lacks may be.
-    const isForbidden = !may.allowed && (may.rules.length > 0 || may.problem !== undefined);
-    if (isForbidden || (!may.allowed && !mayAsk)) {
-      const refusal = this.#access.refusal(actor, request.action, environment, may);
-      this.#access.remember(actor, request.action, environment, app, refusal.message);
-      throw refusal;
-    }
-    const rehearsal = this.#runner.rehearse(environment, request, actor);
+    this.#assertRole(place, asked, actor);
+    const assessment = await this.#assessor.assess(place, asked, actor);
+    const { may } = this.#assessor.assertAllowed(place, assessment, actor, options);
+    const { request, rehearsal, facts } = assessment;
     // Nothing that runs changes: what is set is for the first deploy, which is a change of its own.
-    if (!rehearsal.accepted.changed) return this.#runner.run(environment, request, actor);
-    const before = this.#releaseBefore(environment, rehearsal);
-    const source = await this.#sourceDifference(before, rehearsal);
-    const migrations = await this.#migrations(source, rehearsal);
-    assertExpands(place, rehearsal, migrations, options);
-    await this.#assertMetrics(environment, rehearsal);
-    this.#assertReturns(place, request, rehearsal, options);
-    if (actor.kind === "service") this.#assertNotHeld(environment, request, rehearsal);
-    const contracts = migrations.filter(({ kind }) => kind === "contract").map(({ text }) => text);
-    const known = withContracts(request, contracts);
+    // Who may only ask asks for that, too.
+    const isSet = request.action === "config" || request.action === "secret";
+    if (!rehearsal.accepted.changed && (may || !isSet))
+      return this.#runner.run(environment, request, actor);
+    await this.#assessor.assertFit(place, assessment, actor, options);
     if (!place.rules.protected) {
-      const accepted = this.#runner.run(environment, known, actor);
-      return { ...accepted, inferred: [...accepted.inferred, ...migrations.map(findingText)] };
+      const accepted = this.#runner.run(environment, request, actor);
+      return {
+        ...accepted,
+        inferred: [...accepted.inferred, ...facts.migrations.map(findingText)],
+      };
     }
-    const facts = { before, source, migrations };
-    return this.#ask(place, known, actor, options, may.allowed, facts);
+    return this.#ask(place, assessment, actor, options, may);
   }
 
-  // What was taken back does not come again by itself: a person who asks for it means it.
-  #assertNotHeld(
-    environment: string,
-    request: ChangeRequest,
-    { accepted, release }: Rehearsal,
-  ): void {
-    const { store } = this.#deps;
-    if (release && (request.action === "deploy" || request.action === "promote"))
-      assertNotHeld(this.#deps, `${environment}/${accepted.app}`, release.source);
-    if (!("train" in request)) return;
-    const { from, cars } = request.train;
-    for (const { app, release: number } of cars) {
-      const ref = { kind: RELEASE, name: releaseName(`${from}/${app}`, number) };
-      const spec = store.find<ReleaseSpec, never>(ref)?.spec;
-      if (spec) assertNotHeld(this.#deps, `${environment}/${app}`, spec.source);
+  // Before anything is looked at: somebody with no role for it learns nothing by it.
+  #assertRole({ name, rules }: EnvironmentView, request: ChangeRequest, actor: Principal): void {
+    if (request.action === "promote") {
+      const { from } = "train" in request ? request.train : request;
+      const apps = "train" in request ? request.train.cars.map(({ app }) => app) : [request.app];
+      for (const app of apps) this.#access.require(actor, "view", from, app);
     }
-  }
-
-  // What a rollback can't bring back is said before, not after.
-  #assertReturns(
-    { name }: EnvironmentView,
-    request: ChangeRequest,
-    { accepted }: Rehearsal,
-    options: ChangeOptions,
-  ): void {
-    if (request.action !== "rollback" || options.acceptContract) return;
-    const app = this.#appOf(name, accepted.app);
-    const ran = app?.status?.released ?? [];
-    const gone = ran
-      .filter((number) => number > accepted.release)
-      .flatMap((number) => {
-        const ref = { kind: RELEASE, name: releaseName(`${name}/${accepted.app}`, number) };
-        const spec = this.#deps.store.find<ReleaseSpec, never>(ref)?.spec;
-        return (spec?.source.contracts ?? []).map((text) => `release ${number} ${text}`);
-      });
-    if (gone.length === 0) return;
-    throw invalid(
-      "rollback.contracted",
-      `release ${accepted.release} would run on a schema that it does not know: ${gone.join("; ")}`,
-      { hint: "its data does not come back by itself; --accept-contract goes back all the same" },
-    );
-  }
-
-  async #assertMetrics(environment: string, { accepted, release }: Rehearsal): Promise<void> {
-    const metrics = release?.manifest.rollout?.analysis.metrics ?? [];
-    const serving = this.#appOf(environment, accepted.app)?.status?.serving?.set.release;
-    // Before a first release there is nothing that could have any.
-    if (metrics.length === 0 || serving === undefined) return;
-    await assertMetrics(this.#deps, environment, accepted.app, metrics, serving);
-  }
-
-  async #sourceDifference(
-    before: ReleaseSpec | undefined,
-    { release }: Rehearsal,
-  ): Promise<SourceDifference | undefined> {
-    if (!release || !before || before.source.digest === release.source.digest) return undefined;
-    return this.#deps.sources.compare(before.source.digest, release.source.digest);
-  }
-
-  async #migrations(
-    source: SourceDifference | undefined,
-    { release }: Rehearsal,
-  ): Promise<readonly MigrationFinding[]> {
-    const names = (source?.migrations ?? []).filter((name) => name.endsWith(".sql"));
-    if (!release?.manifest.release || names.length === 0) return [];
-    const files = this.#deps.sources.readFiles(release.source.digest, names);
-    return this.#deps.checkMigrations(
-      Object.entries(files).map(([name, text]) => ({ name, text })),
-    );
+    const holds = (action: Action): boolean => this.#access.holds(actor, action, name);
+    if (holds(request.action) || (rules.protected && holds("ask"))) return;
+    const app = "app" in request ? request.app : undefined;
+    this.#access.require(actor, request.action, name, app, { action: request.action });
   }
 
   async #ask(
     place: EnvironmentView,
-    request: ChangeRequest,
+    { request, rehearsal, facts }: Assessment,
     actor: Principal,
     options: ChangeOptions,
     may: boolean,
-    known: Pick<ChangeFacts, "before" | "source" | "migrations">,
   ): Promise<Outcome> {
-    const rehearsal = this.#runner.rehearse(place.name, request, actor);
-    const facts = await this.#factsOf(place, rehearsal, known);
-    this.#assertContext(place, request, actor, options, facts, may);
-    if (options.emergency) this.#requireEmergency(place, actor, options);
-    else assertBudget(place, facts, options);
+    if (options.emergency && options.reason === undefined)
+      throw invalid("change.no_reason", "an emergency needs a reason", {
+        hint: "--emergency --reason <what is broken>",
+      });
+    if (!options.emergency) assertBudget(place, facts, options);
     const nobodyElse =
       this.#approvers({ environment: place.name, askedBy: actor.name, authors: options.authors })
         .length === 0;
@@ -192,16 +108,16 @@ export class ChangeOperations {
     const asked = { place, request, rehearsal, actor, options, may, nobodyElse, now };
     const spec = recordOf(asked, facts);
     const { store } = this.#deps;
-    const number = store.transaction(() => {
+    const { number, superseded } = store.transaction(() => {
       const next = this.#nextNumber();
-      this.#supersede(spec, actor);
+      const superseded = this.#supersede(spec, actor);
       const ref = { kind: CHANGE, name: changeName(next) };
       const action = options.emergency ? "emergency" : "ask";
       store.writeSpec<ChangeSpec>(ref, { ...spec, number: next }, { actor, action });
-      return next;
+      return { number: next, superseded };
     });
     if (options.emergency) void this.#shout(number, actor, options.reason ?? "");
-    const gate = this.gate({ environment: place.name, app: spec.app, action: request.action });
+    const gate = this.gate(spec);
     const isFree = gate.open || spec.emergency !== undefined;
     if (isApproved(spec) && isFree) return { ...this.execute(number), change: number };
     const pending = isApproved(spec)
@@ -209,7 +125,9 @@ export class ChangeOperations {
       : `needs ${spec.needs} approval${spec.needs > 1 ? "s" : ""} by ${this.#approvers(spec).join(", ") || "somebody with the role approver"}`;
     if (!gate.open && gate.opensAt === undefined && isApproved(spec))
       throw this.#neverOpens(number, gate.by, gate.reason, actor);
-    return { ...rehearsal.accepted, change: number, pending };
+    const instead =
+      superseded.length > 0 ? `; it takes the place of change ${superseded.join(", ")}` : "";
+    return { ...rehearsal.accepted, change: number, pending: pending + instead };
   }
 
   #neverOpens(number: number, by: string, reason: string, actor: Principal): HoldfastError {
@@ -228,9 +146,34 @@ export class ChangeOperations {
     );
   }
 
-  gate(subject: Subject) {
+  /** Whether it may run now; a train where each of its cars may. */
+  gate({ environment, app, action, request }: GateSubject): Gate {
     const { store, clock } = this.#deps;
-    return gateAt(store.list<WindowSpec, never>(WINDOW), subject, clock.now());
+    const windows = store.list<WindowSpec, never>(WINDOW);
+    const { train } = request as { train?: { cars: readonly { app: string }[] } };
+    const apps = train ? train.cars.map((car) => car.app) : [app];
+    const gates = apps.map((one) =>
+      gateAt(windows, { environment, app: one, action }, clock.now()),
+    );
+    return gates.find(({ open }) => !open) ?? { open: true };
+  }
+
+  standing(spec: ChangeSpec): Standing {
+    const { environment, askedBy, needs } = spec;
+    const isOwner = (name: string): boolean => name === "owner" || name === "admin";
+    const may = this.#access.whoMay("approve", environment);
+    const approvals = validApprovals(spec).filter(({ by }) => isOwner(by) || may.includes(by));
+    const place = this.#deps.store.find({ kind: ENVIRONMENT, name: environment });
+    const rules = place ? findEnvironment(this.#deps.store, environment).rules : undefined;
+    const problem =
+      isOwner(askedBy) || this.#access.isActive(askedBy)
+        ? undefined
+        : `${askedBy}, who asked for it, is disabled or gone`;
+    return {
+      approvals: approvals.length,
+      needs: needs === 0 ? 0 : Math.max(needs, rules?.approvals ?? 0),
+      ...(problem !== undefined && { problem }),
+    };
   }
 
   // --- what people say of a change
@@ -308,6 +251,8 @@ export class ChangeOperations {
     if (spec.executed) return NOTHING;
     const fresh = this.#refresh(change, actor);
     if (fresh.spec.digest !== spec.digest && !spec.emergency && spec.needs > 0) return NOTHING;
+    const { approvals, needs, problem } = this.standing(fresh.spec);
+    if (!spec.emergency && (problem !== undefined || approvals < needs)) return NOTHING;
     return store.transaction(() => {
       const accepted = this.#runner.run(spec.environment, requestOf(spec), actor);
       const { release, generation, train } = accepted;
@@ -353,7 +298,7 @@ export class ChangeOperations {
         digest: rehearsal.digest,
         diff: differencesOf(
           { rehearsal },
-          this.#releaseBefore(spec.environment, rehearsal),
+          this.#assessor.releaseBefore(spec.environment, rehearsal),
           undefined,
         ),
         approvals: [],
@@ -381,68 +326,23 @@ export class ChangeOperations {
     return (last?.spec.number ?? 0) + 1;
   }
 
-  // The same thing asked for again takes the place of what nobody decided yet.
-  #supersede({ environment, app, action }: ChangeSpec, actor: Principal): void {
-    for (const { spec, status } of this.#deps.store.list<ChangeSpec, ChangeStatus>(CHANGE)) {
-      const isOpen = !spec.executed && !spec.rejected && !spec.withdrawn;
-      const isOver = status && ENDED.has(status.phase);
-      const isSame = spec.environment === environment && spec.app === app && spec.action === action;
-      if (!isOpen || isOver || !isSame || spec.askedBy !== actor.name) continue;
-      const at = this.#deps.clock.now();
-      this.#write(spec.number, { withdrawn: { by: actor.name, at } }, actor, "withdraw");
-    }
-  }
-
-  #appOf(environment: string, app: string): App | undefined {
-    return this.#deps.store.find<AppSpec, AppStatus>({ kind: APP, name: `${environment}/${app}` });
-  }
-
-  #releaseBefore(environment: string, { accepted }: Rehearsal): ReleaseSpec | undefined {
-    const serving = this.#appOf(environment, accepted.app)?.status?.serving?.set.release;
-    if (serving === undefined) return undefined;
-    const name = releaseName(`${environment}/${accepted.app}`, serving);
-    return this.#deps.store.find<ReleaseSpec, never>({ kind: RELEASE, name })?.spec;
-  }
-
-  async #factsOf(
-    place: EnvironmentView,
-    rehearsal: Rehearsal,
-    known: Pick<ChangeFacts, "before" | "source" | "migrations">,
-  ): Promise<ChangeFacts> {
-    const app = this.#appOf(place.name, rehearsal.accepted.app);
-    const budgets = await budgetsLeft(this.#deps, place.name, rehearsal.accepted.app);
-    const now = this.#deps.clock.now();
-    const { source, migrations } = known;
-    const risk = riskOf({ rehearsal, app, source, migrations, budgets, now });
-    return { ...known, budgets, risk };
-  }
-
-  #requireEmergency(place: EnvironmentView, actor: Principal, options: ChangeOptions): void {
-    if (options.reason === undefined)
-      throw invalid("change.no_reason", "an emergency needs a reason", {
-        hint: "--emergency --reason <what is broken>",
+  // The same thing asked for again takes the place of what did not run yet. Returns the numbers.
+  #supersede({ environment, app, action, request }: ChangeSpec, actor: Principal): number[] {
+    const target = targetOf(request);
+    const same = this.#deps.store
+      .list<ChangeSpec, ChangeStatus>(CHANGE)
+      .filter(({ spec, status }) => {
+        const isOpen = !spec.executed && !spec.rejected && !spec.withdrawn;
+        const isOver = status && ENDED.has(status.phase);
+        const isSame =
+          spec.environment === environment && spec.app === app && spec.action === action;
+        const isMine = spec.askedBy === actor.name && targetOf(spec.request) === target;
+        return isOpen && !isOver && isSame && isMine;
       });
-    this.#access.require(actor, "emergency", place.name);
-  }
-
-  // Policies of one's own may look at what the change is.
-  #assertContext(
-    place: EnvironmentView,
-    request: ChangeRequest,
-    actor: Principal,
-    options: ChangeOptions,
-    { risk, budgets, source }: ChangeFacts,
-    may: boolean,
-  ): void {
-    const app = "app" in request ? request.app : undefined;
-    this.#access.require(actor, may ? request.action : "ask", place.name, app, {
-      action: request.action,
-      reason: options.reason ?? "",
-      emergency: options.emergency === true,
-      risk: risk.score,
-      migration: (source?.migrations.length ?? 0) > 0,
-      budgetSpent: budgets.some(({ left }) => left <= 0),
-    });
+    const at = this.#deps.clock.now();
+    for (const { spec } of same)
+      this.#write(spec.number, { withdrawn: { by: actor.name, at } }, actor, "withdraw");
+    return same.map(({ spec }) => spec.number);
   }
 
   #approvers({
@@ -471,6 +371,20 @@ const NOTHING: Accepted = {
   inferred: [],
   changed: false,
 };
+
+type GateSubject = Pick<ChangeSpec, "environment" | "app" | "action" | "request">;
+
+// Two settings are two things; two deploys of an app are one.
+function targetOf(request: ChangeSpec["request"]): string {
+  const { changes, secret, counts, train } = request as {
+    changes?: object;
+    secret?: string;
+    counts?: object;
+    train?: { cars: readonly { app: string }[] };
+  };
+  const names = train?.cars.map(({ app }) => app) ?? Object.keys(changes ?? counts ?? {});
+  return secret ?? names.toSorted().join(" ");
+}
 
 const requestOf = (spec: ChangeSpec): ChangeRequest => spec.request as unknown as ChangeRequest;
 

@@ -56,7 +56,7 @@ export function recordOf(asked: Asked, facts: ChangeFacts): ChangeSpec {
     environment,
     app,
     action,
-    request: pinned(request, rehearsal) as unknown as Record<string, unknown>,
+    request: request as unknown as Record<string, unknown>,
     summary:
       "train" in request
         ? `a train of ${request.train.cars.map((car) => car.app).join(", ")} from ${request.train.from}`
@@ -76,7 +76,8 @@ export function recordOf(asked: Asked, facts: ChangeFacts): ChangeSpec {
     ],
     risk: facts.risk,
     ...planOf(rehearsal, facts.before),
-    needs: waived === undefined ? rules.approvals : 0,
+    // Who may only ask never runs it alone.
+    needs: waived !== undefined ? 0 : Math.max(rules.approvals, asked.may ? 0 : 1),
     ...(waived !== undefined && { waived }),
     approvals: [],
     expiresAt: now + rules.changeDays * DAY_MS,
@@ -96,7 +97,7 @@ function waivedFor({ place, request, may, nobodyElse }: Asked): string | undefin
 }
 
 /** What was meant when it was asked for, also where something else is the default by then. */
-function pinned(request: ChangeRequest, { accepted, release }: Rehearsal): ChangeRequest {
+export function pinned(request: ChangeRequest, { accepted, release }: Rehearsal): ChangeRequest {
   if (request.action === "rollback") return { ...request, to: accepted.release };
   if (request.action === "promote" && !("train" in request) && release?.promotedFrom)
     return { ...request, release: release.promotedFrom.release };

@@ -44,8 +44,8 @@ export function riskOf(facts: RiskFacts): { score: number; parts: RiskPart[] } {
   if (source) {
     add(Math.min(20, Math.round(source.files / 2)), `${source.files} files differ`);
     if (source.dependencies.length > 0)
-      add(15, `dependencies change: ${source.dependencies.join(", ")}`);
-    if (source.migrations.length > 0) add(20, `migrations: ${source.migrations.join(", ")}`);
+      add(15, `dependencies change: ${listOf(source.dependencies)}`);
+    if (source.migrations.length > 0) add(20, `migrations: ${listOf(source.migrations)}`);
   }
   const contracts = migrations.filter(({ kind }) => kind === "contract").length;
   add(Math.min(30, contracts * 15), `${contracts} of its migrations break what still runs`);
@@ -94,8 +94,8 @@ export function differencesOf(
     ["strategy", before?.manifest.rollout?.strategy, release?.manifest.rollout?.strategy],
     ["restarts", total(appBefore?.restarts), total(appAfter?.restarts)],
     ["files", undefined, source && source.files > 0 ? `${source.files} differ` : undefined],
-    ["migrations", undefined, source?.migrations.join(", ") || undefined],
-    ["dependencies", undefined, source?.dependencies.join(", ") || undefined],
+    ["migrations", undefined, listOf(source?.migrations) || undefined],
+    ["dependencies", undefined, listOf(source?.dependencies) || undefined],
   ];
   return pairs
     .filter(([, one, other]) => String(one ?? "") !== String(other ?? ""))
@@ -105,6 +105,13 @@ export function differencesOf(
       ...(other !== undefined && { after: String(other) }),
     }));
 }
+
+const NAMED_MAX = 20;
+
+const listOf = (names: readonly string[] = []): string =>
+  names.length <= NAMED_MAX
+    ? names.join(", ")
+    : `${names.slice(0, NAMED_MAX).join(", ")} and ${names.length - NAMED_MAX} more`;
 
 const total = (counts: Readonly<Record<string, number>> = {}): number | undefined =>
   Object.values(counts).reduce((sum, count) => sum + count, 0) || undefined;

@@ -42,6 +42,9 @@ export interface ChangeView extends ChangeSpec {
   readonly toReview: boolean;
 }
 
+const isToReview = ({ emergency, review }: ChangeSpec): boolean =>
+  emergency !== undefined && review === undefined;
+
 export function changeRoutes(deps: ApiDeps, changes: ChangeOperations, access: Access): Route[] {
   const view = ({ spec, status }: Change): ChangeView => ({
     ...spec,
@@ -51,7 +54,7 @@ export function changeRoutes(deps: ApiDeps, changes: ChangeOperations, access: A
     ...(status?.problem !== undefined && { problem: status.problem }),
     ...(status?.opensAt !== undefined && { opensAt: status.opensAt }),
     approvers: access.whoMay("approve", spec.environment).filter((one) => one !== spec.askedBy),
-    toReview: spec.emergency !== undefined && spec.review === undefined,
+    toReview: isToReview(spec),
   });
   return [
     route({
@@ -65,18 +68,26 @@ export function changeRoutes(deps: ApiDeps, changes: ChangeOperations, access: A
         review: z.stringbool().default(false).describe("Only emergencies to be reviewed."),
         limit: z.coerce.number().int().min(1).max(1_000).default(LISTED),
       }),
-      handle: ({ query, actor }) => ({
-        changes: deps.store
-          .list<ChangeSpec, ChangeStatus>(CHANGE)
-          .toReversed()
-          .filter(({ spec }) => access.decide(actor, "view", spec.environment, spec.app).allowed)
-          .map(view)
-          .filter((one) => query.environment === undefined || one.environment === query.environment)
-          .filter((one) => query.app === undefined || one.app === query.app)
-          .filter((one) => !query.open || !ENDED.has(one.phase))
-          .filter((one) => !query.review || one.toReview)
-          .slice(0, query.limit),
-      }),
+      handle: ({ query, actor }) => {
+        const places = new Map<string, boolean>();
+        const maySee = ({ environment: place, app }: ChangeSpec): boolean => {
+          const key = `${place}/${app}`;
+          const known = places.get(key) ?? access.decide(actor, "view", place, app).allowed;
+          places.set(key, known);
+          return known;
+        };
+        const found: ChangeView[] = [];
+        for (const one of deps.store.list<ChangeSpec, ChangeStatus>(CHANGE).toReversed()) {
+          const { environment: place, app } = one.spec;
+          if (query.environment !== undefined && place !== query.environment) continue;
+          if (query.app !== undefined && app !== query.app) continue;
+          if (query.open && ENDED.has(one.status?.phase ?? "asked")) continue;
+          if (query.review && !isToReview(one.spec)) continue;
+          if (maySee(one.spec)) found.push(view(one));
+          if (found.length === query.limit) break;
+        }
+        return { changes: found };
+      },
     }),
     route({
       method: "GET",

@@ -40,6 +40,15 @@ export function assertRules(
       `release.timeout is ${seconds} s, ${name} gives a release command ${rules.releaseCommandSeconds} s (rule releaseCommandSeconds)`,
       { hint: `give it less in holdfast.yaml; ${POLICY_HINT}` },
     );
+  assertInstances({ name, rules }, manifest, scale);
+}
+
+/** @throws policy.instances where it would have more than the environment lets an app have */
+export function assertInstances(
+  { name, rules }: Pick<EnvironmentView, "name" | "rules">,
+  manifest: Manifest,
+  scale: Readonly<Record<string, number>>,
+): void {
   const instances = componentsOf(manifest).reduce(
     (sum, one) => sum + (scale[one.name] ?? one.instances),
     0,

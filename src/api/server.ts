@@ -4,7 +4,7 @@
 import { Readable } from "node:stream";
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { z } from "zod";
-import { CHANGE_ACTIONS } from "../kernel/action.ts";
+import { type Action, CHANGE_ACTIONS } from "../kernel/action.ts";
 import { asHoldfastError, type HoldfastError, invalid, problemOf } from "../kernel/error.ts";
 import { EVERYWHERE } from "../resources/account/account.ts";
 import { Access, type Principal } from "./access.ts";
@@ -159,9 +159,11 @@ function assertMay(
   const place =
     typeof environment === "string" && environment !== EVERYWHERE ? environment : undefined;
   const of = typeof app === "string" ? app : undefined;
-  // Who may only ask may call too: it becomes a change that waits.
+  // Who may only ask may call too: it becomes a change that waits. And what policies say of a change
+  // is decided where it is known what the change is.
   const isChange = (CHANGE_ACTIONS as readonly string[]).includes(action);
-  if (isChange && gate.decide(actor, "ask", place, of).allowed) return;
+  const holds = (one: Action): boolean => place !== undefined && gate.holds(actor, one, place);
+  if (isChange && (holds(action) || holds("ask"))) return;
   const answer = gate.decide(actor, action, place, of);
   if (answer.allowed) return;
   const refusal = gate.refusal(actor, action, place, answer);

@@ -3,6 +3,7 @@
 import { asHoldfastError, invalid } from "../kernel/error.ts";
 import type { Actor } from "../kernel/resource-store.ts";
 import { APP, type AppSpec, type AppStatus } from "../resources/app/app.ts";
+import { CHANGE, type ChangeSpec } from "../resources/change/change.ts";
 import {
   type Car,
   type CarState,
@@ -14,6 +15,7 @@ import {
   trainName,
 } from "../resources/train/train.ts";
 import type { RolloutState } from "../resources/train/train-plan.ts";
+import { gateAt, WINDOW, type WindowSpec } from "../resources/window/window.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { AppOperations } from "./app-operations.ts";
 import type { Promotion } from "./promotion.ts";
@@ -94,24 +96,39 @@ export class TrainOperations {
     const car = spec.cars.find((one) => one.app === app);
     this.#step(train, app, (actor) => {
       const previous = this.#servingOf(spec.environment, app);
-      const { changed, generation } = this.#promotion.promote(
-        { app, from: spec.from, to: spec.environment, release: car?.release },
+      const { changed, generation, release } = this.#promotion.promote(
+        { ...car, app, from: spec.from, to: spec.environment },
         actor,
       );
       return changed
-        ? { state: "running", generation, ...(previous !== undefined && { previous }) }
+        ? { state: "running", generation, release, ...(previous !== undefined && { previous }) }
         : { state: "unchanged" };
     });
   }
 
   undoCar(train: Train, app: string): void {
     const { spec, status } = train;
-    const previous = status?.cars.find((one) => one.app === app)?.previous;
+    const { previous, release } = status?.cars.find((one) => one.app === app) ?? {};
     this.#step(train, app, (actor) => {
       if (previous === undefined) return { state: "stuck", text: "nothing served before it" };
+      const now = this.#find(spec.environment, app)?.spec.release;
+      if (release !== undefined && now !== release)
+        return { state: "stuck", text: `release ${now} took its place meanwhile, and stays` };
       const { generation } = this.#operations.rollback(spec.environment, app, previous, actor);
       return { state: "undoing", undoGeneration: generation };
     });
+  }
+
+  closed({ spec }: Train, app: string): string | undefined {
+    const { store, clock } = this.#deps;
+    const asked = store
+      .list<ChangeSpec, never>(CHANGE)
+      .findLast((one) => one.spec.executed?.train === spec.number);
+    if (asked?.spec.emergency) return undefined;
+    const windows = store.list<WindowSpec, never>(WINDOW);
+    const subject = { environment: spec.environment, app, action: "promote" } as const;
+    const gate = gateAt(windows, subject, clock.now());
+    return gate.open ? undefined : `${gate.by} (${gate.reason})`;
   }
 
   rolloutOf({ spec }: Train, app: string, generation: number): RolloutState {
@@ -140,8 +157,11 @@ export class TrainOperations {
   }
 
   #servingOf(environment: string, app: string): number | undefined {
+    return this.#find(environment, app)?.status?.serving?.set.release;
+  }
+
+  #find(environment: string, app: string) {
     const name = `${environment}/${app}`;
-    return this.#deps.store.find<AppSpec, AppStatus>({ kind: APP, name })?.status?.serving?.set
-      .release;
+    return this.#deps.store.find<AppSpec, AppStatus>({ kind: APP, name });
   }
 }

@@ -52,6 +52,8 @@ const ANCHOR_CHARS_MIN = 16;
 
 type Unhashed = Omit<AuditEvent, "hash">;
 
+const PAGE_EVENTS = 1_000;
+
 export class AuditChain {
   readonly #db: DatabaseSync;
   readonly #key: Buffer;
@@ -120,8 +122,14 @@ export class AuditChain {
 
   /** Oldest first, from the first one on. */
   *all(): Generator<AuditEvent> {
-    for (const row of this.#db.prepare("SELECT * FROM audit ORDER BY seq").iterate())
-      yield eventOf(row);
+    // Page by page: a reader who is slow must not keep a statement open, which would hold up copies.
+    const page = this.#db.prepare("SELECT * FROM audit WHERE seq > ? ORDER BY seq LIMIT ?");
+    for (let last = 0; ; ) {
+      const events = page.all(last, PAGE_EVENTS).map(eventOf);
+      yield* events;
+      if (events.length < PAGE_EVENTS) return;
+      last = events.at(-1)?.seq ?? last;
+    }
   }
 
   /** The last event: noted elsewhere, it shows later that nothing before it was changed. */

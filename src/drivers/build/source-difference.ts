@@ -9,15 +9,13 @@ import { pipeline } from "node:stream/promises";
 const DEPENDENCIES =
   /(^|\/)(package(-lock)?\.json|npm-shrinkwrap\.json|yarn\.lock|pnpm-lock\.yaml|requirements[\w-]*\.txt|pyproject\.toml|poetry\.lock|uv\.lock|Pipfile(\.lock)?|go\.(mod|sum)|Gemfile(\.lock)?|Cargo\.(toml|lock)|composer\.(json|lock))$/;
 const MIGRATION = /(^|\/)(migrations?|db\/migrate)\/.+|\.sql$/;
-const NAMED_MAX = 20;
 
 export async function compareTrees(one: string, other: string) {
   const [before, after] = await Promise.all([hashesOf(one), hashesOf(other)]);
   const names = [...new Set([...before.keys(), ...after.keys()])]
     .filter((name) => before.get(name) !== after.get(name))
     .sort();
-  const some = (pattern: RegExp): string[] =>
-    names.filter((name) => pattern.test(name)).slice(0, NAMED_MAX);
+  const some = (pattern: RegExp): string[] => names.filter((name) => pattern.test(name));
   return { files: names.length, dependencies: some(DEPENDENCIES), migrations: some(MIGRATION) };
 }
 

@@ -15,6 +15,7 @@ import {
   rmSync,
   statfsSync,
   statSync,
+  utimesSync,
 } from "node:fs";
 import { lstat, readdir, readlink } from "node:fs/promises";
 import { dirname, isAbsolute, join, relative } from "node:path";
@@ -32,6 +33,8 @@ const IGNORE_HINT =
   "keep what is not needed out with a .holdfastignore file (the syntax of .gitignore)";
 /** Below this much free space nothing is uploaded or built: the rest belongs to what runs. */
 export const DISK_RESERVE_BYTES = 256 * 1024 ** 2;
+
+const YOUNG_MS = 10 * 60_000;
 
 export interface StoredSource {
   readonly digest: string;
@@ -72,6 +75,7 @@ export class SourceStore {
       const digest = await digestTree(tree);
       const dir = this.dirOf(digest);
       if (!existsSync(dir)) renameSync(tree, dir);
+      utimesSync(dir, new Date(), new Date());
       return { digest, bytes: statSync(file).size, dir };
     } catch (error) {
       const known = asHoldfastError(error);
@@ -103,7 +107,9 @@ export class SourceStore {
     const entries = await readdir(this.#dir);
     const keep = kept();
     for (const entry of entries) {
-      if (!keep.has(entry) && !entry.startsWith("upload-"))
+      // What was only just uploaded is not spoken of yet: first it is looked at.
+      const isNew = Date.now() - (statSync(this.dirOf(entry)).mtimeMs ?? 0) < YOUNG_MS;
+      if (!keep.has(entry) && !entry.startsWith("upload-") && !isNew)
         rmSync(this.dirOf(entry), { recursive: true, force: true });
     }
   }

@@ -20,6 +20,8 @@ export interface DeliveryRecord {
   readonly outcome: NonNullable<Rollout["outcome"]>;
   /** When its commit was made, where that is known; otherwise when it was asked for. */
   readonly leadFrom: number;
+  /** When the first user got it, where that was before all did. */
+  readonly exposedAt?: number;
   /** Users got it, at least for a time. */
   readonly exposed: boolean;
 }
@@ -32,6 +34,8 @@ export function withDelivery(
 ): readonly DeliveryRecord[] {
   const { generation, placement, reason, startedAt, endedAt, outcome, exposedAt } = rollout;
   if (endedAt === undefined || outcome === undefined) return records ?? [];
+  // More or fresh instances of a release are no delivery.
+  if (reason === "scale" || reason === "restart") return records ?? [];
   const record: DeliveryRecord = {
     generation,
     release: placement.set.release,
@@ -40,6 +44,7 @@ export function withDelivery(
     endedAt,
     outcome,
     leadFrom: Math.min(committedAt ?? startedAt, startedAt),
+    ...(exposedAt !== undefined && { exposedAt }),
     exposed: outcome === "succeeded" || outcome === "rolled-back" || exposedAt !== undefined,
   };
   const isSame = (one: DeliveryRecord): boolean =>
@@ -80,7 +85,8 @@ export function deliveryFigures(
   const failures = groups.flatMap((all) =>
     all.filter(isCounted).flatMap((one) => {
       const restoredAt = restored(one, all);
-      return restoredAt === undefined ? [] : [restoredAt - one.startedAt];
+      const since = one.exposedAt ?? (one.outcome === "succeeded" ? one.endedAt : one.startedAt);
+      return restoredAt === undefined ? [] : [Math.max(0, restoredAt - since)];
     }),
   );
   const leads = own

@@ -11,7 +11,6 @@ export type Strategy = (typeof STRATEGIES)[number];
 export const WHOLE = 1_000;
 const STEPS_MAX = 20;
 const CHECK_PATH = /^\/[\w\-.~!$&()*+,;=:@%/?]*$/;
-const NETWORK = /^[0-9a-f.:]+(\/\d{1,3})?$/i;
 const METRIC_NAME = /^[a-z][a-z0-9-]{0,39}$/;
 
 const step = z.preprocess(
@@ -160,7 +159,11 @@ export const rolloutSchema = z
             "A request with it in x-holdfast-candidate gets the new release. Default: a new one for each rollout.",
           ),
         addresses: z
-          .array(z.string().regex(NETWORK, "must be an address or a network such as 10.0.0.0/8"))
+          .array(
+            z.union([z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()], {
+              error: "must be an address or a network such as 10.0.0.0/8",
+            }),
+          )
           .max(64)
           .default([])
           .describe("Networks that get the new release before anybody else."),

@@ -3,17 +3,22 @@
 
 import { type AnyStep, blocked, changeOr, converged, type Plan, wait } from "../../kernel/plan.ts";
 import type { Gate } from "../window/window.ts";
-import {
-  type Change,
-  type ChangeStatusFields,
-  ENDED,
-  isApproved,
-  validApprovals,
-} from "./change.ts";
+import { type Change, type ChangeStatusFields, ENDED } from "./change.ts";
+
+/** What people and rules say of it now, whatever they said before. */
+export interface Standing {
+  /** Of those who approved it, how many still may. */
+  readonly approvals: number;
+  /** At least, by the rules as they are; 0 where they were waived for it. */
+  readonly needs: number;
+  /** Why it must not run at all. */
+  readonly problem?: string;
+}
 
 export interface ChangeObserved {
   readonly now: number;
   readonly gate: Gate;
+  readonly standing: Standing;
   /** Of the rollout that it began; undefined: not known yet. */
   readonly rollout:
     | {
@@ -53,7 +58,7 @@ export function reportChange(change: Change, observed: ChangeObserved): ChangeSt
 
 function phaseOf(
   { spec }: Change,
-  { now, gate, rollout, hasRollout }: ChangeObserved,
+  { now, gate, rollout, hasRollout, standing }: ChangeObserved,
 ): Pick<ChangeStatusFields, "phase" | "text" | "opensAt"> {
   if (spec.executed) {
     if (!hasRollout) return { phase: "succeeded", text: "done" };
@@ -66,9 +71,13 @@ function phaseOf(
   if (spec.withdrawn) return { phase: "withdrawn", text: `withdrawn by ${spec.withdrawn.by}` };
   if (spec.rejected)
     return { phase: "rejected", text: `rejected by ${spec.rejected.by}: ${spec.rejected.reason}` };
-  if (now >= spec.expiresAt) return { phase: "expired", text: "nobody decided in time" };
-  if (!isApproved(spec)) {
-    const missing = spec.needs - validApprovals(spec).length;
+  if (standing.problem !== undefined && !spec.emergency)
+    return now >= spec.expiresAt
+      ? { phase: "expired", text: standing.problem }
+      : { phase: "asked", text: standing.problem };
+  const missing = Math.max(spec.needs, standing.needs) - standing.approvals;
+  if (missing > 0 && !spec.emergency) {
+    if (now >= spec.expiresAt) return { phase: "expired", text: "nobody decided in time" };
     const why = spec.voided ? `; ${spec.voided}` : "";
     return {
       phase: "asked",

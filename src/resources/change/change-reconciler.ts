@@ -5,14 +5,22 @@ import type { Reconciler } from "../../kernel/reconciler.ts";
 import type { ResourceStore } from "../../kernel/resource-store.ts";
 import type { App } from "../app/app.ts";
 import type { Train } from "../train/train.ts";
-import type { Gate, Subject } from "../window/window.ts";
+import type { Gate } from "../window/window.ts";
 import { CHANGE, type Change, type ChangeSpec, type ChangeStatus } from "./change.ts";
-import { type ChangeObserved, type ChangeStep, planChange, reportChange } from "./change-plan.ts";
+import {
+  type ChangeObserved,
+  type ChangeStep,
+  planChange,
+  reportChange,
+  type Standing,
+} from "./change-plan.ts";
 
 /** What a change needs from the world. */
 export interface ChangeDriver {
   /** Whether changes of this subject may run now. */
-  gate(subject: Subject): Gate;
+  gate(change: Pick<ChangeSpec, "environment" | "app" | "action" | "request">): Gate;
+  /** Whether those who asked and approved still may. */
+  standing(change: ChangeSpec): Standing;
   /**
    * Runs what was asked for, once: with the mark that it ran, in one transaction. Where what it would
    * do has changed since it was approved, its approvals are void and nothing runs.
@@ -48,13 +56,14 @@ const OUTCOMES = {
 } as const;
 
 function observeChange({ spec }: Change, { clock, store, driver }: ChangeDeps): ChangeObserved {
-  const { environment, app, action, executed } = spec;
+  const { environment, app, executed } = spec;
   if (executed?.train !== undefined) {
     const name = String(executed.train).padStart(6, "0");
     const train = store.find({ kind: "train", name }) as Train | undefined;
     return {
       now: clock.now(),
-      gate: driver.gate({ environment, app, action }),
+      gate: driver.gate(spec),
+      standing: driver.standing(spec),
       hasRollout: true,
       rollout: {
         outcome: OUTCOMES[train?.status?.phase ?? "running"],
@@ -69,7 +78,8 @@ function observeChange({ spec }: Change, { clock, store, driver }: ChangeDeps): 
   const isPast = (found?.status?.settledGeneration ?? 0) >= (executed?.generation ?? Infinity);
   return {
     now: clock.now(),
-    gate: driver.gate({ environment, app, action }),
+    gate: driver.gate(spec),
+    standing: driver.standing(spec),
     hasRollout: (executed?.generation ?? 0) > 0 && found !== undefined,
     rollout: own
       ? { outcome: own.outcome, reason: own.failure?.reason ?? `${own.phase}` }

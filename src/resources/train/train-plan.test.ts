@@ -17,8 +17,9 @@ function play(fails: readonly string[], stays: readonly string[] = []) {
     } as unknown as Train;
     const rolloutOf = (app: string, generation: number): RolloutState =>
       states.get(`${app} ${generation}`) ?? { state: "running" };
-    status = reportTrain(train, { rolloutOf });
-    const plan = planTrain({ ...train, status } as Train);
+    const observed = { rolloutOf, closed: () => undefined };
+    status = reportTrain(train, observed);
+    const plan = planTrain({ ...train, status } as Train, observed);
     if (plan.verdict !== "change") {
       if (plan.verdict === "converged") break;
       continue;
@@ -91,5 +92,14 @@ describe("a train", () => {
       ),
       undefined,
     );
+  });
+
+  it("holds what has not begun while it is closed, and takes nothing back for it", () => {
+    const cars = APPS.map((app) => ({ app, state: "waiting" as const }));
+    const train = { spec: {}, status: { phase: "running", cars, text: "" } } as unknown as Train;
+    const rolloutOf = (): RolloutState => ({ state: "running" });
+    const plan = planTrain(train, { rolloutOf, closed: () => "production/holidays (closed)" });
+    assert.equal(plan.verdict, "wait");
+    assert.match(plan.verdict === "wait" ? plan.reason : "", /waits for production\/holidays/);
   });
 });

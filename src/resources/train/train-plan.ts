@@ -12,6 +12,8 @@ export type RolloutState =
 export interface TrainObserved {
   /** App → generation → how that went. */
   readonly rolloutOf: (app: string, generation: number) => RolloutState;
+  /** Why a car may not go now; undefined: it may. */
+  readonly closed: (app: string) => string | undefined;
 }
 
 export interface TrainStep extends AnyStep {
@@ -20,6 +22,7 @@ export interface TrainStep extends AnyStep {
 }
 
 const LOOK_MS = 1_000;
+const CLOSED_MS = 30_000;
 const AT_REST_MS = 24 * 3_600_000;
 
 export function reportTrain({ spec, status }: Train, observed: TrainObserved): TrainStatusFields {
@@ -65,12 +68,15 @@ function followed(car: CarState, { rolloutOf }: TrainObserved): CarState {
   return car;
 }
 
-export function planTrain({ status }: Train): Plan<TrainStep> {
+export function planTrain({ status }: Train, { closed }: TrainObserved): Plan<TrainStep> {
   const { phase, cars, text } = status ?? { phase: "running", cars: [], text: "" };
   const isBusy = cars.some(({ state }) => state === "running" || state === "undoing");
   if (isBusy) return wait(text, LOOK_MS);
   if (phase === "running") {
     const next = cars.find(({ state }) => state === "waiting");
+    // What closed meanwhile holds those that have not begun; nothing is taken back for it.
+    const why = next && closed(next.app);
+    if (why !== undefined) return wait(`${next?.app} waits for ${why}`, CLOSED_MS);
     return next
       ? changeOr([{ do: "promote-car", app: next.app, why: text }], converged(LOOK_MS))
       : converged(LOOK_MS);

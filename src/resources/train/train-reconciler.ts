@@ -16,6 +16,8 @@ export interface TrainDriver {
   promoteCar(train: Train, app: string): void;
   undoCar(train: Train, app: string): void;
   rolloutOf(train: Train, app: string, generation: number): RolloutState;
+  /** By which window or freeze, and why; undefined: it may go. */
+  closed(train: Train, app: string): string | undefined;
 }
 
 export interface TrainDeps {
@@ -29,6 +31,7 @@ export function createTrainReconciler({
     kind: TRAIN,
     observe: async (train) => ({
       rolloutOf: (app, generation) => driver.rolloutOf(train, app, generation),
+      closed: (app) => driver.closed(train, app),
     }),
     report: reportTrain,
     plan: planTrain,

@@ -10,6 +10,8 @@ export interface Car {
   readonly app: string;
   /** Release of the environment that it comes from. */
   readonly release: number;
+  /** What its migrations take away from what runs here. */
+  readonly contracts?: readonly string[];
 }
 
 export interface TrainSpec {
@@ -37,6 +39,8 @@ export interface CarState {
   /** Of its rollout, and of the one that undoes it. */
   readonly generation?: number;
   readonly undoGeneration?: number;
+  /** The release that was made of it here: only that is taken back. */
+  readonly release?: number;
   /** What served before; undefined: nothing. */
   readonly previous?: number;
   readonly text?: string;

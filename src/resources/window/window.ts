@@ -12,6 +12,7 @@ export const WINDOW = "window";
 export const HORIZON_MS = 90 * 86_400_000;
 const DURATION_MAX_MS = 31 * 86_400_000;
 const MINUTE_MS = 60_000;
+const RUNS_LOOKED_AT = 50;
 
 const selector = z
   .string()
@@ -57,6 +58,11 @@ export function windowMistake(spec: WindowSpec, now: number): string | undefined
     const next = cron.nextRun(new Date(now))?.getTime();
     if (next === undefined) return `never comes: "${schedule}" has no next time`;
     if (next - now > HORIZON_MS * 4) return `comes only at ${new Date(next).toISOString()}`;
+    const runs = cron.nextRuns(RUNS_LOOKED_AT, new Date(now)).map((run) => run.getTime());
+    if (
+      runs.some((run, index) => run - (runs[index - 1] ?? Number.NEGATIVE_INFINITY) <= durationMs)
+    )
+      return `begins again before it has ended: say its first beginning, such as "0 9 * * 1-5", and how long it lasts`;
   } catch (error) {
     return `is not a schedule: ${error instanceof Error ? error.message : String(error)}`;
   }
@@ -131,7 +137,10 @@ function closedBy(own: readonly Pick<Window, "name" | "spec">[], now: number) {
   };
   const freeze = own.find((one) => one.spec.kind === "freeze" && isOn(one));
   if (freeze) return freeze;
-  const windows = own.filter(({ spec }) => spec.kind === "window");
+  // One that is over and does not come again closes nothing.
+  const windows = own.filter(
+    ({ spec }) => spec.kind === "window" && nextStretch(spec, now) !== undefined,
+  );
   return windows.length > 0 && !windows.some(isOn) ? windows[0] : undefined;
 }
 
