@@ -57,7 +57,10 @@ export function linkKinds(
   const unsubscribe = store.subscribe((ref, what) => {
     if (ref.kind === RELEASE && what === "status")
       controllers.get(APP)?.look(ref.name.split("/").slice(0, 2).join("/"));
-    if ([EDGE, DATABASE, CACHE].includes(ref.kind) && what === "status") appsChanged();
+    if ([EDGE, DATABASE, CACHE].includes(ref.kind) && what === "status") {
+      appsChanged();
+      void world.processCompute.keepApart();
+    }
     if ((ref.kind === DATABASE_EXPORTER || ref.kind === CACHE_EXPORTER) && what === "status")
       controllers.get(METRICS)?.lookAtAll();
     if (ref.kind === CHANGE) changes.saw(ref.name);

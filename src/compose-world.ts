@@ -26,7 +26,7 @@ import { RedisEngineDriver } from "./drivers/redis/redis-engine-driver.ts";
 import { ensureRedisMonitor, REDIS_MONITOR } from "./drivers/redis/redis-monitor.ts";
 import { edgeLayout } from "./host/edge-layout.ts";
 import type { Home } from "./host/home.ts";
-import { enginePort, type InstallationPorts, monitoringPorts } from "./host/ports.ts";
+import { enginePort, type InstallationPorts, monitoringPorts, storePorts } from "./host/ports.ts";
 import type { NodeRuntime } from "./host/runtime.ts";
 import { systemClock } from "./kernel/clock.ts";
 import { stuck } from "./kernel/error.ts";
@@ -51,10 +51,11 @@ export interface WorldOptions {
 export type World = ReturnType<typeof composeWorld>;
 
 export function composeWorld(options: WorldOptions, store: SqliteStore, vault: SecretVault) {
+  const edge = composeEdge(options);
   return {
-    ...composeCompute(options),
+    ...composeCompute(options, edge),
     ...composeStores(options, store, vault),
-    edge: composeEdge(options),
+    edge,
     smokeProbe: new EdgeSmokeProbe({
       host: options.config.bind ?? "127.0.0.1",
       port: options.ports.https,
@@ -73,7 +74,7 @@ export function composeWorld(options: WorldOptions, store: SqliteStore, vault: S
   };
 }
 
-function composeCompute({ home, runtime }: WorldOptions) {
+function composeCompute({ home, runtime }: WorldOptions, edge: HaproxyEdgeDriver) {
   const clock = systemClock;
   const sources = new SourceStore(home.sourcesDir);
   const docker = new DockerEngine();
@@ -97,7 +98,11 @@ function composeCompute({ home, runtime }: WorldOptions) {
     logDir: home.logSourcesDir,
     nodeBinDir: runtime.binDir,
     users,
-    closedPorts: () => monitoringPorts(home),
+    guardedPorts: () => [...monitoringPorts(home), ...storePorts(home), ...edge.allInternalPorts()],
+    doorsOf: (appName) => [
+      ...storePorts(home, appName.split("/")[0]),
+      ...Object.values(edge.internalPorts(appName)),
+    ],
   });
   const dockerCompute = new DockerComputeDriver({
     clock,

@@ -65,6 +65,19 @@ export async function enginePort(home: Home, engine: string, environment: string
   return port;
 }
 
+const STORES = ["postgres", "redis"];
+
+/** Of the stores of an environment; without one, of all. */
+export function storePorts(home: Home, environment?: string): number[] {
+  const { engines = {} } = readJson<InstallationPorts>(home.portsFile) ?? {};
+  return Object.entries(engines)
+    .filter(([engine]) => {
+      const [store = "", place] = engine.split(".");
+      return STORES.includes(store) && (environment === undefined || place === environment);
+    })
+    .map(([, port]) => port);
+}
+
 /** Of what watches and counts: these ask nobody who they are. */
 export function monitoringPorts(home: Home): number[] {
   const ports = readJson<InstallationPorts>(home.portsFile);

@@ -40,7 +40,8 @@ const open = (): ProcessComputeDriver =>
     logDir: join(root, "logs"),
     nodeBinDir: bin,
     users: new AppUsers(join(root, "users.json")),
-    closedPorts: () => [],
+    guardedPorts: () => [],
+    doorsOf: () => [],
   });
 
 runComputeSuite({

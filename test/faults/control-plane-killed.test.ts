@@ -1,11 +1,12 @@
 // kill -9 of the control plane after every journal entry of a deploy, under load: no request fails, no
-// order is lost, and every deploy comes to its end.
+// order is lost, and every deploy comes to its end; a canary to the end that its traffic says.
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { after, before, describe, it } from "node:test";
 import { setImmediate } from "node:timers/promises";
+import { AppFolder } from "../support/app-folder.ts";
 import { Installation, STOREFRONT } from "../support/installation.ts";
 import { Load } from "../support/load.ts";
 import { until } from "../support/wait.ts";
@@ -16,9 +17,35 @@ const FEWEST_ENTRIES = 20;
 /** Steps after which it must have been killed, wherever in a deploy they come. */
 const STEPS = ["start-instance", "join-pool", "shift-traffic", "terminate-instance"];
 
+const FEWEST_CANARY_ENTRIES = 4;
+const CANARY_ENTRIES_MAX = 40;
+
+const serverOf = (line: string): string => `
+require("node:http").createServer((request, response) => {
+  ${line}
+  response.end(process.env.HOLDFAST_RELEASE);
+}).listen(process.env.PORT, process.env.HOST);
+process.on("SIGTERM", () => setTimeout(() => process.exit(0), 300));
+`;
+const canary = (name: string): string => `
+name: ${name}
+services:
+  web:
+    command: node server.js
+    health: { path: / , status: 200-599 }
+    routes: [{ host: ${name}.localhost }]
+    limits: { requestsPerSecond: 10000 }
+rollout:
+  strategy: canary
+  steps: [{ share: 20%, for: 3s }, { share: 50%, for: 2s }]
+  analysis: { minRequests: 20, warmUp: 0s }
+  watch: 0s
+`;
+
 type Wanted = (step: string, count: number) => boolean;
 
 interface AppView {
+  readonly name: string;
   readonly release?: number;
   readonly rollout?: unknown;
   readonly instances: readonly { state: string; release: number }[];
@@ -58,24 +85,58 @@ class Journal {
   }
 }
 
-describe("a control plane that is killed", { timeout: 600_000 }, () => {
+describe("a control plane that is killed", { timeout: 900_000 }, () => {
   const holdfast = new Installation();
-  const shop = async (): Promise<AppView | undefined> => {
+  const viewOf = async (name: string): Promise<AppView | undefined> => {
     const { code, stdout } = await holdfast.run(["status", "--json"]);
     if (code === 75) return undefined;
-    return (JSON.parse(stdout) as { apps: AppView[] }).apps[0];
+    return (JSON.parse(stdout) as { apps: AppView[] }).apps.find((one) => one.name === name);
   };
 
-  const untilSettled = (what: string): Promise<void> =>
+  const untilSettled = (name: string, what: string): Promise<void> =>
     until(
       `${what} has come to its end`,
       async () => {
-        const app = await shop();
+        const app = await viewOf(name);
         const rests = app?.instances.every(({ state }) => state === "ready" || state === "warm");
         return app !== undefined && app.rollout === undefined && rests === true;
       },
       60_000,
     );
+
+  /** Kills after the first entry of a deploy that is wanted; undefined where it is over without. */
+  const killAfter = async (
+    name: string,
+    dir: string,
+    what: string,
+    isWanted: Wanted,
+  ): Promise<string | undefined> => {
+    const { controlPlanePid } = holdfast;
+    const begin = journal.lastId();
+    const deploying = holdfast.run(["deploy", dir, "--json"]);
+    let isOver = false;
+    const over = deploying
+      .then(() => untilSettled(name, `the deploy to be killed after ${what}`))
+      .finally(() => {
+        isOver = true;
+      });
+    const step = await journal.entryAfter(begin, isWanted, () => isOver);
+    if (step === undefined) {
+      await over;
+      return undefined;
+    }
+    over.catch(() => undefined);
+    process.kill(controlPlanePid, "SIGKILL");
+    await deploying;
+    await until(
+      "it is back",
+      async () =>
+        holdfast.controlPlanePid !== controlPlanePid && (await viewOf(name)) !== undefined,
+      60_000,
+    );
+    await untilSettled(name, `the deploy that was killed after ${what} (${step})`);
+    return step;
+  };
   let journal: Journal;
 
   before(async () => {
@@ -101,40 +162,18 @@ describe("a control plane that is killed", { timeout: 600_000 }, () => {
     load.start();
     const killedAfter: string[] = [];
     let result: Awaited<ReturnType<Load["stop"]>> | undefined;
-    const killAfter = async (what: string, isWanted: Wanted): Promise<boolean> => {
-      const { controlPlanePid } = holdfast;
-      const begin = journal.lastId();
-      const deploying = holdfast.run(["deploy", STOREFRONT, "--json"]);
-      let isOver = false;
-      const over = deploying
-        .then(() => untilSettled(`the deploy to be killed after ${what}`))
-        .finally(() => {
-          isOver = true;
-        });
-      const step = await journal.entryAfter(begin, isWanted, () => isOver);
-      if (step === undefined) {
-        await over;
-        return false;
-      }
-      over.catch(() => undefined);
-      process.kill(controlPlanePid, "SIGKILL");
-      killedAfter.push(step);
-      await deploying;
-      await until(
-        "it is back",
-        async () => holdfast.controlPlanePid !== controlPlanePid && (await shop()) !== undefined,
-        60_000,
-      );
-      await untilSettled(`the deploy that was killed after ${what} (${step})`);
-      return true;
+    const killShop = async (what: string, isWanted: Wanted): Promise<boolean> => {
+      const step = await killAfter("storefront", STOREFRONT, what, isWanted);
+      if (step !== undefined) killedAfter.push(step);
+      return step !== undefined;
     };
     try {
       // Until a deploy is over before it has come so far.
       let entry = 1;
-      while (await killAfter(`entry ${entry}`, (_, count) => count >= entry)) entry += 1;
+      while (await killShop(`entry ${entry}`, (_, count) => count >= entry)) entry += 1;
       // Which entry comes at which place differs by how fast instances start and end.
       for (const wanted of STEPS.filter((step) => !killedAfter.includes(step)))
-        assert.ok(await killAfter(wanted, (step) => step === wanted), `a deploy without ${wanted}`);
+        assert.ok(await killShop(wanted, (step) => step === wanted), `a deploy without ${wanted}`);
     } finally {
       result = await load.stop();
     }
@@ -149,4 +188,58 @@ describe("a control plane that is killed", { timeout: 600_000 }, () => {
     for (const [key, id] of result.orders) assert.equal(byKey.get(key), id);
     assert.equal(stored.length, byKey.size);
   });
+
+  for (const [outcome, server, errors] of [
+    ["comes to its users", "", 0],
+    ["is taken back", "if (Math.random() < 0.4) { response.statusCode = 500; }", 0.2],
+  ] as const) {
+    it(`ends every canary that ${outcome} as it would have ended, after every journal entry`, async () => {
+      const name = errors > 0 ? "worse" : "steady";
+      const app = new AppFolder({ "holdfast.yaml": canary(name), "server.js": serverOf("") }, name);
+      await holdfast.ok("deploy", app.dir);
+      const load = new Load({
+        origin: `https://127.0.0.1:${holdfast.ports.https}`,
+        host: `${name}.localhost`,
+        caFile: holdfast.caFile,
+        requestsPerSecond: 60,
+        connections: 8,
+        orderShare: 0,
+      });
+      load.start();
+      const killedAfter: string[] = [];
+      let deploys = 0;
+      let result: Awaited<ReturnType<Load["stop"]>> | undefined;
+      try {
+        const first = (await viewOf(name))?.release;
+        // What comes before anybody gets it is the same for both.
+        for (
+          let entry = errors > 0 ? 4 : 1;
+          entry <= CANARY_ENTRIES_MAX;
+          entry += errors > 0 ? 2 : 1
+        ) {
+          app.write({ "server.js": serverOf(server), "notes.txt": String(entry) });
+          const step = await killAfter(
+            name,
+            app.dir,
+            `entry ${entry}`,
+            (_, count) => count >= entry,
+          );
+          if (step === undefined) break;
+          killedAfter.push(step);
+          const serving = (await viewOf(name))?.release;
+          deploys += 1;
+          if (errors > 0) assert.equal(serving, first, `killed after entry ${entry} (${step})`);
+          else
+            assert.equal(serving, (first ?? 0) + deploys, `killed after entry ${entry} (${step})`);
+        }
+      } finally {
+        result = await load.stop();
+        app.remove();
+      }
+      assert.ok(killedAfter.length >= FEWEST_CANARY_ENTRIES, killedAfter.join(", "));
+      assert.ok(killedAfter.includes("shift-traffic"), killedAfter.join(", "));
+      if (errors === 0) assert.deepEqual([result.failed, result.failures], [0, []]);
+      else assert.ok(result.failed < result.sent * errors, `${result.failed} of ${result.sent}`);
+    });
+  }
 });

@@ -36,7 +36,7 @@ const APP_SLEEP = "434344";
 
 const skip = process.getuid?.() === 0 ? false : "only root runs apps as other users";
 
-describe("an app that means harm", { timeout: 120_000, skip }, () => {
+describe("an app that means harm", { timeout: 300_000, skip }, () => {
   const holdfast = new Installation();
   const proofs = mkdtempSync(join(tmpdir(), "holdfast-proofs-"));
   const folders: AppFolder[] = [];
@@ -140,6 +140,42 @@ describe("an app that means harm", { timeout: 120_000, skip }, () => {
       readdirSync(join(holdfast.home, "sources")).filter((one) => one.startsWith("upload-")),
       [],
     );
+  });
+
+  it("reaches no store of another environment, and no service of another app", async () => {
+    const wants = (name: string): string =>
+      [
+        `name: ${name}`,
+        "stores: { postgres: {} }",
+        "services:",
+        `  web: { command: node server.js, routes: [{ host: ${name}.localhost }] }`,
+        "  inner: { command: node server.js }",
+      ].join("\n");
+    const spy = folderOf("spy", { "server.js": ECHO_SERVER, "holdfast.yaml": wants("spy") });
+    const other = folderOf("other", { "server.js": ECHO_SERVER, "holdfast.yaml": wants("other") });
+    await holdfast.ok("env", "create", "staging", "--class", "staging");
+    await holdfast.ok("deploy", spy.dir, "--env", "staging");
+    await holdfast.ok("deploy", spy.dir);
+    await holdfast.ok("deploy", other.dir);
+    const { engines } = holdfast.ports;
+    const inner = async (app: string, env: string): Promise<number> =>
+      Number(
+        /:(\d+)/.exec(await holdfast.ok("run", "--env", env, app, "--", "printenv INNER_URL"))?.[1],
+      );
+    const reaches = async (env: string, port: number | undefined): Promise<boolean> => {
+      const script = `require("net").connect(${port},"127.0.0.1").on("connect",()=>{console.log("open");process.exit()}).on("error",(e)=>{console.log(e.code);process.exit()})`;
+      return /open/.test(
+        await holdfast.ok("run", "--env", env, "spy", "--", `node -e '${script}'`),
+      );
+    };
+    assert.equal(await reaches("production", engines["postgres.production"]), true);
+    assert.equal(await reaches("staging", engines["postgres.staging"]), true);
+    assert.equal(await reaches("staging", engines["postgres.production"]), false);
+    assert.equal(await reaches("production", engines["postgres.staging"]), false);
+    assert.equal(await reaches("production", engines["redis.staging"]), false);
+    assert.equal(await reaches("production", await inner("spy", "production")), true);
+    assert.equal(await reaches("staging", await inner("spy", "production")), false);
+    assert.equal(await reaches("production", await inner("other", "production")), false);
   });
 });
 

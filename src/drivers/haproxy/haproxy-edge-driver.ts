@@ -210,6 +210,9 @@ export class HaproxyEdgeDriver implements EdgeDriver {
     return this.#state.apps[appName]?.internalPorts ?? {};
   }
 
+  readonly allInternalPorts = (): readonly number[] =>
+    Object.values(this.#state.apps).flatMap((app) => Object.values(app.internalPorts));
+
   // --- the edge as an engine
 
   /** Created, started and watched like any engine. */

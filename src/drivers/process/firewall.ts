@@ -1,5 +1,5 @@
 // What an instance may be reached by, also when it listens on all addresses: the edge and its own
-// app. Rules by user id, in a table of the kernel's packet filter per installation, which is always
+// app. And what it may reach: stores of its own environment, and services of its own app. Rules by user id, in a table of the kernel's packet filter per installation, which is always
 // replaced as a whole: what somebody took away comes back with the next start of an instance.
 
 import { run } from "../exec.ts";
@@ -7,21 +7,23 @@ import { APP_UIDS, CLEAN_ENV, FIRST_APP_UID, installationId } from "./app-user.t
 
 const ANY_APP = `${FIRST_APP_UID}-${FIRST_APP_UID + APP_UIDS - 1}`;
 
-/** An app's user id, and a port that was given to one of its instances. */
+/** An app's user id, a port that was given to one of its instances, and guarded ones it may reach. */
 export interface Admitted {
   readonly uid: number;
   readonly port: number | undefined;
+  readonly doors: readonly number[];
 }
 
 /** An answer leaves an app's port only for the same app, or from its own port to one who is no app. */
 export function renderFirewall(
   installation: string,
   admitted: readonly Admitted[],
-  closedPorts: readonly number[] = [],
+  guarded: readonly number[] = [],
 ): string {
   const table = tableOf(installation);
   const uids = [...new Set(admitted.map(({ uid }) => uid))].sort();
   const ports = admitted.flatMap(({ uid, port }) => (port === undefined ? [] : `${uid} . ${port}`));
+  const doors = admitted.flatMap((one) => one.doors.map((port) => `${one.uid} . ${port}`));
   const set = (name: string, type: string, elements: readonly string[]): string =>
     `  ${name} { type ${type}; ${elements.length > 0 ? `elements = { ${[...new Set(elements)].join(", ")} }; ` : ""}}`;
   const answers = "ct direction reply meta skuid @apps";
@@ -41,11 +43,14 @@ export function renderFirewall(
       uids.map((uid) => `${uid} . ${uid}`),
     ),
     set("set own_ports", "uid . inet_service", ports),
+    set("set own_doors", "uid . inet_service", doors),
     "  chain output {",
     "    type filter hook output priority 0; policy accept;",
-    // Ports of the platform that ask nobody who they are.
-    ...(closedPorts.length > 0
-      ? [`    meta skuid @apps tcp dport { ${[...new Set(closedPorts)].join(", ")} } reject`]
+    // Ports that ask nobody who they are, and those that are not every app's business.
+    ...(guarded.length > 0
+      ? [
+          `    meta skuid @apps tcp dport { ${[...new Set(guarded)].join(", ")} } meta skuid . tcp dport != @own_doors reject`,
+        ]
       : []),
     // Who asks is written on the connection, and read when the answer leaves.
     "    ct state new ct mark set meta skuid map @marks",
@@ -65,8 +70,8 @@ export function renderFirewall(
 export const keepApart = (
   installation: string,
   admitted: readonly Admitted[],
-  closedPorts: readonly number[],
-): Promise<boolean> => nft(renderFirewall(installation, admitted, closedPorts));
+  guarded: readonly number[],
+): Promise<boolean> => nft(renderFirewall(installation, admitted, guarded));
 
 /** For `doctor`: whether it could; changes nothing. */
 export const canKeepApart = (installation: string): Promise<boolean> =>

@@ -49,7 +49,9 @@ export interface ProcessComputeOptions {
   readonly nodeBinDir: string;
   readonly users: AppUsers;
   /** Ports of this machine that no app may reach. */
-  readonly closedPorts: () => readonly number[];
+  /** Loopback ports that an app may reach only where they are its own. */
+  readonly guardedPorts: () => readonly number[];
+  readonly doorsOf: (appName: string) => readonly number[];
 }
 
 interface InstanceRecord {
@@ -283,9 +285,10 @@ export class ProcessComputeDriver implements ComputeDriver {
     this.#firewall = this.#firewall.then(() => {
       const admitted = this.#records().flatMap(({ spec, port }) => {
         const uid = this.#options.users.uidOf(spec.appName);
-        return uid === undefined ? [] : { uid, port };
+        const doors = this.#options.doorsOf(spec.appName);
+        return uid === undefined ? [] : { uid, port, doors };
       });
-      return keepApart(this.#options.root, admitted, this.#options.closedPorts());
+      return keepApart(this.#options.root, admitted, this.#options.guardedPorts());
     });
     return this.#firewall;
   }
