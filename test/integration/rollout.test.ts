@@ -41,7 +41,7 @@ describe("a rollout of the shop", { timeout: 900_000 }, () => {
   const edit = (rollout: string, fault = ""): void => {
     version += 1;
     const manifest = readFileSync(join(STOREFRONT, "holdfast.yaml"), "utf8")
-      .replaceAll("grace: 30s", "grace: 6s")
+      .replaceAll("grace: 30s", "grace: 15s")
       .replaceAll("memory: 384MB", "memory: 160MB")
       .replace('STOREFRONT_FAULT: ""', `STOREFRONT_FAULT: "${fault}"`);
     writeFileSync(join(dir, "holdfast.yaml"), `${manifest}\n${rollout}\n# ${version}\n`);
@@ -103,7 +103,7 @@ describe("a rollout of the shop", { timeout: 900_000 }, () => {
     ],
     ["leak", /% of its memory limit|ended \d times by themselves.*memory/, true],
     ["crash-at-start", /ended with exit status 1 before it was ready/, false],
-    ["never-healthy", /did not become healthy within 6 s/, false],
+    ["never-healthy", /did not become healthy within 15 s/, false],
     ["broken-migration", /the release command ended with exit status/, false],
   ] as const) {
     it(`takes a release with the fault ${fault} back, and says why`, async () => {

@@ -77,6 +77,7 @@ const ABORT_MS = 20_000;
 /** What serves, what comes, what is warm, and those that drain and end from a burst of changes. */
 const MAX_SETS = 6;
 const STORY_MS = 60_000;
+const DAY_MS = 86_400_000;
 const REST_MS = 240_000;
 
 const STORES: AppStores = {
@@ -172,7 +173,7 @@ export async function simulate({ seed, sabotage }: SimulationOptions): Promise<v
       });
     }
   };
-  const end = clock.now() + STORY_MS;
+  let end = clock.now() + STORY_MS;
   while (clock.now() < end) {
     act();
     await clock.advance(random.between(100, 12_000), check);
@@ -181,7 +182,10 @@ export async function simulate({ seed, sabotage }: SimulationOptions): Promise<v
     if (random.chance(0.25)) {
       // kill -9: nothing more of the old one is begun, what is under way still takes effect.
       void controller.stop();
-      await clock.advance(random.between(0, 3_000), check);
+      const awayMs = random.chance(0.1) ? DAY_MS + 3_600_000 : random.between(0, 3_000);
+      await clock.advance(awayMs, check);
+      end += awayMs;
+      judge.onAway(awayMs);
       controller = startController();
     }
   }
@@ -244,6 +248,11 @@ class Judge {
 
   onWish({ generation, wish }: RolloutWish): void {
     if (wish === "abort") this.#aborts.set(generation, this.#clock.now());
+  }
+
+  /** Nobody was there who could have done what was wanted. */
+  onAway(awayMs: number): void {
+    for (const [generation, at] of this.#aborts) this.#aborts.set(generation, at + awayMs);
   }
 
   /** At every moment. */

@@ -5,8 +5,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import type { Clock } from "../../kernel/clock.ts";
-import { sleep } from "../../kernel/clock.ts";
+import { type Clock, sleep } from "../../kernel/clock.ts";
 import { stuck, transient } from "../../kernel/error.ts";
 import type {
   EdgeDeclaration,

@@ -196,6 +196,9 @@ const isService = ({ component }: WantedInstance): boolean => component.role ===
 function planStart(wanted: WantedInstance, observed: AppObserved): AppStep[] {
   const { name, component, placement, index } = wanted;
   const instance = findInstance(observed, name);
+  // One that was told to end, and is wanted again by now, ends first: by force where it does not hear.
+  if (instance?.state === "running" && instance.stoppingSince !== undefined)
+    return planEnd(instance, observed);
   if (instance?.state === "running") return [];
   if (instance && instance.stoppingSince === undefined && restartInMs(instance, observed.now) > 0) {
     return [];
