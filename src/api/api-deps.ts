@@ -1,6 +1,7 @@
 // What the API needs from the rest of the control plane.
 
 import type { Readable } from "node:stream";
+import type { AuditEvent, AuditFilter, AuditVerdict } from "../kernel/audit.ts";
 import type { Clock } from "../kernel/clock.ts";
 import type { Redacted } from "../kernel/redacted.ts";
 import type { Ref } from "../kernel/resource.ts";
@@ -158,39 +159,16 @@ export interface Tokens {
   lastUsedAt(id: string): number | undefined;
 }
 
-export interface AuditedEvent {
-  readonly seq: number;
-  readonly at: number;
-  readonly actor: string;
-  readonly source: string;
-  readonly action: string;
-  readonly kind: string;
-  readonly name: string;
-  readonly generation: number;
-  readonly change: readonly { field: string; from?: unknown; to?: unknown }[];
-  readonly hash: string;
-}
-
 export interface Audit {
   /** Newest first. */
-  search(filter: {
-    readonly limit: number;
-    readonly before?: number | undefined;
-    readonly from?: number | undefined;
-    readonly to?: number | undefined;
-    readonly actor?: string | undefined;
-    readonly action?: string | undefined;
-    readonly kind?: string | undefined;
-    readonly name?: string | undefined;
-    readonly text?: string | undefined;
-  }): readonly AuditedEvent[];
+  search(filter: AuditFilter): readonly AuditEvent[];
   /** Oldest first. */
-  all(): Iterable<AuditedEvent>;
+  all(): Iterable<AuditEvent>;
   head(): { readonly seq: number; readonly hash: string };
   holds(head: { readonly seq: number; readonly hash: string }): boolean;
-  verify(): { readonly intact: boolean };
+  verify(): AuditVerdict;
   /** What was not let happen is remembered too. */
-  append(event: Omit<AuditedEvent, "seq" | "hash">): void;
+  append(event: Omit<AuditEvent, "seq" | "hash" | "prevHash">): void;
 }
 
 export interface ApiDeps {

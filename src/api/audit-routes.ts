@@ -2,15 +2,16 @@
 
 import { Readable } from "node:stream";
 import { z } from "zod";
+import type { AuditEvent } from "../kernel/audit.ts";
 import { APP, type AppSpec, type AppStatus } from "../resources/app/app.ts";
-import type { ApiDeps, AuditedEvent } from "./api-deps.ts";
+import type { ApiDeps } from "./api-deps.ts";
 import { type Route, route } from "./route.ts";
 
 const LINES = 50;
 const some = z.string().min(1).max(200).optional();
 const ANCHOR = /^(\d{1,15}):([0-9a-f]{16,64})$/;
 
-export interface AuditView extends AuditedEvent {
+export interface AuditView extends AuditEvent {
   /** refused; of a change of an app how its rollout ended; otherwise done. */
   readonly outcome: string;
 }
@@ -70,11 +71,11 @@ export function auditRoutes(deps: ApiDeps): Route[] {
   ];
 }
 
-function* lines(events: Iterable<AuditedEvent>): Generator<string> {
+function* lines(events: Iterable<AuditEvent>): Generator<string> {
   for (const event of events) yield `${JSON.stringify(event)}\n`;
 }
 
-function outcomeOf({ store }: ApiDeps, { action, kind, name, generation }: AuditedEvent): string {
+function outcomeOf({ store }: ApiDeps, { action, kind, name, generation }: AuditEvent): string {
   if (action === "refused") return "refused";
   if (kind !== APP) return "done";
   const status = store.find<AppSpec, AppStatus>({ kind: APP, name })?.status;

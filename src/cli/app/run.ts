@@ -1,6 +1,6 @@
 import { constants } from "node:os";
 import type { TaskEvent } from "../../api/follow.ts";
-import { messageOf } from "../../kernel/error.ts";
+import { invalid, messageOf } from "../../kernel/error.ts";
 import type { LogLine } from "../../kernel/signal.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { appName, listOf } from "./change.ts";
@@ -18,6 +18,15 @@ export const runCommand: Command = {
     const { client, output, environment, signal } = context;
     const base = `/v1/apps/${environment}/${appName(String(app))}/tasks`;
     const given = listOf(words);
+    // What comes after the app is its command's: ours would silently be taken for part of it.
+    if (given[0]?.startsWith("-") && given[0] !== "--")
+      throw invalid(
+        "run.option_too_late",
+        `${given[0]} comes after ${String(app)}, where its command is`,
+        {
+          hint: `options come before: holdfast run ${given[0]} … ${String(app)} -- <command>`,
+        },
+      );
     const command = (given[0] === "--" ? given.slice(1) : given).map(quote).join(" ");
     const task = await client.post<{ task: string; instance: string; release: number }>(base, {
       command,
