@@ -8,6 +8,7 @@
 //
 //   node bench/judging.ts             simulated
 //   node bench/judging.ts --real      both; about an hour
+//   node bench/judging.ts --switches  of the real part only what steps, aborts and rollbacks cost
 //   … --write                         into README.md
 
 import { readFileSync } from "node:fs";
@@ -24,7 +25,7 @@ import {
 import { defaultRollout } from "../src/resources/app/rollout-policy.ts";
 import { SeededRandom } from "../test/support/virtual-clock.ts";
 import { writeTable } from "./readme-table.ts";
-import { measureRollouts } from "./rollouts.ts";
+import { measureRollouts, measureSwitches } from "./rollouts.ts";
 
 interface Shape {
   readonly name: string;
@@ -340,5 +341,14 @@ if (process.argv.includes("--real")) {
     ],
     ["requests that failed otherwise in all of these", "0", String(real.failed)],
   );
+}
+if (process.argv.includes("--real") || process.argv.includes("--switches")) {
+  const rounds = Number(process.env["HOLDFAST_BENCH_SWITCHES"] ?? 5);
+  const { requests, failed, releases, aborts, rollbacks } = await measureSwitches(rounds, log);
+  rows.push([
+    `failed of ${requests.toLocaleString("en")} requests at 500 req/s, through ${releases} releases (canary, rolling, blue-green), ${aborts} aborts, ${rollbacks} rollbacks`,
+    "0",
+    String(failed),
+  ]);
 }
 writeTable("judging", rows);

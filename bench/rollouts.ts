@@ -167,6 +167,73 @@ export async function measureRollouts(rounds: RolloutRounds, log: (text: string)
   }
 }
 
+const SWITCH_RATE = 500;
+const STRATEGIES = [
+  "strategy: canary\n  steps: [{ share: 10%, for: 2s }, { share: 50%, for: 2s }]\n  analysis: { warmUp: 0s, minRequests: 20 }",
+  "strategy: rolling",
+  "strategy: blue-green",
+] as const;
+
+export interface Switches {
+  readonly requests: number;
+  readonly failed: number;
+  readonly releases: number;
+  readonly aborts: number;
+  readonly rollbacks: number;
+}
+
+/** Releases by each strategy, aborts half way and rollbacks, of a release that fails no request itself. */
+export async function measureSwitches(
+  rounds: number,
+  log: (text: string) => void,
+): Promise<Switches> {
+  const installation = new Installation();
+  const app = new AppFolder({ "server.js": SERVER }, "judged");
+  let version = 0;
+  const write = (strategy: string): void => {
+    version += 1;
+    const [head = ""] = manifest("[]", `N: ${version}`).split("rollout:");
+    app.write({ "holdfast.yaml": `${head}rollout:\n  ${strategy}\n  watch: 0s\n` });
+  };
+  const counts = { releases: 0, aborts: 0, rollbacks: 0 };
+  try {
+    write(STRATEGIES[2]);
+    await installation.ok("up", "--install");
+    await installation.ok("deploy", app.dir);
+    const asking = new Asking(installation);
+    asking.start(SWITCH_RATE);
+    for (let round = 0; round < rounds; round += 1) {
+      for (const strategy of STRATEGIES) {
+        write(strategy);
+        await installation.ok("deploy", app.dir);
+        await installation.ok("rollback", "judged");
+        counts.releases += 1;
+        counts.rollbacks += 1;
+      }
+      write(STRATEGIES[0].replaceAll("for: 2s", "for: 1h"));
+      const deployed = installation.run(["deploy", app.dir]);
+      const isShared = async (): Promise<boolean> => {
+        const { stdout } = await installation.run(["rollout", "judged", "--json"]);
+        const { perMille, outcome } = JSON.parse(stdout) as RolloutView;
+        return outcome === undefined && perMille === 100;
+      };
+      while (!(await isShared())) await new Promise((resolve) => setTimeout(resolve, 100));
+      await installation.ok("abort", "judged");
+      await deployed;
+      counts.aborts += 1;
+      log(`round ${round + 1}: ${asking.answers.length} requests, ${failedOf(asking)} failed`);
+    }
+    await asking.stop();
+    return { requests: asking.answers.length, failed: failedOf(asking), ...counts };
+  } finally {
+    await installation.close();
+    app.remove();
+  }
+}
+
+const failedOf = ({ answers, failed }: Asking): number =>
+  failed + answers.filter(({ status }) => status >= 500).length;
+
 async function judged(
   installation: Installation,
   view: RolloutView,
