@@ -214,7 +214,7 @@ describe("a control plane that is killed", { timeout: 900_000 }, () => {
       try {
         const first = (await viewOf(name))?.release;
         // Every one of them takes a while; what comes before anybody gets it is the same for both.
-        const [begin, stride] = errors > 0 ? [4, EVERY * 2] : [1, EVERY];
+        const [begin, stride] = errors > 0 ? [3, EVERY] : [1, EVERY];
         for (let entry = begin; entry <= CANARY_ENTRIES_MAX; entry += stride) {
           app.write({ "server.js": serverOf(server), "notes.txt": String(entry) });
           const step = await killAfter(

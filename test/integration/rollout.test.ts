@@ -296,11 +296,15 @@ describe("a rollout of the shop", { timeout: 900_000 }, () => {
     const shares = new Set<number>();
     const { failed, failures } = await underLoad(200, async () => {
       const deployed = deploy();
-      await until("it is done", async () => {
-        const now = await view();
-        shares.add(now.perMille);
-        return now.strategy === "rolling" && now.outcome !== undefined;
-      });
+      await until(
+        "it is done",
+        async () => {
+          const now = await view();
+          shares.add(now.perMille);
+          return now.strategy === "rolling" && now.outcome !== undefined;
+        },
+        SLOW_MS,
+      );
       assert.equal((await deployed).code, 0);
     });
     assert.equal(failed, 0, failures.join("\n"));

@@ -267,7 +267,7 @@ describe("the shop", { timeout: 600_000 }, () => {
     const manifest = readFileSync(join(dir, "holdfast.yaml"), "utf8");
     writeFileSync(
       join(dir, "holdfast.yaml"),
-      `${manifest.replace('STOREFRONT_FAULT: ""', "STOREFRONT_FAULT: crash-after:2s")}\nrollout: { watch: 0s }\n`,
+      `${manifest.replace('STOREFRONT_FAULT: ""', "STOREFRONT_FAULT: crash-after:5s")}\nrollout: { watch: 0s }\n`,
     );
     await holdfast.ok("deploy", dir, "--adopt");
     rmSync(dir, { recursive: true });

@@ -6,6 +6,7 @@ import { after, before, describe, it } from "node:test";
 import type { TrainView } from "../../src/api/train-routes.ts";
 import { AppFolder, ECHO_SERVER } from "../support/app-folder.ts";
 import { type CommandResult, Installation } from "../support/installation.ts";
+import { until } from "../support/wait.ts";
 
 const manifest = (name: string, needs: string): string => `
 name: ${name}
@@ -16,6 +17,8 @@ services: { web: { command: node server.js, health: { grace: 5s }, routes: [{ ho
 interface Status {
   readonly apps: readonly { name: string; release?: number }[];
 }
+
+const SLOW_MS = 100_000;
 
 describe("a train of apps", { timeout: 300_000 }, () => {
   const holdfast = new Installation();
@@ -84,17 +87,23 @@ describe("a train of apps", { timeout: 300_000 }, () => {
 
   it("goes on where it was after kill -9", async () => {
     await deploy("page", `${ECHO_SERVER}\n// 3`);
+    const trains = async (): Promise<readonly TrainView[]> =>
+      (await holdfast.json<{ trains: TrainView[] }>("train", "list")).trains;
+    const before = (await trains()).length;
     const running = start("page", "ledger");
-    await new Promise((resolve) => setTimeout(resolve, 800));
+    await until("it has begun", async () => (await trains()).length > before);
     process.kill(holdfast.controlPlanePid, "SIGKILL");
     await holdfast.ok("up");
     await running;
     let view: TrainView | undefined;
-    for (let i = 0; i < 100 && view?.phase !== "succeeded"; i += 1) {
-      const { trains } = await holdfast.json<{ trains: TrainView[] }>("train", "list");
-      view = trains[0];
-      await new Promise((resolve) => setTimeout(resolve, 200));
-    }
+    await until(
+      "it has come to its end",
+      async () => {
+        [view] = await trains();
+        return view?.phase !== "running" && view?.phase !== "undoing";
+      },
+      SLOW_MS,
+    );
     assert.equal(view?.phase, "succeeded", view?.text ?? "no train");
   });
 
