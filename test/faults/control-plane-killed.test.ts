@@ -20,7 +20,7 @@ const STEPS = ["start-instance", "join-pool", "shift-traffic", "terminate-instan
 const FEWEST_CANARY_ENTRIES = 3;
 const CANARY_ENTRIES_MAX = 40;
 /** 1: after each of its entries. */
-const EVERY = Number(process.env["HOLDFAST_KILL_EVERY"] ?? 2);
+const EVERY = Number(process.env["HOLDFAST_KILL_EVERY"] ?? 3);
 
 const serverOf = (line: string): string => `
 require("node:http").createServer((request, response) => {
