@@ -118,6 +118,8 @@ function composeEdge({ config, home, ports }: WorldOptions): HaproxyEdgeDriver {
     dir: home.caDir,
     givenDir: home.certificatesDir,
     listFile: join(home.edgeDir, "crt-list.txt"),
+    // A push whose end is lost on the way would wait for ever: git over HTTP/2 does not see it.
+    http1Host: config.apiHost,
     now: systemClock.now,
   });
   return new HaproxyEdgeDriver({

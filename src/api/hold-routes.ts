@@ -14,6 +14,7 @@ import {
 import { name as appName } from "../resources/app/manifest.ts";
 import type { Access, Principal } from "./access.ts";
 import type { ApiDeps } from "./api-deps.ts";
+import { findEnvironment } from "./environment-view.ts";
 import { type Route, route } from "./route.ts";
 
 export interface HoldView extends HeldSource {
@@ -58,6 +59,7 @@ export function holdRoutes(deps: HoldDeps, access: Access): Route[] {
       summary: "Source that was taken back, and is not deployed again by itself.",
       query: z.object({ environment: appName.optional() }),
       handle: ({ query, actor }) => {
+        if (query.environment !== undefined) findEnvironment(deps.store, query.environment);
         const prefix = query.environment === undefined ? "" : `${query.environment}/`;
         const holds = deps.store.list<AppSpec, AppStatus>(APP, prefix).flatMap((one) => {
           const { environment } = one.spec;

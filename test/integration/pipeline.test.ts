@@ -160,6 +160,19 @@ describe("from the pipeline", { timeout: 600_000 }, () => {
     assert.equal(await serving("pushed"), "4");
   });
 
+  it("ends a push whose control plane was killed, and goes on with its release", async () => {
+    const slow = "const until = Date.now() + 4000; while (Date.now() < until);";
+    commit({ "server.js": `${slow}\n${ECHO_SERVER}` });
+    const pushing = push(ci, "staging/pushed");
+    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    process.kill(holdfast.controlPlanePid, "SIGKILL");
+    const broken = await pushing;
+    assert.notEqual(broken.code, 0, broken.output);
+    await until("its release serves", async () => (await serving("pushed")) === "5", SLOW_MS);
+    const again = await push(ci, "staging/pushed");
+    assert.equal(again.code, 0, again.output);
+  });
+
   it("asks for production, where a token may only ask", async () => {
     commit({ "holdfast.yaml": manifest("asked") });
     const asked = await push(ci, "production/asked", "-o", "reason=the first one");

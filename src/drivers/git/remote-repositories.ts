@@ -130,6 +130,6 @@ function problemWith({ url, token, branch }: RemoteBranch, stderr: string) {
       hint: "check its address; a private one needs a token on standard input",
     });
   return transient("repository.away", `${url} can't be reached: ${detail}`, {
-    hint: "it is tried again",
+    hint: "check its address, and what stands between; pushes to it are fetched once it is back",
   });
 }

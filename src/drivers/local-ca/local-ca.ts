@@ -17,6 +17,8 @@ export interface LocalCaOptions {
   readonly givenDir: string;
   /** The list that HAProxy reads. */
   readonly listFile: string;
+  /** A host that is not offered HTTP/2: what breaks off there must be seen to break off. */
+  readonly http1Host?: string | undefined;
   readonly now: () => number;
 }
 
@@ -45,7 +47,8 @@ export class LocalCa {
     for (const host of hosts) {
       const given = this.#findGiven(host);
       if (!given) await this.#ensureLeaf(host);
-      lines.push(`${given ?? this.#leafFile(host)} ${host}`);
+      const protocols = host === this.#options.http1Host ? " [alpn http/1.1]" : "";
+      lines.push(`${given ?? this.#leafFile(host)}${protocols} ${host}`);
     }
     const list = `${lines.join("\n")}\n`;
     if (readText(this.#options.listFile) !== list) writeWhole(this.#options.listFile, list, 0o644);
@@ -56,7 +59,7 @@ export class LocalCa {
     const lines = (readText(this.#options.listFile) ?? "").split("\n").filter(Boolean);
     return lines
       .map((line) => {
-        const [file = "", host = ""] = line.split(" ");
+        const { file, host } = entryOf(line);
         const given = this.#candidates(host).find((path) => existsSync(path));
         return [line, stampOf(file), given ?? "", given ? stampOf(given) : "", this.#isDue(file)];
       })
@@ -67,7 +70,7 @@ export class LocalCa {
   certificates(): { readonly host: string; readonly expiresAt: number }[] {
     const lines = (readText(this.#options.listFile) ?? "").split("\n").filter(Boolean);
     return lines.flatMap((line) => {
-      const [file = "", host = ""] = line.split(" ");
+      const { file, host } = entryOf(line);
       const expiresAt = expiryOf(file);
       return expiresAt === undefined ? [] : [{ host, expiresAt }];
     });
@@ -239,4 +242,10 @@ function findMistake(pem: string, host: string): string | undefined {
   } catch (error) {
     return messageOf(error);
   }
+}
+
+/** `file [options] host`, as HAProxy's list has it. */
+function entryOf(line: string): { readonly file: string; readonly host: string } {
+  const words = line.split(" ");
+  return { file: words[0] ?? "", host: words.at(-1) ?? "" };
 }
