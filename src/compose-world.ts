@@ -79,7 +79,7 @@ function composeCompute({ home, runtime }: WorldOptions, edge: HaproxyEdgeDriver
   const sources = new SourceStore(home.sourcesDir);
   const docker = new DockerEngine();
   const users = new AppUsers(home.appUsers);
-  const builder = new DirectoryArtifactBuilder({
+  const builder: DirectoryArtifactBuilder = new DirectoryArtifactBuilder({
     dir: home.buildDir,
     sources,
     logDir: home.logSourcesDir,
@@ -87,10 +87,11 @@ function composeCompute({ home, runtime }: WorldOptions, edge: HaproxyEdgeDriver
     nodeVersion: runtime.version,
     installation: home.root,
     users,
+    keepApart: () => processCompute.keepApart(),
     images: new DockerImageBuilder(docker, home.root),
     isImage: (request) => isImage(request, sources),
   });
-  const processCompute = new ProcessComputeDriver({
+  const processCompute: ProcessComputeDriver = new ProcessComputeDriver({
     clock,
     root: home.root,
     dir: home.instancesDir,

@@ -110,6 +110,7 @@ export class Admission {
 
   assertRoutesFree(appName: string, manifest: Manifest): void {
     const taken = this.#routesOfOthers(appName);
+    this.#assertHostsFree(appName, manifest, [...taken]);
     for (const { host, path } of Object.values(manifest.services).flatMap(({ routes }) => routes)) {
       const holder =
         host === this.#apiHost ? "the API (HOLDFAST_API_HOST)" : taken.get(host + path);
@@ -117,6 +118,34 @@ export class Admission {
       throw invalid("route.taken", `${host}${path} leads to ${holder} already`, {
         hint: `choose another host or path, or take that route out of ${holder} and deploy it`,
       });
+    }
+  }
+
+  // A host, with what a wildcard covers, is one environment's: a path of it elsewhere would be a way in.
+  #assertHostsFree(
+    appName: string,
+    manifest: Manifest,
+    taken: readonly (readonly [route: string, holder: string])[],
+  ): void {
+    const environment = appName.split("/")[0];
+    const hosts = Object.values(manifest.services).flatMap(({ routes }) =>
+      routes.map(({ host }) => host),
+    );
+    for (const [route, holder] of taken) {
+      if (holder.split("/")[0] === environment) continue;
+      const other = route.slice(0, route.indexOf("/"));
+      // What the environment makes of a host begins with its own name, and may lie under a wildcard.
+      const isCovered = (one: string): boolean =>
+        (covers(one, other) || covers(other, one)) && !one.startsWith(`${environment}.`);
+      const host = hosts.find((one) => one === other || isCovered(one));
+      if (host === undefined) continue;
+      throw invalid(
+        "route.taken",
+        `${host} belongs to another environment: ${other} leads to ${holder}`,
+        {
+          hint: "choose another host, or take that route out there and deploy it",
+        },
+      );
     }
   }
 
@@ -145,6 +174,9 @@ export class Admission {
     if (missing.length > 0) throw missingSecrets(environment, manifest.name, missing);
   }
 }
+
+const covers = (wildcard: string, host: string): boolean =>
+  wildcard.startsWith("*.") && host.endsWith(wildcard.slice(1));
 
 function missingSecrets(
   environment: string,

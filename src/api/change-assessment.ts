@@ -79,7 +79,7 @@ export class ChangeAssessor {
       await this.#assertMetrics(place.name, rehearsal);
       this.#assertReturns(place.name, request, rehearsal, options);
       // A person who asks for what was taken back means it.
-      const isNew = request.action === "deploy" || request.action === "promote";
+      const isNew = ["deploy", "promote", "rollback"].includes(request.action);
       if (actor.kind === "service" && isNew && rehearsal.release)
         assertNotHeld(this.#deps, `${place.name}/${app}`, rehearsal.release.source);
     }

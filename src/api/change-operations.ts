@@ -16,6 +16,7 @@ import {
 } from "../resources/change/change.ts";
 import type { Standing } from "../resources/change/change-plan.ts";
 import { ENVIRONMENT } from "../resources/environment/environment.ts";
+import { RELEASE, type ReleaseSpec, releaseName } from "../resources/release/release.ts";
 import { type Gate, gateAt, WINDOW, type WindowSpec } from "../resources/window/window.ts";
 import type { Access, Principal } from "./access.ts";
 import type { ApiDeps } from "./api-deps.ts";
@@ -26,6 +27,7 @@ import { differencesOf } from "./change-risk.ts";
 import type { ChangeRequest, ChangeRunner } from "./change-runner.ts";
 import { announce } from "./channel-routes.ts";
 import { type EnvironmentView, findEnvironment } from "./environment-view.ts";
+import { assertNotHeld } from "./hold-routes.ts";
 import type { Accepted } from "./release-writer.ts";
 
 /** What became of what was asked for: run, or a change that waits. */
@@ -195,7 +197,7 @@ export class ChangeOperations {
           hint: `${this.#approvers(spec).join(", ") || "somebody else with the role approver"} can`,
         },
       );
-    if (validApprovals(spec).some(({ by }) => by === actor.name))
+    if (validApprovals(spec).some(({ by }) => isSamePerson(actor, by)))
       throw invalid("change.approved", `${actor.name} approved change ${number} already`, {
         hint: `holdfast change show ${number}`,
       });
@@ -251,6 +253,7 @@ export class ChangeOperations {
     if (spec.executed) return NOTHING;
     const fresh = this.#refresh(change, actor);
     if (fresh.spec.digest !== spec.digest && !spec.emergency && spec.needs > 0) return NOTHING;
+    this.#assertNotHeldSince(fresh.spec);
     const { approvals, needs, problem } = this.standing(fresh.spec);
     if (!spec.emergency && (problem !== undefined || approvals < needs)) return NOTHING;
     return store.transaction(() => {
@@ -268,6 +271,25 @@ export class ChangeOperations {
   }
 
   // --- inside
+
+  // What was taken back since it was asked for does not come by itself, whoever asked.
+  #assertNotHeldSince({ environment, app, action, request, askedAt }: ChangeSpec): void {
+    const { source, release } = request as { source?: { digest: string }; release?: number };
+    const { store } = this.#deps;
+    const name = `${environment}/${app}`;
+    const { from } = request as { from?: string };
+    const origin = from !== undefined && release !== undefined ? `${from}/${app}` : undefined;
+    const meant =
+      source ??
+      (origin === undefined
+        ? undefined
+        : store.find<ReleaseSpec, never>({
+            kind: RELEASE,
+            name: releaseName(origin, release ?? 0),
+          })?.spec.source);
+    if (meant && (action === "deploy" || action === "promote"))
+      assertNotHeld(this.#deps, name, meant, askedAt);
+  }
 
   #open(number: number, actor: Principal): Change {
     const change = this.#undecided(number);

@@ -24,13 +24,21 @@ export interface HoldView extends HeldSource {
 
 type HoldDeps = Pick<ApiDeps, "store" | "clock">;
 
+/** What of an app is held, for who asks of promotions. */
+export const isHeldIn = (
+  { store }: Pick<ApiDeps, "store">,
+  name: string,
+  source: { readonly digest: string; readonly commit?: string | undefined },
+): boolean => heldOf(store, name).some((one) => isOf(one, source));
+
 /** @throws deploy.held where this source was taken back there, and nobody let it go */
 export function assertNotHeld(
   { store }: Pick<ApiDeps, "store">,
   name: string,
   source: { readonly digest: string; readonly commit?: string | undefined },
+  since = 0,
 ): void {
-  const held = heldOf(store, name).find((one) => isOf(one, source));
+  const held = heldOf(store, name).find((one) => one.at >= since && isOf(one, source));
   if (!held) return;
   const [environment = "", app = ""] = name.split("/");
   throw invalid(

@@ -20,6 +20,7 @@ import { Admission } from "./admission.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { assertCodeFrom, assertRules } from "./environment-admission.ts";
 import { type EnvironmentView, findEnvironment } from "./environment-view.ts";
+import { isHeldIn } from "./hold-routes.ts";
 import { type Accepted, ReleaseWriter, type SourceFacts } from "./release-writer.ts";
 
 export interface PromotionRequest {
@@ -114,7 +115,16 @@ export class Promotion {
       throw invalid("promote.still_rolling", `release ${wanted} is still being rolled out there`, {
         hint: `holdfast rollout ${app} --env ${environment} --watch`,
       });
-    return this.#releases.get(name, wanted);
+    const release = this.#releases.get(name, wanted);
+    if (isHeldIn(this.#deps, name, release.spec.source))
+      throw invalid(
+        "promote.never_ran",
+        `release ${wanted} of ${app} was taken back in ${environment}`,
+        {
+          hint: `holdfast hold list --env ${environment}; a person can let it go`,
+        },
+      );
+    return release;
   }
 
   #find(name: string): App | undefined {

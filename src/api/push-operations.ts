@@ -32,7 +32,8 @@ import { rolloutStateOf } from "./rollout-state.ts";
 import type { PushEvent } from "./webhook.ts";
 
 export const PUSHES_KEPT = 100;
-const FETCH_ATTEMPTS_MAX = 6;
+/** Together some hours. */
+const FETCH_ATTEMPTS_MAX = 40;
 const RETRY_FIRST_MS = 2_000;
 const RETRY_MAX_MS = 5 * 60_000;
 
@@ -77,7 +78,9 @@ export class PushOperations {
     const same = pushes.find(
       (one) => one.spec.delivery === delivery || one.spec.bodyDigest === bodyDigest,
     );
-    if (same)
+    // One that never got here may come once more.
+    const isLost = same?.status?.phase === "refused" && same.status.source === undefined;
+    if (same && !isLost)
       throw invalid(
         "webhook.conflict",
         `this delivery came before: it is push ${same.spec.number}`,
@@ -172,7 +175,8 @@ export class PushOperations {
         spec.environment,
         { action: "deploy", source: facts },
         principalOf(repository, spec.from),
-        { reason, authors: spec.authors },
+        // Who connected it knows its secret, and could have said so themselves.
+        { reason, authors: [...spec.authors, repository.spec.connectedBy] },
       );
       this.#accept(push, outcome);
     } catch (error) {
@@ -270,10 +274,15 @@ export class PushOperations {
     const prefix = `${spec.environment}/`;
     const release = store
       .list<ReleaseSpec, never>(RELEASE, prefix)
-      .find((one) => one.spec.source.push === name);
+      .find(
+        (one) =>
+          one.spec.source.push === name &&
+          one.spec.source.commit === spec.commit &&
+          one.createdAt >= spec.receivedAt,
+      );
     const change = store.list<ChangeSpec, ChangeStatus>(CHANGE).find((one) => {
       const { source } = one.spec.request as { source?: { push?: string } };
-      return source?.push === name;
+      return source?.push === name && one.spec.askedAt >= spec.receivedAt;
     });
     const app = release
       ? store.find<AppSpec, AppStatus>({ kind: APP, name: release.spec.app })

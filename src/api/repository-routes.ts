@@ -7,6 +7,7 @@ import { name as repositoryName } from "../resources/app/manifest.ts";
 import type { Push } from "../resources/push/push.ts";
 import {
   apiOf,
+  isLoopback,
   providerOf,
   REPOSITORY,
   type Repository,
@@ -121,8 +122,17 @@ function connectRoute(deps: ApiDeps, pushes: PushOperations, access: Access): Ro
           hint: "--provider github, gitlab or gitea (Forgejo, too)",
         });
       // Another address gets no token that was given for this one.
+      const api = (body.api ?? apiOf(provider, url)).replace(/\/+$/, "");
       const isSame =
-        before !== undefined && new URL(before.spec.url).origin === new URL(url).origin;
+        before !== undefined &&
+        before.spec.provider === provider &&
+        new URL(before.spec.url).origin === new URL(url).origin &&
+        new URL(before.spec.api).origin === new URL(api).origin;
+      // Nobody else has us ask the machine's own programs.
+      if (actor.kind !== "owner" && [url, api].some(isLoopback))
+        throw invalid("repository.own_forbidden", `${url} is this machine itself`, {
+          hint: "only its owner can connect what runs here",
+        });
       const kept = isSame ? before.spec.token : undefined;
       const token = body.token === undefined ? undefined : new Redacted(body.token);
       const known = token ?? (kept && deps.repositorySecrets.token(name, kept.version));
@@ -133,7 +143,7 @@ function connectRoute(deps: ApiDeps, pushes: PushOperations, access: Access): Ro
         provider,
         branch,
         ...(folder !== undefined && { folder }),
-        api: (body.api ?? apiOf(provider, url)).replace(/\/+$/, ""),
+        api,
         connectedBy: actor.name,
       };
       const written = deps.store.transaction(() => {
@@ -167,7 +177,7 @@ function webhookRoute(deps: ApiDeps, pushes: PushOperations): Route {
     params: ofRepository,
     handle: ({ params, request, reply }) => {
       const found = pushes.find(params.repository);
-      const body = request.body as Buffer;
+      const body = (request.body as Buffer | undefined) ?? Buffer.alloc(0);
       const { provider } = found.spec;
       try {
         const secret = deps.repositorySecrets.webhook(found.name);

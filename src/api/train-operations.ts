@@ -4,6 +4,7 @@ import { asHoldfastError, invalid } from "../kernel/error.ts";
 import type { Actor } from "../kernel/resource-store.ts";
 import { APP, type AppSpec, type AppStatus } from "../resources/app/app.ts";
 import { CHANGE, type ChangeSpec } from "../resources/change/change.ts";
+import { RELEASE, type ReleaseSpec, releaseName } from "../resources/release/release.ts";
 import {
   type Car,
   type CarState,
@@ -18,6 +19,7 @@ import type { RolloutState } from "../resources/train/train-plan.ts";
 import { gateAt, WINDOW, type WindowSpec } from "../resources/window/window.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { AppOperations } from "./app-operations.ts";
+import { assertNotHeld } from "./hold-routes.ts";
 import type { Promotion } from "./promotion.ts";
 import type { Accepted } from "./release-writer.ts";
 import { rolloutStateOf } from "./rollout-state.ts";
@@ -96,6 +98,9 @@ export class TrainOperations {
     const car = spec.cars.find((one) => one.app === app);
     this.#step(train, app, (actor) => {
       const previous = this.#servingOf(spec.environment, app);
+      const ref = { kind: RELEASE, name: releaseName(`${spec.from}/${app}`, car?.release ?? 0) };
+      const source = this.#deps.store.find<ReleaseSpec, never>(ref)?.spec.source;
+      if (source) assertNotHeld(this.#deps, `${spec.environment}/${app}`, source, spec.askedAt);
       const { changed, generation, release } = this.#promotion.promote(
         { ...car, app, from: spec.from, to: spec.environment },
         actor,

@@ -2,7 +2,7 @@
 
 import { receivePush } from "../cli/app/receive.ts";
 import { Output } from "../cli/output.ts";
-import { runOrThrow } from "../drivers/exec.ts";
+import { run, runOrThrow } from "../drivers/exec.ts";
 import { archiveOf } from "../drivers/git/git.ts";
 
 if (import.meta.main) await main();
@@ -26,6 +26,14 @@ async function main(): Promise<void> {
       archive: (commit) => archiveOf({ repository, commit, env }),
       committedAt: async (commit) =>
         Number(await runOrThrow(["git", "show", "-s", "--format=%ct", commit], { env })) * 1_000,
+      find: async (ref) => {
+        const { code, stdout } = await run(["git", "rev-parse", "--verify", "--quiet", ref], {
+          env,
+        });
+        return code === 0 ? stdout.trim() : undefined;
+      },
+      isTaken: async (ref) =>
+        (await runOrThrow(["git", "for-each-ref", "--count=1", `${ref}/`], { env })).trim() !== "",
       signal: interrupted.signal,
     },
     {

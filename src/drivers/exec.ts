@@ -139,6 +139,10 @@ export function pipe(
       clearTimeout(timer);
       resolve({ code: code ?? undefined, stderr });
     });
+    // Where nobody reads what it said, its output is never closed.
+    child.on("exit", (code) => {
+      setTimeout(() => resolve({ code: code ?? undefined, stderr }), DRAIN_MS).unref();
+    });
   });
   if (input && child.stdin) {
     child.stdin.on("error", () => undefined);

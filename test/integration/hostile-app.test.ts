@@ -177,6 +177,20 @@ describe("an app that means harm", { timeout: 300_000, skip }, () => {
     assert.equal(await reaches("staging", await inner("spy", "production")), false);
     assert.equal(await reaches("production", await inner("other", "production")), false);
   });
+
+  it("reaches nothing that is not its own while it is built for the first time, either", async () => {
+    const { engines, edgeMetrics } = holdfast.ports;
+    const ports = [engines["postgres.production"], engines["prometheus.platform"], edgeMetrics];
+    const probe = `const net = require("net"); for (const port of ${JSON.stringify(ports)}) net.connect(port, "127.0.0.1").on("connect", () => { console.error("REACHED " + port); process.exit(7); }).on("error", () => {});`;
+    const fresh = folderOf("fresh", {
+      "server.js": ECHO_SERVER,
+      "probe.js": probe,
+      "holdfast.yaml":
+        "name: fresh\nbuild: { command: node probe.js }\nservices:\n  web: { command: node server.js, routes: [{ host: fresh.localhost }] }\n",
+    });
+    const { code, stdout, stderr } = await holdfast.run(["deploy", fresh.dir, "--env", "staging"]);
+    assert.equal(code, 0, stdout + stderr);
+  });
 });
 
 function processesWith(argument: string): number {

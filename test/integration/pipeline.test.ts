@@ -432,4 +432,57 @@ describe("from the pipeline", { timeout: 600_000 }, () => {
     );
     assert.equal(await serving("by-gitlab"), "1");
   });
+
+  it("keeps a token to where it was given for, and a new beginning apart from an old one", async () => {
+    const name = "by-gitea";
+    const { secret } = await connect("gitea", name);
+    const other = [
+      "repository",
+      "connect",
+      name,
+      host.url,
+      "--provider",
+      "gitea",
+      "--env",
+      "staging",
+    ];
+    const moved = await holdfast.run([...other, "--api", "http://127.0.0.1:1/api"]);
+    assert.equal(moved.code, 2, "without its token the repository is not to be read");
+    assert.match(moved.stderr, /does not let us in/);
+    const asDeveloper = await holdfast.runAs(ci, other);
+    assert.match(asDeveloper.stderr, /is this machine itself/);
+    await holdfast.ok("repository", "remove", name);
+    const again = await connect("gitea", name);
+    assert.notEqual(again.secret, secret);
+    const id = host.commit({ "holdfast.yaml": manifest(name), "notes.txt": "anew" }, "anew");
+    const { answer } = await deliver(name, deliveryOf("gitea", again.secret, { commit: id }));
+    assert.equal(answer["push"], 1);
+    const { phase, release } = await ended(name, 1);
+    assert.equal(phase, "succeeded");
+    assert.equal(
+      await serving(name),
+      String(release),
+      "it was deployed, not taken for an older one",
+    );
+    const empty = await ask(holdfast, {
+      host: API_HOST,
+      path: `/v1/webhooks/${name}`,
+      method: "POST",
+    });
+    assert.equal(empty.status, 401);
+  });
+
+  it("lets no environment have a path of another one's host", async () => {
+    const wanted = (route: string): string =>
+      `name: taker\nservices:\n  web:\n    command: node server.js\n    routes: [{ host: taker.localhost, path: ${route} }]\nenvironments:\n  staging: { hosts: { taker.localhost: asked.localhost } }\n`;
+    for (const [route, message] of [
+      ["/login", /asked.localhost belongs to another environment/],
+      ["//", /has an empty part/],
+    ] as const) {
+      writeFileSync(join(dir, "holdfast.yaml"), wanted(route));
+      const { code, stderr } = await holdfast.run(["deploy", dir, "--env", "staging"]);
+      assert.equal(code, 2, stderr);
+      assert.match(stderr, message);
+    }
+  });
 });

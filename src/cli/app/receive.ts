@@ -18,6 +18,10 @@ export interface ReceivedPush {
   readonly archive: (commit: string) => Readable;
   /** ms since the epoch */
   readonly committedAt: (commit: string) => Promise<number>;
+  /** The commit that a branch points at now. */
+  readonly find: (ref: string) => Promise<string | undefined>;
+  /** Whether there are branches below that name, so that it can't be one. */
+  readonly isTaken: (ref: string) => Promise<boolean>;
   readonly signal: AbortSignal;
 }
 
@@ -43,7 +47,9 @@ export async function receivePush(
 
 async function receive(push: ReceivedPush, client: Client, output: Output): Promise<number> {
   const { environment, app, signal } = push;
-  const commit = deployedCommit(push.updates);
+  const update = deployedUpdate(push.updates);
+  const commit = update?.commit;
+  if (update) await assertCanMove(push, update);
   const { flags, reason } = readOptions(push.options);
   if (commit === undefined) {
     output.progress("stored, and not deployed: main (or master) is");
@@ -78,7 +84,25 @@ async function receive(push: ReceivedPush, client: Client, output: Output): Prom
   return 0;
 }
 
-function deployedCommit(updates: string): string | undefined {
+interface Update {
+  readonly ref: string;
+  readonly old: string;
+  readonly commit: string;
+}
+
+// Git looks at this only once we are done: by then it would be deployed.
+async function assertCanMove(push: ReceivedPush, { ref, old }: Update): Promise<void> {
+  const now = await push.find(ref);
+  if (now !== (NOTHING.test(old) ? undefined : old))
+    throw refused(`${ref} has moved meanwhile`, "git fetch, and push again");
+  if (await push.isTaken(ref))
+    throw refused(
+      `there are branches below ${ref}`,
+      `remove them: git push <remote> --delete ${ref.slice(11)}/…`,
+    );
+}
+
+function deployedUpdate(updates: string): Update | undefined {
   const lines = updates
     .trim()
     .split("\n")
@@ -86,10 +110,10 @@ function deployedCommit(updates: string): string | undefined {
   const meant = lines.filter(([, , ref = ""]) => DEPLOYED.includes(ref));
   const [first, second] = meant;
   if (second) throw refused("main and master came together", "push one of them");
-  const commit = first?.[1];
+  const [old = "", commit, ref = ""] = first ?? [];
   if (commit !== undefined && NOTHING.test(commit))
     throw refused("what is deployed can't be removed by a push", "holdfast destroy removes an app");
-  return commit;
+  return commit === undefined ? undefined : { ref, old, commit };
 }
 
 function readOptions(given: readonly string[]): {

@@ -50,6 +50,8 @@ export interface ArtifactBuilderOptions {
   /** Tells this installation's control groups from those of another. */
   readonly installation: string;
   readonly users: AppUsers;
+  /** Has the packet filter know every app's user, before anything of a new app runs. */
+  readonly keepApart: () => Promise<unknown>;
   readonly images: ImageBuilder;
   readonly isImage: (request: BuildRequest) => boolean;
 }
@@ -202,6 +204,7 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
       });
       chmodSync(scratch, 0o755);
       if (uid !== undefined) chownTree(scratch, uid);
+      await this.#options.keepApart();
       const runBuild = this.#runner(request, logFile, uid);
       const { build } = request.manifest;
       const dependencies = await this.#cache.install(

@@ -58,6 +58,7 @@ const CONFIG = [
 
 export class GitServer {
   readonly #options: GitServerOptions;
+  readonly #pushes = new Map<string, Promise<unknown>>();
 
   constructor(options: GitServerOptions) {
     this.#options = options;
@@ -87,7 +88,22 @@ export class GitServer {
     rmSync(this.#repository(environment, app), { recursive: true, force: true });
   }
 
+  /** Pushes to one repository wait for each other: what one deploys, the next one has seen. */
   async serve(request: GitRequest): Promise<GitAnswer> {
+    if (request.path !== "git-receive-pack") return (await this.#run(request)).answer;
+    const key = `${request.environment}/${request.app}`;
+    const before = this.#pushes.get(key) ?? Promise.resolve();
+    const running = before.then(() => this.#run(request));
+    this.#pushes.set(
+      key,
+      running.then(({ ended }) => ended).catch(() => undefined),
+    );
+    return (await running).answer;
+  }
+
+  async #run(
+    request: GitRequest,
+  ): Promise<{ readonly answer: GitAnswer; readonly ended: Promise<unknown> }> {
     const { environment, app, path, method, query, contentType, contentEncoding } = request;
     const { stdout, ended } = pipe(["git", "http-backend"], {
       env: gitEnvironment({
@@ -112,10 +128,10 @@ export class GitServer {
       ...(request.body && { input: request.body }),
     });
     const answer = await readCgi(stdout);
-    if (answer) return answer;
+    if (answer) return { answer, ended };
     const { stderr } = await ended;
     throw stuck("git.failed", `git could not answer: ${stderr.trim()}`, {
-      hint: "holdfast doctor",
+      hint: "is git there? apt-get install git",
     });
   }
 

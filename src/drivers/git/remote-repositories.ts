@@ -1,7 +1,7 @@
 // Repositories elsewhere: what a branch points at, and the files of a commit. A shallow copy of each is
 // kept, so that only what is new is fetched.
 
-import { mkdirSync, rmSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { invalid, transient } from "../../kernel/error.ts";
@@ -38,6 +38,7 @@ const NOT_THERE = /not found|does not exist|404/i;
 
 export class RemoteRepositories {
   readonly #dir: string;
+  readonly #busy = new Map<string, Promise<unknown>>();
 
   constructor(dir: string) {
     this.#dir = dir;
@@ -65,8 +66,23 @@ export class RemoteRepositories {
     });
   }
 
-  /** @throws the same */
-  async fetch(
+  /** One after the other for each repository. @throws the same */
+  fetch(
+    name: string,
+    remote: RemoteBranch,
+    folder: string | undefined,
+    signal: AbortSignal,
+  ): Promise<FetchedCommit> {
+    const before = this.#busy.get(name) ?? Promise.resolve();
+    const mine = before.then(() => this.#fetch(name, remote, folder, signal));
+    this.#busy.set(
+      name,
+      mine.catch(() => undefined),
+    );
+    return mine;
+  }
+
+  async #fetch(
     name: string,
     remote: RemoteBranch,
     folder: string | undefined,
@@ -77,6 +93,9 @@ export class RemoteRepositories {
     assertDiskSpace(repository);
     const git = (args: readonly string[], timeoutMs = LOOK_TIMEOUT_MS) =>
       run(["git", ...args], { cwd: repository, env: environmentFor(remote), timeoutMs, signal });
+    // Of a fetch that was killed: nobody else fetches here.
+    for (const left of readdirSync(repository).filter((file) => file.endsWith(".lock")))
+      rmSync(join(repository, left), { force: true });
     await git(["init", "--quiet", "--bare"]);
     const into = "refs/holdfast/head";
     const refs = `+refs/heads/${remote.branch}:${into}`;
@@ -104,12 +123,19 @@ export class RemoteRepositories {
 // Only for that address: whoever it leads on to does not get it. Not among the arguments, where
 // everybody on the machine could read it.
 function environmentFor({ url, provider, token }: RemoteBranch): NodeJS.ProcessEnv {
-  if (!token) return gitEnvironment();
+  // Where it leads on to is somebody else.
+  const still = {
+    GIT_CONFIG_COUNT: "1",
+    GIT_CONFIG_KEY_0: "http.followRedirects",
+    GIT_CONFIG_VALUE_0: "false",
+  };
+  if (!token) return gitEnvironment(still);
   const basic = Buffer.from(`${USERS[provider]}:${token.reveal()}`).toString("base64");
   return gitEnvironment({
-    GIT_CONFIG_COUNT: "1",
-    GIT_CONFIG_KEY_0: `http.${new URL(url).origin}/.extraHeader`,
-    GIT_CONFIG_VALUE_0: `Authorization: Basic ${basic}`,
+    ...still,
+    GIT_CONFIG_COUNT: "2",
+    GIT_CONFIG_KEY_1: `http.${new URL(url).origin}/.extraHeader`,
+    GIT_CONFIG_VALUE_1: `Authorization: Basic ${basic}`,
   });
 }
 

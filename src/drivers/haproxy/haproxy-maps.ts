@@ -14,6 +14,9 @@ export function routeEntries(
   state: EdgeState,
   { httpsPort, api }: Pick<EdgeLayout, "httpsPort" | "api">,
 ): [string, string][] {
+  // The API's host is the API's, whoever had it before.
+  const isApps = ([key]: [string, string]): boolean =>
+    api === undefined || !(key.startsWith(`${api.host}/`) || key.startsWith(`${api.host}:`));
   const entry = (
     { host, path }: Omit<EdgeRoute, "service">,
     target: string,
@@ -35,7 +38,7 @@ export function routeEntries(
       ),
     ];
   });
-  return [...own, ...ofApps];
+  return [...own, ...ofApps.filter(isApps)];
 }
 
 // The services of one app that share a host share the cookie, and with it the arm.

@@ -40,6 +40,12 @@ export class AppUsers {
     this.#file = file;
   }
 
+  /** Every app that was ever given a user, with it. */
+  all(): readonly (readonly [appName: string, uid: number])[] {
+    this.#users ??= readJson<Record<string, number>>(this.#file) ?? {};
+    return Object.entries(this.#users);
+  }
+
   /** Undefined where we are not root and everything runs as ourselves. */
   uidOf(appName: string): number | undefined {
     if (process.getuid?.() !== 0) return undefined;

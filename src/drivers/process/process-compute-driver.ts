@@ -288,6 +288,9 @@ export class ProcessComputeDriver implements ComputeDriver {
         const doors = this.#options.doorsOf(spec.appName);
         return uid === undefined ? [] : { uid, port, doors };
       });
+      // Also those of which nothing runs yet: their builds do.
+      for (const [appName, uid] of this.#options.users.all())
+        admitted.push({ uid, port: undefined, doors: this.#options.doorsOf(appName) });
       return keepApart(this.#options.root, admitted, this.#options.guardedPorts());
     });
     return this.#firewall;

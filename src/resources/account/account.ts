@@ -21,7 +21,7 @@ export const accountName = z
     /^[a-z0-9][a-z0-9._@+-]{0,62}$/,
     "must be lowercase letters, digits and . _ @ + -, up to 63 of them",
   )
-  .refine((name) => name !== OWNER && name !== "holdfast", "is the installation's own name");
+  .refine((name) => ![OWNER, "admin", "holdfast"].includes(name), "is the installation's own name");
 
 export const rolesByEnvironment = z
   .record(z.string().max(30), z.array(z.enum(ROLES)).max(ROLES.length))

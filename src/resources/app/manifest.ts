@@ -86,6 +86,7 @@ const route = z.strictObject({
   path: z
     .string()
     .regex(ROUTE_PATH, "must be a path that starts with /, with what a URL allows")
+    .refine((path) => !path.includes("//"), "has an empty part: //")
     .max(PATH_MAX)
     .default("/")
     .describe("Path prefix, matched by whole segments; the longest match wins."),

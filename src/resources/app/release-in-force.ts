@@ -9,6 +9,9 @@ import type { App } from "./app.ts";
  */
 export function releaseInForce({ spec, status, generation }: App, isForCode = false): number {
   const serving = status?.serving?.set.release;
+  // What is being taken back by itself is not what anybody builds on.
+  const { rollout } = status ?? {};
+  if (rollout?.automatic !== undefined) return rollout.placement.set.release;
   if (!status || serving === undefined || status.rollout || status.settledGeneration < generation)
     return spec.release;
   const last = status.history.find(({ placement }) => placement.set.release === spec.release);

@@ -9,7 +9,9 @@ export const REPOSITORY = "repository";
 export const PROVIDERS = ["github", "gitlab", "gitea"] as const;
 export type Provider = (typeof PROVIDERS)[number];
 
-const LOOPBACK = /^(localhost|127\.0\.0\.1|\[::1\])$/;
+const LOOPBACK = /^(localhost|.*\.localhost|127\.\d+\.\d+\.\d+|0\.0\.0\.0|\[::1?\]|\[::ffff:.*\])$/;
+
+export const isLoopback = (url: string): boolean => LOOPBACK.test(new URL(url).hostname);
 
 const remoteUrl = z
   .url({ protocol: /^https?$/ })
@@ -17,9 +19,10 @@ const remoteUrl = z
   .refine((url) => new URL(url).username === "" && new URL(url).password === "", {
     message: "a credential does not belong in the address: give it on standard input",
   })
-  .refine((url) => url.startsWith("https:") || LOOPBACK.test(new URL(url).hostname), {
+  .refine((url) => url.startsWith("https:") || isLoopback(url), {
     message: "must be https: a token would go over the network as it is",
-  });
+  })
+  .refine((url) => !/[?#]/.test(url), { message: "has no place for ? and #" });
 
 const FOLDER = /^(?!.*(^|\/)\.\.?(\/|$))[A-Za-z0-9._@+-]+(\/[A-Za-z0-9._@+-]+)*$/;
 

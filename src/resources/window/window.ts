@@ -100,13 +100,21 @@ export function concerns({ name, spec }: Pick<Window, "name" | "spec">, subject:
   return isHere && isApp && isAction;
 }
 
-const matches = (pattern: string, app: string): boolean =>
-  new RegExp(
-    `^${pattern
-      .split("*")
-      .map((part) => part.replaceAll(/[^\w-]/g, ""))
-      .join(".*")}$`,
-  ).test(app);
+/** `*` stands for any part. In one go from the left: nothing is ever tried twice. */
+export function matches(pattern: string, app: string): boolean {
+  const [head = "", ...parts] = pattern.split("*");
+  if (parts.length === 0) return pattern === app;
+  const tail = parts.pop() ?? "";
+  if (!app.startsWith(head) || !app.endsWith(tail)) return false;
+  const end = app.length - tail.length;
+  let at = head.length;
+  for (const part of parts) {
+    const found = app.indexOf(part, at);
+    if (found < 0) return false;
+    at = found + part.length;
+  }
+  return at <= end;
+}
 
 export type Gate =
   | { readonly open: true }
