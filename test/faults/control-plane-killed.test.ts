@@ -106,6 +106,14 @@ describe("a control plane that is killed", { timeout: 900_000 }, () => {
       60_000,
     );
 
+  /** Nothing is done any more: what comes next is of what is asked for next. */
+  const quiet = async (): Promise<void> => {
+    for (let known = -1; known !== journal.lastId(); ) {
+      known = journal.lastId();
+      await new Promise((resolve) => setTimeout(resolve, 2_000));
+    }
+  };
+
   /** Kills after the first entry of a deploy that is wanted; undefined where it is over without. */
   const killAfter = async (
     name: string,
@@ -216,6 +224,7 @@ describe("a control plane that is killed", { timeout: 900_000 }, () => {
         // Every one of them takes a while; what comes before anybody gets it is the same for both.
         const [begin, stride] = errors > 0 ? [3, EVERY] : [1, EVERY];
         for (let entry = begin; entry <= CANARY_ENTRIES_MAX; entry += stride) {
+          await quiet();
           app.write({ "server.js": serverOf(server), "notes.txt": String(entry) });
           const step = await killAfter(
             name,

@@ -230,7 +230,9 @@ describe("the shop", { timeout: 600_000 }, () => {
         ).release,
         String(before),
       );
-      assert.ok((await statusNow()).blocked.some(({ what }) => what === "production/storefront"));
+      await until("it is said", async () =>
+        (await statusNow()).blocked.some(({ what }) => what === "production/storefront"),
+      );
       await holdfast.ok("rollback", "storefront");
     });
   }
@@ -248,7 +250,7 @@ describe("the shop", { timeout: 600_000 }, () => {
 
   it("takes a release back that crashes again and again, and says so", async () => {
     const serving = (await shop()).release;
-    await holdfast.ok("config", "set", "storefront", "STOREFRONT_FAULT=crash-after:2s");
+    await holdfast.ok("config", "set", "storefront", "STOREFRONT_FAULT=crash-after:5s");
     await until(
       "it is taken back",
       async () => (await statusNow()).blocked.some(({ reason }) => reason.includes("rolled back")),
