@@ -21,6 +21,7 @@ import {
   METRICS,
   MONITORING,
 } from "./resources/engine/engine.ts";
+import { POLICY } from "./resources/environment/environment-rules.ts";
 import { PUSH, PUSH_ENDED, type PushSpec, type PushStatus } from "./resources/push/push.ts";
 import {
   RELEASE,
@@ -57,10 +58,12 @@ export function linkKinds(
   const unsubscribe = store.subscribe((ref, what) => {
     if (ref.kind === RELEASE && what === "status")
       controllers.get(APP)?.look(ref.name.split("/").slice(0, 2).join("/"));
+    if (ref.kind === APP) lookAtBuilds(store, controllers, ref.name);
     if ([EDGE, DATABASE, CACHE].includes(ref.kind) && what === "status") {
       appsChanged();
       void world.processCompute.keepApart();
     }
+    if (ref.kind === POLICY) void world.processCompute.keepApart();
     if ((ref.kind === DATABASE_EXPORTER || ref.kind === CACHE_EXPORTER) && what === "status")
       controllers.get(METRICS)?.lookAtAll();
     if (ref.kind === CHANGE) changes.saw(ref.name);
@@ -142,6 +145,16 @@ function retainChanges(store: SqliteStore, name: string): void {
     store.markDeleting(change, { actor: SYSTEM, action: "retention" });
     store.forget(change, change.uid);
   }
+}
+
+// A build that nothing waits for any more is ended.
+function lookAtBuilds(
+  store: SqliteStore,
+  controllers: Map<string, AnyController>,
+  appName: string,
+): void {
+  for (const { name, status } of store.list<ReleaseSpec, ReleaseStatus>(RELEASE, `${appName}/`))
+    if (status?.phase === "building") controllers.get(RELEASE)?.look(name);
 }
 
 function lookAtPushes(

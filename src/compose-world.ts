@@ -2,9 +2,10 @@
 // and ports. Part of the composition root.
 
 import { randomBytes } from "node:crypto";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Config } from "./config.ts";
 import { DirectoryArtifactBuilder } from "./drivers/build/artifact-builder.ts";
+import { registryPorts } from "./drivers/build/build-network.ts";
 import { SourceStore } from "./drivers/build/source-store.ts";
 import { DockerComputeDriver } from "./drivers/docker/docker-compute-driver.ts";
 import { DockerEngine } from "./drivers/docker/docker-engine.ts";
@@ -19,7 +20,8 @@ import { PostgresAccess } from "./drivers/postgres/postgres-access.ts";
 import { PostgresEngineDriver } from "./drivers/postgres/postgres-engine-driver.ts";
 import { ensurePostgresMonitor } from "./drivers/postgres/postgres-monitor.ts";
 import { EdgeSmokeProbe } from "./drivers/probe/edge-smoke-probe.ts";
-import { AppUsers } from "./drivers/process/app-user.ts";
+import { AppUsers, isBuilder } from "./drivers/process/app-user.ts";
+import type { Reach } from "./drivers/process/firewall.ts";
 import { ProcessComputeDriver } from "./drivers/process/process-compute-driver.ts";
 import { RedisAccess } from "./drivers/redis/redis-access.ts";
 import { RedisEngineDriver } from "./drivers/redis/redis-engine-driver.ts";
@@ -33,6 +35,17 @@ import { stuck } from "./kernel/error.ts";
 import { Redacted } from "./kernel/redacted.ts";
 import type { TelemetrySink } from "./resources/app/app-driver.ts";
 import { usesDockerfile } from "./resources/app/infer.ts";
+import {
+  classOf,
+  ENVIRONMENT,
+  type EnvironmentSpec,
+  guessClass,
+} from "./resources/environment/environment.ts";
+import {
+  effectiveRules,
+  POLICY,
+  type PolicySpec,
+} from "./resources/environment/environment-rules.ts";
 import type { BuildRequest } from "./resources/release/release-driver.ts";
 import type { SecretVault } from "./store/secret-vault.ts";
 import type { SqliteStore } from "./store/sqlite-store.ts";
@@ -53,7 +66,7 @@ export type World = ReturnType<typeof composeWorld>;
 export function composeWorld(options: WorldOptions, store: SqliteStore, vault: SecretVault) {
   const edge = composeEdge(options);
   return {
-    ...composeCompute(options, edge),
+    ...composeCompute(options, edge, store),
     ...composeStores(options, store, vault),
     edge,
     smokeProbe: new EdgeSmokeProbe({
@@ -74,7 +87,11 @@ export function composeWorld(options: WorldOptions, store: SqliteStore, vault: S
   };
 }
 
-function composeCompute({ home, runtime }: WorldOptions, edge: HaproxyEdgeDriver) {
+function composeCompute(
+  { home, ports, runtime }: WorldOptions,
+  edge: HaproxyEdgeDriver,
+  store: SqliteStore,
+) {
   const clock = systemClock;
   const sources = new SourceStore(home.sourcesDir);
   const docker = new DockerEngine();
@@ -83,7 +100,7 @@ function composeCompute({ home, runtime }: WorldOptions, edge: HaproxyEdgeDriver
     dir: home.buildDir,
     sources,
     logDir: home.logSourcesDir,
-    nodeBinDir: runtime.binDir,
+    nodeDir: dirname(runtime.binDir),
     nodeVersion: runtime.version,
     installation: home.root,
     users,
@@ -95,15 +112,21 @@ function composeCompute({ home, runtime }: WorldOptions, edge: HaproxyEdgeDriver
     clock,
     root: home.root,
     dir: home.instancesDir,
-    artifactDir: (digest) => builder.artifactDir(digest),
+    artifactDir: (digest) => builder.artifacts.dirOf(digest),
+    findArtifactFault: (digest) => builder.artifacts.findFault(digest),
     logDir: home.logSourcesDir,
-    nodeBinDir: runtime.binDir,
+    nodeDir: dirname(runtime.binDir),
     users,
-    guardedPorts: () => [...monitoringPorts(home), ...storePorts(home), ...edge.allInternalPorts()],
-    doorsOf: (appName) => [
-      ...storePorts(home, appName.split("/")[0]),
-      ...Object.values(edge.internalPorts(appName)),
+    guardedPorts: () => [
+      ports.api,
+      ...monitoringPorts(home),
+      ...storePorts(home),
+      ...edge.allInternalPorts(),
     ],
+    reachOf: (user) =>
+      isBuilder(user)
+        ? { doors: registryPorts(process.env), asksMetadata: false }
+        : appReach(user, { home, ports }, edge, store),
   });
   const dockerCompute = new DockerComputeDriver({
     clock,
@@ -112,6 +135,30 @@ function composeCompute({ home, runtime }: WorldOptions, edge: HaproxyEdgeDriver
     logDir: home.logSourcesDir,
   });
   return { sources, builder, processCompute, dockerCompute };
+}
+
+function appReach(
+  appName: string,
+  { home, ports }: Pick<WorldOptions, "home" | "ports">,
+  edge: HaproxyEdgeDriver,
+  store: SqliteStore,
+): Reach {
+  const name = appName.split("/")[0] ?? "";
+  const environment = store.find<EnvironmentSpec, never>({ kind: ENVIRONMENT, name });
+  const policy = store.find<PolicySpec, never>({ kind: POLICY, name });
+  const rules = effectiveRules(environment ? classOf(environment) : guessClass(name), policy?.spec);
+  return {
+    doors: [
+      ports.http,
+      ports.https,
+      ports.otlpHttp,
+      ports.otlpGrpc,
+      ...storePorts(home, name),
+      ...Object.values(edge.internalPorts(appName)),
+      ...rules.localPorts,
+    ],
+    asksMetadata: rules.cloudMetadata === "allow",
+  };
 }
 
 function composeEdge({ config, home, ports }: WorldOptions): HaproxyEdgeDriver {

@@ -196,6 +196,7 @@ function composeControllers(
     ),
     createReleaseReconciler({
       clock: systemClock,
+      store,
       builder: world.builder,
       hint: (name) => look(RELEASE, name),
     }),

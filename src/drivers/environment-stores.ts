@@ -13,6 +13,8 @@ interface EngineStatusSeen {
   readonly pass?: { readonly reason?: string; readonly hint?: string };
 }
 
+const DEFAULT_CONNECTIONS = 40;
+
 const KINDS = { postgres: "database", redis: "cache" } as const;
 
 export class EnvironmentStores implements AppStores {
@@ -49,7 +51,8 @@ export class EnvironmentStores implements AppStores {
   ): Promise<Readonly<Record<string, string | Redacted>>> {
     const needs = needsOf(manifest);
     return {
-      ...(needs.includes("postgres") && (await this.#postgres.ensure(appName, as, host))),
+      ...(needs.includes("postgres") &&
+        (await this.#postgres.ensure(appName, as, host, connectionsOf(manifest)))),
       ...(needs.includes("redis") && (await this.#redis.ensure(appName, host))),
     };
   }
@@ -69,6 +72,10 @@ export class EnvironmentStores implements AppStores {
     await this.#redis.drop(appName);
   }
 }
+
+/** Releases of an earlier build, and `postgres:` with nothing behind it, do not say. */
+const connectionsOf = ({ stores }: Manifest): number =>
+  stores.postgres?.connections ?? DEFAULT_CONNECTIONS;
 
 // `postgres:` with nothing behind it is a need too.
 function needsOf({ stores }: Manifest): (keyof typeof KINDS)[] {

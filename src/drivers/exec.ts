@@ -19,6 +19,8 @@ export interface RunOptions {
   readonly timeoutMs?: number;
   /** Both output streams are also appended to this file, as they come. */
   readonly logFile?: string;
+  /** More is not written to it, and said there. */
+  readonly logMaxBytes?: number;
   /** It leads a process group, and what it leaves behind in that ends with it. */
   readonly ownGroup?: boolean;
 }
@@ -65,10 +67,17 @@ export function run(argv: Argv, options: RunOptions = {}): Promise<RunResult> {
         ? undefined
         : createWriteStream(options.logFile, { flags: "a", mode: 0o600 });
     log?.on("error", () => undefined);
+    let logRoom = options.logMaxBytes ?? Number.POSITIVE_INFINITY;
+    const keep = (text: string): void => {
+      if (logRoom <= 0) return;
+      log?.write(text);
+      logRoom -= text.length;
+      if (logRoom <= 0) log?.write("\n… what follows is not kept: the log is too long\n");
+    };
     for (const stream of ["stdout", "stderr"] as const) {
       child[stream]?.setEncoding("utf8").on("data", (text: string) => {
         output[stream] = (output[stream] + text).slice(-OUTPUT_MAX_CHARS);
-        log?.write(text);
+        keep(text);
       });
     }
     const timer = setTimeout(

@@ -2,22 +2,18 @@
 
 import { randomBytes } from "node:crypto";
 import {
-  chmodSync,
   closeSync,
   fsyncSync,
-  lchownSync,
   linkSync,
-  lstatSync,
   mkdirSync,
   openSync,
-  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
-  type Stats,
   writeFileSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
+import { runOrThrow } from "./exec.ts";
 
 export function readText(path: string): string | undefined {
   try {
@@ -78,37 +74,31 @@ export function ensureKeyFile(path: string): Buffer {
   return readFileSync(path);
 }
 
-/** Gives a folder and all below it to a user (and the group of the same number). Follows no link. */
-export function chownTree(path: string, uid: number): void {
-  walk(path, (at) => lchownSync(at, uid, uid));
+/** A folder's content, or a file, into `to`, with times and modes; links stay links. */
+export async function copyTree(from: string, to: string): Promise<void> {
+  await runOrThrow(["cp", "-aT", "--", from, to], { timeoutMs: COPY_TIMEOUT_MS });
 }
 
-/**
- * From here on nobody but root may change it, and nothing in it gives rights; folders of the top
- * level named in `except` stay as they are.
- */
-export function sealTree(path: string, except: readonly string[] = []): void {
-  const isRoot = process.getuid?.() === 0;
-  walk(
-    path,
-    (at, stat) => {
-      if (isRoot) lchownSync(at, 0, 0);
-      if (!stat.isSymbolicLink()) chmodSync(at, stat.mode & SEALED_MODE);
-    },
-    except,
-  );
+/** The same files, no copy: for what nobody will write to. */
+export async function linkTree(from: string, to: string): Promise<void> {
+  await runOrThrow(["cp", "-alT", "--", from, to], { timeoutMs: COPY_TIMEOUT_MS });
 }
 
-/** Without set-uid, set-gid, sticky, and without writing for group and others. */
-const SEALED_MODE = 0o755;
+const COPY_TIMEOUT_MS = 10 * 60_000;
 
-function walk(
-  path: string,
-  visit: (path: string, stat: Stats) => void,
-  except: readonly string[] = [],
-): void {
-  const stat = lstatSync(path);
-  visit(path, stat);
-  if (!stat.isDirectory()) return;
-  for (const name of readdirSync(path)) if (!except.includes(name)) walk(join(path, name), visit);
+/** Removes a folder with all in it, however large or deep, without holding anybody up. */
+export async function removeTree(path: string): Promise<void> {
+  await runOrThrow(["rm", "-rf", "--one-file-system", "--", path], {
+    timeoutMs: REMOVE_TIMEOUT_MS,
+  });
+}
+
+const REMOVE_TIMEOUT_MS = 30 * 60_000;
+
+let cachedBootId: string | undefined;
+
+/** Tells one start of the machine from the next. */
+export function bootId(): string {
+  cachedBootId ??= readText("/proc/sys/kernel/random/boot_id")?.trim() ?? "unknown";
+  return cachedBootId;
 }

@@ -21,7 +21,7 @@ export async function examine(config: Config, home: Home): Promise<readonly Find
   const findings = [
     packages(),
     disk(home),
-    isolation(home),
+    await isolation(home),
     await reachability(config, home),
     await docker(),
     ...(await processes(home)),
@@ -74,8 +74,8 @@ function disk(home: Home): Finding {
   };
 }
 
-function isolation(home: Home): Finding {
-  const { ok, detail } = describeIsolation(home.instancesDir);
+async function isolation(home: Home): Promise<Finding> {
+  const { ok, detail } = await describeIsolation(home.instancesDir);
   return { what: "compute process", ok, detail, hint: detail };
 }
 

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { request } from "node:http";
 import { after, describe, it } from "node:test";
 import type { ComputeDriver, Instance, InstanceSpec } from "../../src/resources/app/app-driver.ts";
+import { defaultResources } from "../../src/resources/app/manifest.ts";
 import { until } from "../support/wait.ts";
 
 export interface ComputeSuite {
@@ -48,7 +49,7 @@ export function runComputeSuite(suite: ComputeSuite): void {
       command,
       env: { GREETING: "hello" },
       port: 0,
-      resources: { processes: 64, readOnlyRoot: false },
+      resources: { ...defaultResources, processes: 64 },
       ...changes,
     };
     started.push(made);
@@ -210,7 +211,7 @@ export function runComputeSuite(suite: ComputeSuite): void {
 
     promise("ends one that takes more memory than its limit, and says so", async () => {
       const one = spec(commands.eatMemory, {
-        resources: { processes: 64, readOnlyRoot: false, memory: 48 * 1024 ** 2 },
+        resources: { ...defaultResources, processes: 64, memory: 48 * 1024 ** 2 },
         labels: { component: "worker", role: "worker", release: 1, restarts: 0, index: "z" },
       });
       await start(one);

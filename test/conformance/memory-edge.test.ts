@@ -1,4 +1,5 @@
 import { systemClock } from "../../src/kernel/clock.ts";
+import { defaultResources } from "../../src/resources/app/manifest.ts";
 import { MemoryWorld, NO_FAULTS } from "../support/memory-world.ts";
 import { runEdgeSuite } from "./edge-driver.suite.ts";
 
@@ -30,7 +31,7 @@ runEdgeSuite({
       command: "serve",
       env: {},
       port: 0,
-      resources: { processes: 1, readOnlyRoot: false },
+      resources: defaultResources,
     });
     const found = (await world.list("suite")).find((one) => one.name === name);
     return found?.address?.port ?? 0;

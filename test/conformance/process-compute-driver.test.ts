@@ -9,6 +9,7 @@ import { canKeepApart, removeFirewall } from "../../src/drivers/process/firewall
 import { ProcessComputeDriver } from "../../src/drivers/process/process-compute-driver.ts";
 import { systemClock } from "../../src/kernel/clock.ts";
 import type { Instance, InstanceSpec } from "../../src/resources/app/app-driver.ts";
+import { defaultResources } from "../../src/resources/app/manifest.ts";
 import { answersAt, mayFilter, TestNamespace } from "../support/test-namespace.ts";
 import { until } from "../support/wait.ts";
 import { runComputeSuite } from "./compute-driver.suite.ts";
@@ -26,10 +27,10 @@ writeFileSync(
   "const s = require('node:http').createServer((q, r) => r.end('ok')).listen(process.env.PORT, process.env.HOST); process.on('SIGTERM', () => s.close(() => process.exit(0)));",
 );
 // Apps run under users of their own: the Node they get must be where these can reach it.
-const bin = join(root, "bin");
-mkdirSync(bin, { mode: 0o755 });
-copyFileSync(process.execPath, join(bin, "node"));
-chmodSync(join(bin, "node"), 0o755);
+const runtime = join(root, "runtime");
+mkdirSync(join(runtime, "bin"), { recursive: true, mode: 0o755 });
+copyFileSync(process.execPath, join(runtime, "bin", "node"));
+chmodSync(join(runtime, "bin", "node"), 0o755);
 
 const open = (): ProcessComputeDriver =>
   new ProcessComputeDriver({
@@ -37,11 +38,12 @@ const open = (): ProcessComputeDriver =>
     root,
     dir: join(root, "instances"),
     artifactDir: () => artifact,
+    findArtifactFault: async () => undefined,
     logDir: join(root, "logs"),
-    nodeBinDir: bin,
+    nodeDir: runtime,
     users: new AppUsers(join(root, "users.json")),
     guardedPorts: () => [],
-    doorsOf: () => [],
+    reachOf: () => ({ doors: [], asksMetadata: false }),
   });
 
 runComputeSuite({
@@ -77,7 +79,7 @@ describe("compute driver: process, as root", () => {
     command,
     env: {},
     ...(role === "service" && { port: 0 }),
-    resources: { processes: 64, readOnlyRoot: false },
+    resources: { ...defaultResources, processes: 64 },
   });
   const everywhere = spec("test/shop", "service", "HOST=0.0.0.0 node serve.js");
   const start = (one: InstanceSpec): Promise<void> => driver.start(one);

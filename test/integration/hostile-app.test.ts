@@ -51,7 +51,7 @@ describe("an app that means harm", { timeout: 300_000, skip }, () => {
     await holdfast.ok("up", "--install");
     const folder = folderOf("hostile", {
       "server.js": ECHO_SERVER,
-      "evil.sh": `#!/bin/sh\n/usr/bin/id -u >> ${proofs}/\${0##*/}\nPATH=/usr/sbin:/usr/bin:/sbin:/bin exec "\${0##*/}" "$@"\n`,
+      "evil.sh": `#!/bin/sh\necho "trap \${0##*/} $(/usr/bin/id -u)" >&2\n/usr/bin/id -u >> ${proofs}/\${0##*/}\nPATH=/usr/sbin:/usr/bin:/sbin:/bin exec "\${0##*/}" "$@"\n`,
       "package.json": JSON.stringify({
         name: "hostile",
         dependencies: { d: "file:./d" },
@@ -72,7 +72,7 @@ describe("an app that means harm", { timeout: 300_000, skip }, () => {
     const bin = Object.fromEntries(TOOLS.map((tool) => [tool, "./evil.sh"]));
     folder.write({
       "d/package.json": JSON.stringify({ name: "d", version: "1.0.0", bin }),
-      "d/evil.sh": `#!/bin/sh\n/usr/bin/id -u >> ${proofs}/\${0##*/}\nPATH=/usr/sbin:/usr/bin:/sbin:/bin exec "\${0##*/}" "$@"\n`,
+      "d/evil.sh": `#!/bin/sh\necho "trap \${0##*/} $(/usr/bin/id -u)" >&2\n/usr/bin/id -u >> ${proofs}/\${0##*/}\nPATH=/usr/sbin:/usr/bin:/sbin:/bin exec "\${0##*/}" "$@"\n`,
     });
     chmodSync(join(folder.dir, "evil.sh"), 0o755);
     chmodSync(join(folder.dir, "d", "evil.sh"), 0o755);
@@ -84,12 +84,15 @@ describe("an app that means harm", { timeout: 300_000, skip }, () => {
     rmSync(proofs, { recursive: true, force: true });
   });
 
-  it("has nothing of its own run with our rights, while it is built or started", () => {
-    assert.ok(readdirSync(proofs).includes("date"), "the trap works where the app itself runs it");
-    for (const tool of readdirSync(proofs)) {
-      const ranAs = readFileSync(join(proofs, tool), "utf8").trim().split("\n");
-      assert.ok(!ranAs.includes("0"), `${tool} of the app ran as root`);
-    }
+  it("has nothing of its own run with our rights, while it is built or started", async () => {
+    const said = async (of: string): Promise<string> => holdfast.ok("logs", of, "-n", "500");
+    await until("the trap works where the app itself runs it", async () =>
+      /trap setsid [1-9]/.test(await said("hostile")),
+    );
+    const all = (await said("hostile")) + (await said("hostile/build"));
+    assert.match(all, /trap date [1-9]/);
+    assert.doesNotMatch(all, /trap \w+ 0/, "something of the app ran as root");
+    assert.deepEqual(readdirSync(proofs), [], "it ran where it sees the machine's own /tmp");
   });
 
   it("gets the variables it asked for, in its own processes only", async () => {

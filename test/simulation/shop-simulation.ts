@@ -11,7 +11,7 @@ import type { AppStores, EdgeTraffic, InstanceSpec } from "../../src/resources/a
 import type { AppObserved } from "../../src/resources/app/app-observed.ts";
 import type { AppStep } from "../../src/resources/app/app-plan.ts";
 import { createAppReconciler } from "../../src/resources/app/app-reconciler.ts";
-import { manifestSchema } from "../../src/resources/app/manifest.ts";
+import { defaultResources, manifestSchema } from "../../src/resources/app/manifest.ts";
 import { ROLLOUT, type RolloutWish } from "../../src/resources/app/rollout-wish.ts";
 import { RELEASE, type ReleaseSpec, releaseName } from "../../src/resources/release/release.ts";
 import { openDatabase } from "../../src/store/database.ts";
@@ -520,7 +520,7 @@ async function plantForeign(world: MemoryWorld, clock: VirtualClock): Promise<st
     artifact: { kind: "directory", digest: "x" },
     command: "web",
     env: {},
-    resources: { processes: 1, readOnlyRoot: false },
+    resources: defaultResources,
   };
   const started = world.start(spec);
   await clock.advance(20);

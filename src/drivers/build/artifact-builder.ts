@@ -1,21 +1,12 @@
-// From source to artifact. One build at a time, at the lowest priority, under the app's own user;
-// what is live never waits for it. A build whose inputs were seen before is not built again.
+// From source to artifact. Builds run beside each other within limits, at the lowest priority, each
+// in a sandbox of its own; what is live never waits for one, and neither does what was built before.
 
 import { createHash } from "node:crypto";
-import {
-  chmodSync,
-  chownSync,
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-} from "node:fs";
-import { delimiter, join } from "node:path";
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { cpus } from "node:os";
+import { join } from "node:path";
 import { asHoldfastError, messageOf } from "../../kernel/error.ts";
-import { defaultResources } from "../../resources/app/manifest.ts";
+import { defaultBuildResources } from "../../resources/app/manifest.ts";
 import type { Artifact } from "../../resources/release/release.ts";
 import type {
   ArtifactBuilder,
@@ -23,18 +14,25 @@ import type {
   BuildRequest,
   BuildState,
 } from "../../resources/release/release-driver.ts";
-import { run } from "../exec.ts";
-import { chownTree, readJson, sealTree, writeJson, writeWhole } from "../files.ts";
+import { linkTree, readJson, removeTree, writeJson, writeWhole } from "../files.ts";
 import { describeLog, endLog } from "../log-source.ts";
 import { tailFile } from "../log-tail.ts";
-import { type AppUsers, appCommand, dropTo, SYSTEM_PATH } from "../process/app-user.ts";
-import { Cgroup } from "../process/cgroup.ts";
-import { DependencyCache } from "./dependency-cache.ts";
-import { assertDiskSpace, digestTree, type SourceStore } from "./source-store.ts";
+import type { AppUsers } from "../process/app-user.ts";
+import { ArtifactStore } from "./artifact-store.ts";
+import { BuildError } from "./build-error.ts";
+import { BuildQueue } from "./build-queue.ts";
+import { BuildSandbox } from "./build-sandbox.ts";
+import { type Dependencies, DependencyCache, recipesOf } from "./dependency-cache.ts";
+import { assertDiskSpace, type SourceStore } from "./source-store.ts";
 
 export interface ImageBuilder {
   /** Builds the Dockerfile in the folder; throws `BuildError` with the reason. */
-  build(request: BuildRequest, sourceDir: string, logFile: string): Promise<Artifact>;
+  build(
+    request: BuildRequest,
+    sourceDir: string,
+    logFile: string,
+    signal: AbortSignal,
+  ): Promise<Artifact>;
   exists(artifact: Artifact): Promise<boolean>;
   /** Harmless where it is gone, or still in use by a container. */
   remove(artifact: Artifact): Promise<void>;
@@ -45,9 +43,10 @@ export interface ArtifactBuilderOptions {
   readonly dir: string;
   readonly sources: SourceStore;
   readonly logDir: string;
-  readonly nodeBinDir: string;
+  /** The Node that builds get; its `bin` is first in their PATH. */
+  readonly nodeDir: string;
   readonly nodeVersion: string;
-  /** Tells this installation's control groups from those of another. */
+  /** The installation's folder; also tells its control groups from those of another. */
   readonly installation: string;
   readonly users: AppUsers;
   /** Has the packet filter know every app's user, before anything of a new app runs. */
@@ -56,126 +55,146 @@ export interface ArtifactBuilderOptions {
   readonly isImage: (request: BuildRequest) => boolean;
 }
 
-/** A build that failed for a reason of its own: its output says which. */
-export class BuildError extends Error {
-  readonly hint: string;
-  constructor(message: string, hint: string) {
-    super(message);
-    this.hint = hint;
-  }
-}
-
 const LOG_LINES = 30;
-const JOIN_CGROUP = join(import.meta.dirname, "..", "process", "join-cgroup.sh");
+const DEFAULT_TIMEOUT_MS = 30 * 60_000;
+/** One more than half of the cores: one that only downloads holds up nobody. */
+const BUILDS_AT_ONCE = Math.max(2, Math.ceil(cpus().length / 2) + 1);
 
 export class DirectoryArtifactBuilder implements ArtifactBuilder {
+  readonly artifacts: ArtifactStore;
   readonly #options: ArtifactBuilderOptions;
   readonly #cache: DependencyCache;
-  readonly #running = new Map<string, Promise<void>>();
+  readonly #queue = new BuildQueue(BUILDS_AT_ONCE);
   readonly #results = new Map<string, BuildOutcome>();
-  #queue: Promise<unknown> = Promise.resolve();
+  /** What a killed control plane left; removed before the first build. */
+  readonly #cleared: Promise<unknown>;
 
   constructor(options: ArtifactBuilderOptions) {
     this.#options = options;
-    for (const folder of ["artifacts", "keys", "scratch", "home"]) {
+    for (const folder of ["keys", "scratch"])
       mkdirSync(join(options.dir, folder), { recursive: true, mode: 0o711 });
-    }
-    for (const left of readdirSync(join(options.dir, "scratch"))) {
-      rmSync(join(options.dir, "scratch", left), { recursive: true, force: true });
-    }
+    this.artifacts = new ArtifactStore(options.dir);
     this.#cache = new DependencyCache({
       dir: join(options.dir, "dependencies"),
       nodeVersion: options.nodeVersion,
     });
-  }
-
-  artifactDir(digest: string): string {
-    return join(this.#options.dir, "artifacts", digest);
+    const left = readdirSync(this.#scratch).map((name) => join(this.#scratch, name));
+    // Of an earlier build of Holdfast: homes that outlived their builds.
+    this.#cleared = Promise.all([...left, join(options.dir, "home")].map(removeTree)).catch(
+      () => undefined,
+    );
   }
 
   async observe(request: BuildRequest): Promise<BuildState> {
     const key = this.#buildKey(request);
-    return { result: this.#results.get(key), isRunning: this.#running.has(key) };
+    return { result: this.#results.get(key), ahead: this.#queue.ahead(key) };
   }
 
   async start(request: BuildRequest, onEnd: () => void): Promise<void> {
     const key = this.#buildKey(request);
-    if (this.#running.has(key)) return;
-    const work = this.#queue.then(async () => {
-      this.#results.set(key, await this.#build(request));
-      this.#running.delete(key);
+    const finish = (outcome: BuildOutcome): void => {
+      this.#results.set(key, outcome);
       onEnd();
+    };
+    const known = await this.#findBuilt(request);
+    if (known) return finish(known);
+    this.#queue.add({
+      key,
+      app: request.app,
+      work: async (signal) => finish(await this.#build(request, signal)),
     });
-    this.#queue = work;
-    this.#running.set(key, work);
   }
 
-  prune(app: string, kept: () => readonly BuildRequest[]): Promise<void> {
-    // Between builds, and by what is wanted then: a release that was just made must find its artifact.
-    const work = this.#queue.then(() => this.#prune(app, kept()));
-    this.#queue = work.catch(() => undefined);
-    return work;
+  async cancel(request: BuildRequest): Promise<void> {
+    this.#queue.cancel(this.#buildKey(request));
   }
 
-  async #prune(app: string, keep: readonly BuildRequest[]): Promise<void> {
+  async prune(app: string, kept: () => readonly BuildRequest[]): Promise<void> {
+    const keep = kept();
     const inputs = new Set(keep.map((request) => this.#inputKey(request)));
-    const keysDir = join(this.#options.dir, "keys");
     const prefix = `${app.replace("/", ".")}.`;
-    const artifactOf = (file: string): Artifact | undefined => readJson(join(keysDir, file));
-    const [dropped, kept] = partition(
-      readdirSync(keysDir),
-      (file) => file.startsWith(prefix) && !inputs.has(file),
-    );
-    const used = new Set(kept.map((file) => artifactOf(file)?.digest));
+    const dropped = this.#keys().filter((file) => file.startsWith(prefix) && !inputs.has(file));
+    const images: Artifact[] = [];
     for (const file of dropped) {
       for (const key of this.#results.keys())
         if (key.endsWith(` ${file}`)) this.#results.delete(key);
-      const artifact = artifactOf(file);
-      rmSync(join(keysDir, file), { force: true });
-      if (artifact?.kind === "image" && !used.has(artifact.digest))
-        await this.#options.images.remove(artifact);
+      const artifact = this.#artifactOf(file);
+      rmSync(join(this.#keysDir, file), { force: true });
+      if (artifact?.kind === "image") images.push(artifact);
     }
-    for (const digest of readdirSync(join(this.#options.dir, "artifacts"))) {
-      if (!used.has(digest)) rmSync(this.artifactDir(digest), { recursive: true, force: true });
-    }
-    if (keep.length > 0) return;
-    this.#cache.forget(app);
-    rmSync(this.#homeOf(app), { recursive: true, force: true });
+    // Asked for each: a build may have ended meanwhile.
+    const isUsed = (digest: string): boolean =>
+      this.#keys().some((file) => this.#artifactOf(file)?.digest === digest);
+    for (const image of images) if (!isUsed(image.digest)) await this.#options.images.remove(image);
+    await this.artifacts.prune(isUsed);
+    if (keep.length === 0) await this.#cache.forget(app);
   }
 
-  #homeOf(app: string): string {
-    return join(this.#options.dir, "home", app.replace("/", "."));
+  get #keysDir(): string {
+    return join(this.#options.dir, "keys");
   }
 
-  async #build(request: BuildRequest): Promise<BuildOutcome> {
+  get #scratch(): string {
+    return join(this.#options.dir, "scratch");
+  }
+
+  #keys(): readonly string[] {
+    return readdirSync(this.#keysDir);
+  }
+
+  #artifactOf(file: string): Artifact | undefined {
+    return readJson(join(this.#keysDir, file));
+  }
+
+  /** What needs no build: given from another environment, or made from the same before. */
+  async #findBuilt(request: BuildRequest): Promise<BuildOutcome | undefined> {
+    const { artifact: given } = request;
+    if (given) {
+      if (!(await this.#isThere(given)))
+        return this.#failure(
+          request,
+          new BuildError(
+            `the artifact ${given.digest.slice(0, 12)} is no longer there`,
+            "deploy it again where it came from, then promote",
+          ),
+        );
+      this.#remember(request, given);
+      return { outcome: "built", artifact: given };
+    }
+    const known = this.#artifactOf(this.#inputKey(request));
+    return known && (await this.#isThere(known))
+      ? { outcome: "built", artifact: known }
+      : undefined;
+  }
+
+  #remember(request: BuildRequest, artifact: Artifact): void {
+    writeJson(join(this.#keysDir, this.#inputKey(request)), artifact);
+  }
+
+  async #build(request: BuildRequest, signal: AbortSignal): Promise<BuildOutcome> {
     const logFile = this.#logFile(request);
     try {
       this.#openLog(request);
-      const { artifact: given } = request;
-      if (given && !(await this.#isThere(given)))
-        throw new BuildError(
-          `the artifact ${given.digest.slice(0, 12)} is no longer there`,
-          "deploy it again where it came from, then promote",
-        );
-      if (given) writeJson(join(this.#options.dir, "keys", this.#inputKey(request)), given);
-      const known = readJson<Artifact>(join(this.#options.dir, "keys", this.#inputKey(request)));
-      if (known && (await this.#isThere(known))) return { outcome: "built", artifact: known };
+      await this.#cleared;
       assertDiskSpace(this.#options.dir);
-      const sourceDir = this.#options.sources.dirOf(request.sourceDigest);
+      const source = this.#options.sources.dirOf(request.sourceDigest);
+      signal.throwIfAborted();
       const artifact = this.#options.isImage(request)
-        ? await this.#options.images.build(request, sourceDir, logFile)
-        : await this.#buildDirectory(request, sourceDir, logFile);
-      writeJson(join(this.#options.dir, "keys", this.#inputKey(request)), artifact);
+        ? await this.#options.images.build(request, source, logFile, signal)
+        : await this.#buildDirectory(request, source, logFile, signal);
+      this.#remember(request, artifact);
       return { outcome: "built", artifact };
     } catch (error) {
-      return this.#failure(request, error, logFile);
+      if (signal.aborted)
+        return this.#failure(request, new BuildError("the build was cancelled", "deploy again"));
+      return this.#failure(request, error);
     } finally {
       endLog(logFile);
     }
   }
 
-  #failure(request: BuildRequest, error: unknown, logFile: string): BuildOutcome {
-    const log = tailFile(logFile, LOG_LINES);
+  #failure(request: BuildRequest, error: unknown): BuildOutcome {
+    const log = tailFile(this.#logFile(request), LOG_LINES);
     if (error instanceof BuildError)
       return { outcome: "failed", reason: error.message, hint: error.hint, log };
     const known = asHoldfastError(error);
@@ -185,89 +204,70 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
 
   async #isThere(artifact: Artifact): Promise<boolean> {
     if (artifact.kind === "image") return this.#options.images.exists(artifact);
-    return existsSync(this.artifactDir(artifact.digest));
+    return this.artifacts.has(artifact.digest);
   }
 
   async #buildDirectory(
     request: BuildRequest,
-    sourceDir: string,
+    source: string,
     logFile: string,
+    signal: AbortSignal,
   ): Promise<Artifact> {
-    const scratchHome = join(this.#options.dir, "scratch");
-    const scratch = mkdtempSync(join(scratchHome, "build-"));
-    const uid = this.#options.users.uidOf(request.app);
-    try {
-      cpSync(sourceDir, scratch, {
-        recursive: true,
-        verbatimSymlinks: true,
-        preserveTimestamps: true,
-      });
-      chmodSync(scratch, 0o755);
-      if (uid !== undefined) chownTree(scratch, uid);
-      await this.#options.keepApart();
-      const runBuild = this.#runner(request, logFile, uid);
-      const { build } = request.manifest;
-      const dependencies = await this.#cache.install(
-        request.app,
-        scratch,
-        build?.command !== undefined,
-        runBuild,
+    const { build } = request.manifest;
+    const uid = this.#options.users.builderOf(request.app);
+    await this.#options.keepApart();
+    const open = (): Promise<BuildSandbox> =>
+      BuildSandbox.open({
+        dir: this.#scratch,
+        home: this.#options.installation,
+        app: request.app,
         uid,
-      );
-      const buildCommand = build?.command;
-      if (buildCommand !== undefined) await runBuild(scratch, buildCommand);
-      // What was linked from the cache is sealed already, and identified by what decided it.
-      const linked = buildCommand === undefined ? dependencies.linked : [];
-      sealTree(scratch, linked);
-      const content = await digestTree(scratch, dependencies.folders);
-      const digest = createHash("sha256").update(`${content}\0${dependencies.key}`).digest("hex");
-      const target = this.artifactDir(digest);
-      if (!existsSync(target)) renameSync(scratch, target);
+        nodeDir: this.#options.nodeDir,
+        resources: build?.resources ?? defaultBuildResources,
+        timeoutMs: build?.timeout ?? DEFAULT_TIMEOUT_MS,
+        logFile,
+        signal,
+      });
+    const recipes = recipesOf(source, build?.command !== undefined);
+    const kept: Dependencies[] = [];
+    for (const recipe of recipes.filter(({ inPlace }) => !inPlace))
+      kept.push(await this.#cache.ensure(request.app, source, recipe, uid, open));
+    const commands = [
+      ...recipes.filter(({ inPlace }) => inPlace).flatMap((recipe) => recipe.commands),
+      ...(build?.command === undefined ? [] : [build.command]),
+    ];
+    const taken = join(mkdtempSync(join(this.#scratch, "taken-")), "tree");
+    const sandbox = await open();
+    try {
+      const digest = await this.#make(sandbox, source, kept, commands, taken, logFile);
       return { kind: "directory", digest };
     } finally {
-      rmSync(scratch, { recursive: true, force: true });
+      await sandbox.close();
+      await removeTree(join(taken, ".."));
     }
   }
 
-  #runner(request: BuildRequest, logFile: string, uid: number | undefined) {
-    const home = this.#homeOf(request.app);
-    mkdirSync(home, { recursive: true, mode: 0o700 });
-    if (uid !== undefined) chownSync(home, uid, uid);
-    const cgroup = new Cgroup(this.#options.installation, `build.${request.app.replace("/", ".")}`);
-    const procs = cgroup.ensure(defaultResources, "low");
-    const low = ["nice", "-n", "19", "ionice", "-c", "3"];
-    const prefix = [...low, "/bin/sh", JOIN_CGROUP, ...procs, "--", ...dropTo(uid)];
-    const env = {
-      ...networkVariables(process.env),
-      PATH: ["node_modules/.bin", this.#options.nodeBinDir, SYSTEM_PATH].join(delimiter),
-      HOME: home,
-      LANG: "C.UTF-8",
-      CI: "true",
-      npm_config_cache: join(home, "npm-cache"),
-    };
-    const timeoutMs = request.manifest.build?.timeout ?? 1_800_000;
-    return async (dir: string, commandLine: string): Promise<void> => {
-      const command = appCommand(prefix, ["/bin/sh", "-c", commandLine], env);
-      // A lost build of this app may still be there; and nothing of this one outlives its command.
-      cgroup.kill();
-      const { code } = await run(command.argv, {
-        cwd: dir,
-        env: command.env,
-        timeoutMs,
-        logFile,
-        ownGroup: true,
-      });
-      cgroup.kill();
-      if (code === 0) return;
-      const how =
-        code === undefined
-          ? `took longer than ${timeoutMs / 1000} s`
-          : `ended with exit status ${code}`;
-      throw new BuildError(
-        `the build failed: "${commandLine}" ${how}`,
-        `holdfast logs ${request.app.split("/")[1]}/build`,
-      );
-    };
+  // Where nothing of the app runs, its tree is ours from beginning to end and shares the files of its
+  // dependencies with the cache.
+  async #make(
+    sandbox: BuildSandbox,
+    source: string,
+    kept: readonly Dependencies[],
+    commands: readonly string[],
+    taken: string,
+    logFile: string,
+  ): Promise<string> {
+    await sandbox.copy(source);
+    for (const { folder } of kept) await removeTree(join(sandbox.tree, folder));
+    const runs = commands.length > 0;
+    if (runs) for (const { path, folder } of kept) await sandbox.copy(path, folder);
+    if (runs) await sandbox.run(commands);
+    const leftOut = await sandbox.takeOver(taken);
+    if (leftOut > 0)
+      appendFileSync(logFile, `left out ${leftOut} entries that are no files, folders or links\n`);
+    if (!runs) for (const { path, folder } of kept) await linkTree(path, join(taken, folder));
+    const known = runs ? [] : kept.map(({ folder, digest }) => [folder, digest] as const);
+    return this.artifacts.add(taken, new Map(known));
   }
 
   // Numbers begin again after an app was destroyed: what goes in tells one build from another.
@@ -292,28 +292,12 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
     return join(this.#options.logDir, `${keyOf(request).replace("/", ".")}.build.log`);
   }
 
-  #openLog(request: BuildRequest): string {
+  #openLog(request: BuildRequest): void {
     const file = this.#logFile(request);
     const { app, number } = request;
     describeLog(file, { app, service: "build", release: number, instance: "build", role: "build" });
     if (!existsSync(file)) writeWhole(file, "");
-    return file;
   }
 }
 
-function partition<Item>(
-  items: readonly Item[],
-  isFirst: (item: Item) => boolean,
-): [Item[], Item[]] {
-  return [items.filter(isFirst), items.filter((item) => !isFirst(item))];
-}
-
 const keyOf = ({ app, number }: BuildRequest): string => `${app}.r${number}`;
-
-/** How this machine reaches package registries (proxies, authorities): builds need to know it too. */
-const NETWORK_VARIABLE =
-  /^(https?_proxy|no_proxy|node_extra_ca_certs|ssl_cert_(file|dir)|npm_config_(registry|cafile|proxy|https_proxy)|pip_.+)$/i;
-
-function networkVariables(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(env).filter(([key]) => NETWORK_VARIABLE.test(key)));
-}

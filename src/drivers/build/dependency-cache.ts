@@ -1,37 +1,17 @@
-// Installed dependencies, kept per app by everything that decides them (lockfile, manifest, Node
-// version): a change of code alone installs nothing.
+// Installed dependencies, kept per app of an environment by everything that decides them (lockfile,
+// manifest, Node version): a change of code alone installs nothing.
+//
+// What is kept was made by the package manager from those files alone, in a sandbox that holds
+// nothing of the app's source; where an installation reads source, it happens in the build's own
+// folder and is not kept. Downloads are kept only while they are checked against a lockfile, and are
+// out of reach while scripts of packages run.
 
 import { createHash } from "node:crypto";
-import {
-  chmodSync,
-  chownSync,
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-} from "node:fs";
+import { chownSync, existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { runOrThrow } from "../exec.ts";
-import { chownTree, readJson, readText, sealTree } from "../files.ts";
-
-/** Runs one build command in a folder; throws `BuildError` where it fails. */
-export type RunBuild = (dir: string, commandLine: string) => Promise<void>;
-
-export interface Dependencies {
-  /** What decided them. */
-  readonly key: string;
-  readonly folders: readonly string[];
-  /** Those that share their files with the cache, where no build may write to them. */
-  readonly linked: readonly string[];
-}
-
-export interface DependencyCacheOptions {
-  readonly dir: string;
-  readonly nodeVersion: string;
-}
+import { readJson, readText, removeTree, writeJson } from "../files.ts";
+import type { BuildSandbox } from "./build-sandbox.ts";
+import { digestEntry } from "./tree.ts";
 
 interface PackageJson {
   readonly scripts?: Record<string, string>;
@@ -39,6 +19,34 @@ interface PackageJson {
   readonly optionalDependencies?: Record<string, string>;
   readonly devDependencies?: Record<string, string>;
   readonly workspaces?: unknown;
+}
+
+interface Lockfile {
+  readonly lockfileVersion?: number;
+  readonly packages?: Readonly<Record<string, { readonly hasInstallScript?: boolean }>>;
+}
+
+/** What one kind of project needs installed, and into which folder. */
+export interface Recipe {
+  readonly folder: "node_modules" | ".venv";
+  readonly files: readonly string[];
+  /** What only downloads and unpacks, checked against a lockfile; runs nothing of a package. */
+  readonly fetch?: string;
+  readonly commands: readonly string[];
+  /** Source that the installation itself may read: then it happens in place and is not kept. */
+  readonly inPlace: boolean;
+}
+
+export interface Dependencies {
+  readonly folder: Recipe["folder"];
+  /** Sealed; nobody writes to it. */
+  readonly path: string;
+  readonly digest: string;
+}
+
+export interface DependencyCacheOptions {
+  readonly dir: string;
+  readonly nodeVersion: string;
 }
 
 const NPM_FILES = ["package.json", "package-lock.json", "npm-shrinkwrap.json", ".npmrc"];
@@ -52,16 +60,9 @@ const ROOT_SCRIPTS = [
   "postprepare",
 ];
 const KEPT_PER_APP = 3;
-const COPY_TIMEOUT_MS = 10 * 60_000;
-
-/** What one kind of project needs installed, and into which folder. */
-interface Recipe {
-  readonly folder: "node_modules" | ".venv";
-  readonly files: readonly string[];
-  readonly command: string;
-  /** Source that the installation itself may read: then it happens in place and is not kept. */
-  readonly inPlace: boolean;
-}
+const DOWNLOADS = "downloads";
+/** Beyond this they are all dropped: what is needed comes again. */
+const DOWNLOADS_MAX_FILES = 20_000;
 
 export class DependencyCache {
   readonly #options: DependencyCacheOptions;
@@ -69,102 +70,88 @@ export class DependencyCache {
   constructor(options: DependencyCacheOptions) {
     this.#options = options;
     mkdirSync(options.dir, { recursive: true, mode: 0o711 });
-    // Of installations that a killed control plane had begun.
-    for (const app of readdirSync(options.dir))
-      for (const left of readdirSync(join(options.dir, app)))
-        if (left.startsWith("install-"))
-          rmSync(join(options.dir, app, left), { recursive: true, force: true });
   }
 
-  forget(app: string): void {
-    rmSync(join(this.#options.dir, app.replace("/", ".")), { recursive: true, force: true });
+  forget(app: string): Promise<void> {
+    return removeTree(this.#homeOf(app));
   }
 
-  /** Puts the dependencies of the project in `dir` in place. */
-  async install(
+  /** The dependencies by a recipe, installed in a sandbox that is opened for it where they are not there yet. */
+  async ensure(
     app: string,
-    dir: string,
-    needsDev: boolean,
-    run: RunBuild,
-    uid: number | undefined,
-  ): Promise<Dependencies> {
-    // All is read before anything runs: a command may put links where files were.
-    const recipes = [nodeRecipe(dir, needsDev), pythonRecipe(dir)]
-      .filter((one) => one !== undefined)
-      .map((recipe) => ({ recipe, key: this.#keyOf(dir, recipe) }));
-    for (const { recipe, key } of recipes) {
-      rmSync(join(dir, recipe.folder), { recursive: true, force: true });
-      if (recipe.inPlace) await run(dir, recipe.command);
-      else await this.#installCached(app, dir, recipe, key, run, uid, needsDev);
-    }
-    return {
-      key: recipes.map(({ key }) => key).join("+"),
-      folders: recipes.map(({ recipe }) => recipe.folder),
-      linked: recipes.flatMap(({ recipe }) => (recipe.inPlace ? [] : [recipe.folder])),
-    };
-  }
-
-  async #installCached(
-    app: string,
-    dir: string,
+    source: string,
     recipe: Recipe,
-    key: string,
-    run: RunBuild,
     uid: number | undefined,
-    writable: boolean,
-  ): Promise<void> {
-    const home = join(this.#options.dir, app.replace("/", "."));
+    open: () => Promise<BuildSandbox>,
+  ): Promise<Dependencies> {
+    const key = this.#keyOf(source, recipe);
+    const home = this.#homeOf(app);
     const kept = join(home, key);
-    if (!existsSync(kept)) {
-      mkdirSync(home, { recursive: true, mode: 0o711 });
-      const scratch = mkdtempSync(join(home, "install-"));
-      try {
-        for (const file of recipe.files)
-          if (existsSync(join(dir, file))) cpSync(join(dir, file), join(scratch, file));
-        chmodSync(scratch, 0o755);
-        if (uid !== undefined) chownSync(scratch, uid, uid);
-        await run(scratch, recipe.command);
-        mkdirSync(join(scratch, recipe.folder), { recursive: true });
-        sealTree(scratch);
-        renameSync(scratch, kept);
-      } finally {
-        rmSync(scratch, { recursive: true, force: true });
-      }
-      this.#prune(home, key);
+    const seal = readJson<{ digest: string }>(`${kept}.json`);
+    const path = join(kept, recipe.folder);
+    if (seal && existsSync(path)) return { folder: recipe.folder, path, digest: seal.digest };
+    mkdirSync(home, { recursive: true, mode: 0o711 });
+    // Half of one, of a control plane that was killed.
+    await removeTree(kept);
+    const sandbox = await open();
+    try {
+      for (const file of recipe.files)
+        if (existsSync(join(source, file))) await sandbox.copy(join(source, file), file);
+      if (recipe.fetch !== undefined) await this.#fetch(recipe.fetch, home, uid, sandbox);
+      await sandbox.run([...recipe.commands, `mkdir -p ${recipe.folder}`]);
+      await sandbox.takeOver(kept);
+    } finally {
+      await sandbox.close();
     }
-    await this.#putInPlace(
-      join(kept, recipe.folder),
-      join(dir, recipe.folder),
-      writable ? uid : undefined,
-      writable,
-    );
+    const digest = await digestEntry(path);
+    writeJson(`${kept}.json`, { digest });
+    await this.#prune(home, key);
+    return { folder: recipe.folder, path, digest };
   }
 
-  // Hard links where nobody writes to them: the same files, no copy. A build may write: it copies.
-  async #putInPlace(
-    from: string,
-    to: string,
+  async #fetch(
+    command: string,
+    home: string,
     uid: number | undefined,
-    writable: boolean,
+    sandbox: BuildSandbox,
   ): Promise<void> {
-    await runOrThrow(["cp", writable ? "-aT" : "-alT", from, to], { timeoutMs: COPY_TIMEOUT_MS });
-    if (uid !== undefined) chownTree(to, uid);
+    const downloads = join(home, DOWNLOADS);
+    mkdirSync(downloads, { recursive: true, mode: 0o700 });
+    if (uid !== undefined) chownSync(downloads, uid, uid);
+    await sandbox.run([command], downloads);
+    const files = readdirSync(downloads, { recursive: true, encoding: "buffer" }).length;
+    if (files > DOWNLOADS_MAX_FILES) await removeTree(downloads);
   }
 
-  #keyOf(dir: string, recipe: Recipe): string {
-    const hash = createHash("sha256").update(`${this.#options.nodeVersion}\0${recipe.command}\0`);
-    for (const file of recipe.files) hash.update(`${file}\0${readText(join(dir, file)) ?? ""}\0`);
+  #homeOf(app: string): string {
+    return join(this.#options.dir, app.replace("/", "."));
+  }
+
+  #keyOf(source: string, recipe: Recipe): string {
+    const hash = createHash("sha256").update(`${this.#options.nodeVersion}\0${FORMAT}\0`);
+    for (const command of [recipe.fetch ?? "", ...recipe.commands]) hash.update(`${command}\0`);
+    for (const file of recipe.files)
+      hash.update(`${file}\0${readText(join(source, file)) ?? ""}\0`);
     return hash.digest("hex").slice(0, 32);
   }
 
-  #prune(home: string, newest: string): void {
+  async #prune(home: string, newest: string): Promise<void> {
     const others = readdirSync(home).filter(
-      (name) => name !== newest && !name.startsWith("install-"),
+      (name) => name !== newest && name !== DOWNLOADS && !name.endsWith(".json"),
     );
     for (const name of others.slice(0, Math.max(0, others.length - KEPT_PER_APP))) {
-      rmSync(join(home, name), { recursive: true, force: true });
+      rmSync(join(home, `${name}.json`), { force: true });
+      await removeTree(join(home, name));
     }
   }
+}
+
+/** Of what is kept: what an earlier build of Holdfast kept was made otherwise. */
+const FORMAT = "2";
+
+/** What the source in a folder that nobody can change needs installed. */
+export function recipesOf(source: string, needsDev: boolean): readonly Recipe[] {
+  return [nodeRecipe(source, needsDev), pythonRecipe(source)].filter((one) => one !== undefined);
 }
 
 function nodeRecipe(dir: string, needsDev: boolean): Recipe | undefined {
@@ -176,23 +163,29 @@ function nodeRecipe(dir: string, needsDev: boolean): Recipe | undefined {
     ...(needsDev && pkg.devDependencies),
   };
   if (Object.keys(wanted).length === 0 && !pkg.workspaces) return undefined;
-  const isLocked = ["package-lock.json", "npm-shrinkwrap.json"].some((file) =>
-    existsSync(join(dir, file)),
-  );
   const flags = `--no-fund --no-audit --no-update-notifier ${needsDev ? "--include=dev" : "--omit=dev"}`;
-  const readsSource =
+  const inPlace =
     pkg.workspaces !== undefined ||
     ROOT_SCRIPTS.some((script) => pkg.scripts?.[script] !== undefined) ||
     Object.values(wanted).some(
       (version) => version.startsWith("file:") || version.startsWith("link:"),
     );
+  const base = { folder: "node_modules", files: NPM_FILES, inPlace } as const;
+  const lock = ["npm-shrinkwrap.json", "package-lock.json"]
+    .map((file) => readJson<Lockfile>(join(dir, file)))
+    .find((one) => one !== undefined);
+  if (!lock) return { ...base, commands: [`npm install ${flags}`] };
+  if (inPlace) return { ...base, commands: [`npm ci ${flags}`] };
   return {
-    folder: "node_modules",
-    files: NPM_FILES,
-    command: `npm ${isLocked ? "ci" : "install"} ${flags}`,
-    inPlace: readsSource,
+    ...base,
+    fetch: `npm ci --ignore-scripts ${flags}`,
+    commands: runsScripts(lock) ? [`npm rebuild ${flags}`] : [],
   };
 }
+
+// Lockfiles of npm 6 do not say it.
+const runsScripts = ({ lockfileVersion = 1, packages = {} }: Lockfile): boolean =>
+  lockfileVersion < 2 || Object.values(packages).some((one) => one.hasInstallScript);
 
 function pythonRecipe(dir: string): Recipe | undefined {
   const requirements = readText(join(dir, "requirements.txt"));
@@ -201,8 +194,8 @@ function pythonRecipe(dir: string): Recipe | undefined {
     .map((line) => line.replace(/#.*/, "").trim())
     .filter(Boolean);
   if (lines.length === 0) return undefined;
-  const readsSource = lines.some((line) => /^(-r|-e|-c|\.|\/)/.test(line));
+  const inPlace = lines.some((line) => /^(-r|-e|-c|\.|\/)/.test(line));
   const command =
-    "python3 -m venv --copies .venv && .venv/bin/pip install --disable-pip-version-check --no-input -r requirements.txt";
-  return { folder: ".venv", files: ["requirements.txt"], command, inPlace: readsSource };
+    "python3 -m venv --copies .venv && .venv/bin/pip install --disable-pip-version-check --no-input --no-cache-dir -r requirements.txt";
+  return { folder: ".venv", files: ["requirements.txt"], commands: [command], inPlace };
 }

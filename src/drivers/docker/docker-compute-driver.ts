@@ -2,10 +2,8 @@
 // published. What carries another installation's label, or none, is never touched.
 
 import { createHash } from "node:crypto";
-import { once } from "node:events";
-import { createWriteStream, existsSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
-import type { Readable } from "node:stream";
 import { type Clock, sleep } from "../../kernel/clock.ts";
 import { messageOf } from "../../kernel/error.ts";
 import { Redacted } from "../../kernel/redacted.ts";
@@ -19,7 +17,9 @@ import type {
 } from "../../resources/app/app-driver.ts";
 import { describeLog, endLog } from "../log-source.ts";
 import { tailFile } from "../log-tail.ts";
+import { OOM_SCORE } from "../process/sandbox.ts";
 import type { DockerEngine } from "./docker-engine.ts";
+import { copyLog, demultiplex } from "./docker-log.ts";
 
 export interface DockerComputeOptions {
   readonly clock: Clock;
@@ -239,7 +239,7 @@ export class DockerComputeDriver implements ComputeDriver {
     port: number | undefined,
     exits: readonly InstanceExit[],
   ) {
-    const { cpu, memory, processes, readOnlyRoot } = spec.resources;
+    const { cpu, memory, disk, processes, readOnlyRoot } = spec.resources;
     const variables: Record<string, string | Redacted> = { HOST: "0.0.0.0", ...spec.env };
     if (port !== undefined) variables["PORT"] = String(port);
     const env = Object.entries(variables);
@@ -267,9 +267,11 @@ export class DockerComputeDriver implements ComputeDriver {
         RestartPolicy: { Name: "no" },
         ReadonlyRootfs: readOnlyRoot,
         SecurityOpt: ["no-new-privileges"],
-        Tmpfs: { "/tmp": "rw,nosuid,nodev" },
+        Tmpfs: { "/tmp": `rw,nosuid,nodev,size=${disk}` },
         PidsLimit: processes,
-        ...(memory !== undefined && { Memory: memory, MemorySwap: memory }),
+        OomScoreAdj: OOM_SCORE.instance,
+        Memory: memory,
+        MemorySwap: memory,
         ...(cpu !== undefined && { NanoCpus: Math.round(cpu * 1e9) }),
         LogConfig: { Type: "json-file", Config: { "max-size": "10m", "max-file": "3" } },
       },
@@ -443,36 +445,4 @@ function exitsOf(details: ContainerDetails, wasAsked: boolean): readonly Instanc
   const before = JSON.parse(details.Config.Labels[`${LABEL}.exits`] ?? "[]") as InstanceExit[];
   if (details.State.Running || wasAsked) return before;
   return [...before, exitOf(details)].slice(-EXITS_KEPT);
-}
-
-async function copyLog(stream: Readable, file: string): Promise<void> {
-  const out = createWriteStream(file, { flags: "a", mode: 0o600 });
-  // A full disk costs lines, nothing else.
-  let isLost = false;
-  out.on("error", () => {
-    isLost = true;
-  });
-  let rest: Buffer = Buffer.alloc(0);
-  try {
-    for await (const chunk of stream) {
-      const { text, left } = demultiplex(Buffer.concat([rest, chunk as Buffer]));
-      rest = left;
-      if (text && !isLost && !out.write(text)) await once(out, "drain").catch(() => undefined);
-    }
-  } finally {
-    out.end();
-  }
-}
-
-/** Docker's framing of two streams in one: a header of 8 bytes, the last four the length. */
-export function demultiplex(buffer: Buffer): { text: string; left: Buffer } {
-  let text = "";
-  let at = 0;
-  while (at + 8 <= buffer.length) {
-    const end = at + 8 + buffer.readUInt32BE(at + 4);
-    if (end > buffer.length) break;
-    text += buffer.toString("utf8", at + 8, end);
-    at = end;
-  }
-  return { text, left: buffer.subarray(at) };
 }

@@ -7,7 +7,8 @@ import { Readable } from "node:stream";
 import { create } from "tar";
 import type { Artifact } from "../../resources/release/release.ts";
 import type { BuildRequest } from "../../resources/release/release-driver.ts";
-import { BuildError, type ImageBuilder } from "../build/artifact-builder.ts";
+import type { ImageBuilder } from "../build/artifact-builder.ts";
+import { BuildError } from "../build/build-error.ts";
 import type { DockerEngine } from "./docker-engine.ts";
 
 interface BuildMessage {
@@ -40,7 +41,12 @@ export class DockerImageBuilder implements ImageBuilder {
     await this.#engine.call("DELETE", `/images/${digest}?force=true`, { accept: [404, 409] });
   }
 
-  async build(request: BuildRequest, sourceDir: string, logFile: string): Promise<Artifact> {
+  async build(
+    request: BuildRequest,
+    sourceDir: string,
+    logFile: string,
+    signal: AbortSignal,
+  ): Promise<Artifact> {
     const hint = `holdfast logs ${request.app.split("/")[1]}/build`;
     const dockerfile = request.manifest.build?.dockerfile ?? "Dockerfile";
     if (!existsSync(join(sourceDir, dockerfile)))
@@ -60,7 +66,10 @@ export class DockerImageBuilder implements ImageBuilder {
       cpushares: String(BUILD_CPU_SHARES),
     });
     const context = Readable.from(create({ cwd: sourceDir, portable: true }, ["."]));
-    const output = await this.#engine.stream("POST", `/build?${query}`, { body: context });
+    const output = await this.#engine.stream("POST", `/build?${query}`, {
+      body: context,
+      signal,
+    });
     const id = await this.#follow(output, logFile, hint);
     return { kind: "image", digest: id };
   }

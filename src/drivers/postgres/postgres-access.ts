@@ -15,8 +15,8 @@ export interface PostgresAccessOptions {
 
 export class PostgresAccess {
   readonly #options: PostgresAccessOptions;
-  /** Apps whose database this control plane has already made sure of. */
-  readonly #ensured = new Set<string>();
+  /** Apps whose database this control plane has already ensured, with their limit of connections. */
+  readonly #ensured = new Map<string, number>();
 
   constructor(options: PostgresAccessOptions) {
     this.#options = options;
@@ -26,11 +26,12 @@ export class PostgresAccess {
     appName: string,
     role: PostgresRole,
     host: string,
+    connections: number,
   ): Promise<Readonly<Record<string, string | Redacted>>> {
     const { environment, names } = namesOf(appName);
-    if (!this.#ensured.has(appName)) {
-      await this.#ensureDatabase(appName);
-      this.#ensured.add(appName);
+    if (this.#ensured.get(appName) !== connections) {
+      await this.#ensureDatabase(appName, connections);
+      this.#ensured.set(appName, connections);
     }
     const password = this.#options.password(appName, role);
     const user = names[role];
@@ -71,12 +72,12 @@ export class PostgresAccess {
     });
   }
 
-  async #ensureDatabase(appName: string): Promise<void> {
+  async #ensureDatabase(appName: string, connections: number): Promise<void> {
     const { environment, names } = namesOf(appName);
     const { engine, password } = this.#options;
     await engine.asAdmin(environment, "postgres", async (client) => {
-      await ensureRole(client, names.owner, password(appName, "owner"));
-      await ensureRole(client, names.runtime, password(appName, "runtime"));
+      for (const role of ["owner", "runtime"] as const)
+        await ensureRole(client, names[role], password(appName, role), connections);
       const { rowCount } = await client.query("SELECT 1 FROM pg_database WHERE datname = $1", [
         names.database,
       ]);
@@ -98,10 +99,15 @@ export class PostgresAccess {
   }
 }
 
-async function ensureRole(client: pg.Client, role: string, password: Redacted): Promise<void> {
+async function ensureRole(
+  client: pg.Client,
+  role: string,
+  password: Redacted,
+  connections: number,
+): Promise<void> {
   const { rowCount } = await client.query("SELECT 1 FROM pg_roles WHERE rolname = $1", [role]);
   const verb = rowCount === 0 ? "CREATE" : "ALTER";
-  const rights = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION";
+  const rights = `LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION CONNECTION LIMIT ${connections}`;
   await client.query(
     `${verb} ROLE ${quote(role)} ${rights} PASSWORD ${literal(password.reveal())}`,
   );

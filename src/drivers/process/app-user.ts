@@ -6,6 +6,11 @@ import { createHash } from "node:crypto";
 import type { Argv } from "../exec.ts";
 import { keepJson, readJson } from "../files.ts";
 
+/** No app's name has this in it. */
+const BUILDER = "#build";
+
+export const isBuilder = (user: string): boolean => user.endsWith(BUILDER);
+
 export const FIRST_APP_UID = 100_000_000;
 export const APP_UIDS = 1_000_000_000;
 
@@ -18,7 +23,8 @@ for _holdfast in $HOLDFAST_CARRIED; do
   eval "export $_holdfast=\\"\\$HOLDFAST_CARRIED_$_holdfast\\""
   unset "HOLDFAST_CARRIED_$_holdfast"
 done
-unset HOLDFAST_CARRIED _holdfast
+cd "$HOLDFAST_DIR" || exit 126
+unset HOLDFAST_CARRIED HOLDFAST_DIR _holdfast
 exec "$@"`;
 export const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /** For what runs with our own rights. */
@@ -40,10 +46,15 @@ export class AppUsers {
     this.#file = file;
   }
 
-  /** Every app that was ever given a user, with it. */
-  all(): readonly (readonly [appName: string, uid: number])[] {
+  /** Every app and builder that was ever given a user, with it. */
+  all(): readonly (readonly [user: string, uid: number])[] {
     this.#users ??= readJson<Record<string, number>>(this.#file) ?? {};
     return Object.entries(this.#users);
+  }
+
+  /** Who builds an app: not who runs it, so that neither can touch what is the other's. */
+  builderOf(appName: string): number | undefined {
+    return this.uidOf(appName + BUILDER);
   }
 
   /** Undefined where we are not root and everything runs as ourselves. */
@@ -77,11 +88,12 @@ export interface AppCommand {
 
 /**
  * The command behind a prefix that needs our rights (namespaces, control groups, dropping to the
- * user). Variables are carried under other names up to the last step: `LD_PRELOAD`, `PATH` and the
- * like mean nothing before it.
+ * user), in a folder as it is called behind that prefix. Variables are carried under other names up
+ * to the last step: `LD_PRELOAD`, `PATH` and the like mean nothing before it.
  */
 export function appCommand(
   prefix: readonly string[],
+  dir: string,
   command: readonly string[],
   env: NodeJS.ProcessEnv,
 ): AppCommand {
@@ -90,6 +102,7 @@ export function appCommand(
     argv: [...prefix, "/bin/sh", "-c", BECOME, "become", ...command] as unknown as Argv,
     env: {
       ...CLEAN_ENV,
+      HOLDFAST_DIR: dir,
       HOLDFAST_CARRIED: carried.map(([key]) => key).join(" "),
       ...Object.fromEntries(carried.map(([key, value]) => [`HOLDFAST_CARRIED_${key}`, value])),
     },

@@ -37,7 +37,10 @@ export class Cgroup {
   }
 
   /** Makes the group with these limits. Returns the files a process joins it by. */
-  ensure(resources: Resources, priority: "normal" | "low" = "normal"): readonly string[] {
+  ensure(
+    resources: Pick<Resources, "cpu" | "memory" | "processes">,
+    priority: "normal" | "low" = "normal",
+  ): readonly string[] {
     if (this.#version === 2) this.#enableControllers();
     for (const folder of this.#folders) mkdirSync(folder, { recursive: true });
     const { cpu, memory, processes } = resources;

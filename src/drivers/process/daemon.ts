@@ -6,7 +6,7 @@ import { mkdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Argv, startDetached } from "../exec.ts";
-import { readJson, readText, writeJson } from "../files.ts";
+import { bootId, readJson, readText, writeJson } from "../files.ts";
 
 const LAUNCHER = fileURLToPath(new URL("launch.sh", import.meta.url));
 
@@ -176,10 +176,4 @@ function trySignal(pid: number, signal: NodeJS.Signals): boolean {
     if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
     return false;
   }
-}
-
-let cachedBootId: string | undefined;
-function bootId(): string {
-  cachedBootId ??= readText("/proc/sys/kernel/random/boot_id")?.trim() ?? "unknown";
-  return cachedBootId;
 }

@@ -24,16 +24,16 @@ import type {
   InstanceExit,
   InstanceSpec,
 } from "../../resources/app/app-driver.ts";
-import { run } from "../exec.ts";
 import { readJson, writeJson } from "../files.ts";
 import { describeLog, endLog } from "../log-source.ts";
 import { tailFile } from "../log-tail.ts";
 import { type AppUsers, appCommand, dropTo, SYSTEM_PATH } from "./app-user.ts";
 import { Cgroup, cgroupVersion } from "./cgroup.ts";
 import { Daemon, type DaemonExit } from "./daemon.ts";
-import { keepApart } from "./firewall.ts";
+import { keepApart, type Reach } from "./firewall.ts";
 import { findFreePort, isPortFree } from "./free-port.ts";
 import { groupUse } from "./process-groups.ts";
+import { APP_DIR, maySandbox, NODE_DIR, OOM_SCORE, sandboxed } from "./sandbox.ts";
 
 export interface ProcessComputeOptions {
   readonly clock: Clock;
@@ -43,15 +43,17 @@ export interface ProcessComputeOptions {
   readonly dir: string;
   /** Where an artifact of this digest was put. */
   readonly artifactDir: (digest: string) => string;
+  /** Undefined where it is what its digest says; otherwise what is wrong with it. */
+  readonly findArtifactFault: (digest: string) => Promise<string | undefined>;
   /** Where output goes, for the log store to collect. */
   readonly logDir: string;
-  /** Folder of the Node that apps get, first in their PATH. */
-  readonly nodeBinDir: string;
+  /** Folder of the Node that apps get; its `bin` is first in their PATH. */
+  readonly nodeDir: string;
   readonly users: AppUsers;
-  /** Ports of this machine that no app may reach. */
-  /** Loopback ports that an app may reach only where they are its own. */
+  /** Ports of this installation: an app is refused there at once, where it may not go. */
   readonly guardedPorts: () => readonly number[];
-  readonly doorsOf: (appName: string) => readonly number[];
+  /** What an app, or the builder of one, may reach from here. */
+  readonly reachOf: (user: string) => Reach;
 }
 
 interface InstanceRecord {
@@ -63,15 +65,21 @@ interface InstanceRecord {
   readonly stoppingSince?: number;
 }
 
+/** Where an instance's command runs, as it is called there. */
+interface Place {
+  readonly prefix: readonly string[];
+  readonly dir: string;
+  readonly nodeDir: string;
+  readonly tmp: string;
+}
+
 const EXITS_KEPT = 10;
 const LAUNCH_WAIT_MS = 2_000;
 const LAUNCH_POLL_MS = 10;
-const CONFINE = join(import.meta.dirname, "confine.sh");
 const LOOPBACK = "127.0.0.1";
 
 export class ProcessComputeDriver implements ComputeDriver {
   readonly #options: ProcessComputeOptions;
-  #canUnshare: Promise<boolean> | undefined;
   #firewall: Promise<unknown> = Promise.resolve();
 
   constructor(options: ProcessComputeOptions) {
@@ -113,23 +121,20 @@ export class ProcessComputeDriver implements ComputeDriver {
     mkdirSync(dir, { recursive: true, mode: 0o711 });
     writeJson(join(dir, "instance.json"), record);
     if (port.conflict !== undefined) return daemon.recordFailedStart(port.conflict, now);
-    const workDir = this.#options.artifactDir(spec.artifact.digest);
-    if (!existsSync(workDir))
-      return daemon.recordFailedStart(
-        `its artifact ${spec.artifact.digest.slice(0, 12)} is gone; deploy again`,
-        now,
-      );
+    const fault = await this.#options.findArtifactFault(spec.artifact.digest);
+    if (fault !== undefined) return daemon.recordFailedStart(fault, now);
     // What got away from its group, or whose launcher was killed, must not work beside the new one.
     cgroup.kill();
-    const user = await this.#confinement(spec);
+    const place = await this.#place(spec);
     daemon.start(
       {
         ...appCommand(
-          user.prefix,
+          place.prefix,
+          place.dir,
           commandArgv(spec.command),
-          this.#environment(spec, record, user.tmp, workDir),
+          this.#environment(spec, record, place),
         ),
-        cwd: workDir,
+        cwd: "/",
         logFile: this.#openLog(spec, record),
         cgroupProcs: cgroup.ensure(spec.resources),
       },
@@ -279,29 +284,27 @@ export class ProcessComputeDriver implements ComputeDriver {
     );
   }
 
-  // One after the other: a table that was drawn up earlier must not replace a later one.
   /** Draws the packet filter again: ports that apps may not reach have come. */
   keepApart(): Promise<unknown> {
+    // One after the other: a table that was drawn up earlier must not replace a later one.
     this.#firewall = this.#firewall.then(() => {
-      const admitted = this.#records().flatMap(({ spec, port }) => {
-        const uid = this.#options.users.uidOf(spec.appName);
-        const doors = this.#options.doorsOf(spec.appName);
-        return uid === undefined ? [] : { uid, port, doors };
+      const { users, reachOf, guardedPorts, root } = this.#options;
+      const ports = this.#records().flatMap(({ spec, port }) => {
+        const uid = users.uidOf(spec.appName);
+        return uid === undefined || port === undefined ? [] : { uid, port };
       });
       // Also those of which nothing runs yet: their builds do.
-      for (const [appName, uid] of this.#options.users.all())
-        admitted.push({ uid, port: undefined, doors: this.#options.doorsOf(appName) });
-      return keepApart(this.#options.root, admitted, this.#options.guardedPorts());
+      const admitted = users.all().map(([user, uid]) => ({
+        uid,
+        ports: ports.filter((one) => one.uid === uid).map(({ port }) => port),
+        ...reachOf(user),
+      }));
+      return keepApart(root, admitted, guardedPorts());
     });
     return this.#firewall;
   }
 
-  #environment(
-    spec: InstanceSpec,
-    record: InstanceRecord,
-    tmp: string,
-    workDir: string,
-  ): NodeJS.ProcessEnv {
+  #environment(spec: InstanceSpec, record: InstanceRecord, place: Place): NodeJS.ProcessEnv {
     const given = Object.fromEntries(
       Object.entries(spec.env).map(([key, value]) => [
         key,
@@ -310,13 +313,13 @@ export class ProcessComputeDriver implements ComputeDriver {
     );
     return {
       PATH: [
-        join(workDir, "node_modules", ".bin"),
-        join(workDir, ".venv", "bin"),
-        this.#options.nodeBinDir,
+        join(place.dir, "node_modules", ".bin"),
+        join(place.dir, ".venv", "bin"),
+        join(place.nodeDir, "bin"),
         SYSTEM_PATH,
       ].join(delimiter),
-      HOME: tmp,
-      TMPDIR: tmp,
+      HOME: place.tmp,
+      TMPDIR: place.tmp,
       LANG: "C.UTF-8",
       HOST: LOOPBACK,
       ...given,
@@ -324,28 +327,39 @@ export class ProcessComputeDriver implements ComputeDriver {
     };
   }
 
-  async #confinement(spec: InstanceSpec): Promise<{ prefix: readonly string[]; tmp: string }> {
+  async #place(spec: InstanceSpec): Promise<Place> {
+    const { root, users, nodeDir, artifactDir } = this.#options;
     const dir = this.#dirOf(spec.owner, spec.name);
-    const tmp = join(dir, "tmp");
-    // Fresh at every start: nothing that an earlier incarnation left there is followed by us.
-    rmSync(tmp, { recursive: true, force: true });
-    mkdirSync(tmp, { recursive: true, mode: 0o700 });
-    const uid = this.#options.users.uidOf(spec.appName);
-    if (uid === undefined) return { prefix: [], tmp };
-    await this.keepApart();
-    for (const folder of [dirname(dirname(dir)), dirname(dir), dir]) chmodSync(folder, 0o711);
-    chownSync(tmp, uid, uid);
-    if (!(await this.#mayUnshare())) return { prefix: dropTo(uid), tmp };
-    const unshare = ["unshare", "--mount", "--propagation", "private", "--"];
-    const confine = ["/bin/sh", CONFINE, this.#options.root, tmp, String(uid)];
-    return { prefix: [...unshare, ...confine, ...dropTo(uid)], tmp: "/tmp" };
+    const artifact = artifactDir(spec.artifact.digest);
+    const uid = users.uidOf(spec.appName);
+    if (uid !== undefined) await this.keepApart();
+    if (uid === undefined || !(await maySandbox()))
+      return { prefix: dropTo(uid), dir: artifact, nodeDir, tmp: this.#freshTmp(dir, uid) };
+    const mountPoint = join(dir, "root");
+    mkdirSync(mountPoint, { recursive: true, mode: 0o711 });
+    const sandbox = sandboxed({
+      mountPoint,
+      uid,
+      oomScore: OOM_SCORE.instance,
+      tmp: spec.resources.disk,
+      home: root,
+      bindings: [
+        { access: "ro", from: artifact, to: APP_DIR },
+        { access: "ro", from: nodeDir, to: NODE_DIR },
+      ],
+    });
+    return { prefix: [...sandbox, ...dropTo(uid)], dir: APP_DIR, nodeDir: NODE_DIR, tmp: "/tmp" };
   }
 
-  #mayUnshare(): Promise<boolean> {
-    this.#canUnshare ??= run(["unshare", "--mount", "--propagation", "private", "--", "true"]).then(
-      ({ code }) => code === 0,
-    );
-    return this.#canUnshare;
+  // Fresh at every start: nothing that an earlier incarnation left there is followed by us.
+  #freshTmp(dir: string, uid: number | undefined): string {
+    const tmp = join(dir, "tmp");
+    rmSync(tmp, { recursive: true, force: true });
+    mkdirSync(tmp, { recursive: true, mode: 0o700 });
+    if (uid === undefined) return tmp;
+    for (const folder of [dirname(dirname(dir)), dirname(dir), dir]) chmodSync(folder, 0o711);
+    chownSync(tmp, uid, uid);
+    return tmp;
   }
 
   #logFile({ spec, incarnation }: InstanceRecord): string {
@@ -392,10 +406,19 @@ function withoutEnv(spec: InstanceSpec): Omit<InstanceSpec, "env"> {
 }
 
 /** What this machine can enforce, for `doctor`. */
-export function describeIsolation(dir: string): { readonly ok: boolean; readonly detail: string } {
+export async function describeIsolation(
+  dir: string,
+): Promise<{ readonly ok: boolean; readonly detail: string }> {
   if (process.getuid?.() !== 0) {
     return { ok: true, detail: "not root: apps run as the current user, without limits" };
   }
+  const version = cgroupVersion();
+  const limits =
+    version === undefined
+      ? "no control groups: limits are not enforced"
+      : `limits by cgroup v${version}`;
+  if (await maySandbox())
+    return { ok: version !== undefined, detail: `own user id and sandbox per instance, ${limits}` };
   for (let at = dir; at !== "/"; at = dirname(at)) {
     if (existsSync(at) && (statSync(at).mode & 0o001) === 0) {
       return {
@@ -404,10 +427,8 @@ export function describeIsolation(dir: string): { readonly ok: boolean; readonly
       };
     }
   }
-  const version = cgroupVersion();
-  const limits =
-    version === undefined
-      ? "no control groups: limits are not enforced"
-      : `limits by cgroup v${version}`;
-  return { ok: version !== undefined, detail: `own user id and /tmp per app, ${limits}` };
+  return {
+    ok: false,
+    detail: `no namespaces here (an unprivileged container?): apps and builds see the machine's files and processes; own user id per app, ${limits}`,
+  };
 }

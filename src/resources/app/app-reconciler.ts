@@ -307,11 +307,13 @@ export async function startOrdered(
     artifact,
     command: order.command,
     env: await variables(app, release, order, compute, deps),
-    resources:
-      manifest.services[order.component]?.resources ??
-      manifest.workers[order.component]?.resources ??
-      manifest.jobs[order.component]?.resources ??
-      defaultResources,
+    // Releases of an earlier build do not say everything.
+    resources: {
+      ...defaultResources,
+      ...(manifest.services[order.component]?.resources ??
+        manifest.workers[order.component]?.resources ??
+        manifest.jobs[order.component]?.resources),
+    },
     ...(order.role === "service" && { port: manifest.services[order.component]?.port ?? 0 }),
   };
   await compute.start(spec, signal);

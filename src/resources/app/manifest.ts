@@ -67,7 +67,10 @@ const health = z
 const resources = z
   .strictObject({
     cpu: z.number().positive().max(256).optional().describe("CPU limit in cores, such as 0.5."),
-    memory: size("Memory limit; beyond it the instance is ended and restarted.").optional(),
+    memory: size("Memory limit; beyond it the instance is ended and restarted.").prefault("1GB"),
+    disk: size(
+      "Room for files in /tmp, which are gone when the instance ends. It counts as memory.",
+    ).prefault("256MB"),
     processes: z.number().int().positive().max(32_768).default(512).describe("Limit of processes."),
     readOnlyRoot: z
       .boolean()
@@ -226,6 +229,21 @@ const release = z
     "Runs once in the new release before it gets traffic, for example migrations. Its failure stops the deploy.",
   );
 
+const buildResources = z
+  .strictObject({
+    cpu: z.number().positive().max(256).optional().describe("CPU limit in cores, such as 0.5."),
+    memory: size("Memory limit of the build.").prefault("2GB"),
+    disk: size("Room for everything that the build writes.").prefault("8GB"),
+    processes: z
+      .number()
+      .int()
+      .positive()
+      .max(32_768)
+      .default(1_024)
+      .describe("Limit of processes."),
+  })
+  .describe("Limits of the build. Enforced where Holdfast runs as root.");
+
 const build = z
   .strictObject({
     command: z.string().min(1).optional().describe("Runs after dependencies are installed."),
@@ -235,6 +253,7 @@ const build = z
       .optional()
       .describe("Path of the Dockerfile. Default: Dockerfile."),
     timeout: duration("Time the build may take.", "1s").prefault("30m"),
+    resources: buildResources.optional(),
   })
   .describe("How the artifact is made.");
 
@@ -248,6 +267,13 @@ const stores = z
           .describe(
             "Role of services and workers: `runtime` reads and writes rows, `owner` also changes the schema. Default: runtime where a release command makes the schema, otherwise owner.",
           ),
+        connections: z
+          .number()
+          .int()
+          .min(1)
+          .max(150)
+          .default(40)
+          .describe("Connections that the app may hold at once. The cluster has 200 for all."),
       })
       .nullable()
       .optional()
@@ -325,10 +351,12 @@ export type Manifest = z.output<typeof manifestSchema>;
 export type Health = z.output<typeof health>;
 export type Limits = z.output<typeof limits>;
 export type Resources = z.output<typeof resources>;
+export type BuildResources = z.output<typeof buildResources>;
 export type Route = z.output<typeof route>;
 
 export const defaultLimits: Limits = limits.parse({});
 export const defaultResources: Resources = resources.parse({});
+export const defaultBuildResources: BuildResources = buildResources.parse({});
 export const defaultHealth: Health = health.parse({});
 export const defaultObjectives = objectives.parse({});
 

@@ -70,6 +70,17 @@ export const rulesSchema = z
       .min(1)
       .max(3_650)
       .describe("Longest time that telemetry may be kept."),
+    localPorts: z
+      .array(z.number().int().min(1).max(65_535))
+      .max(50)
+      .describe(
+        "Ports of this machine, other than Holdfast's own, that apps may reach. Where Holdfast runs as root.",
+      ),
+    cloudMetadata: z
+      .enum(["refuse", "allow"])
+      .describe(
+        "The cloud's metadata service, with the machine's credentials, for apps; builds never reach it. Where Holdfast runs as root.",
+      ),
   })
   .describe("Rules of an environment.");
 
@@ -90,6 +101,8 @@ const DEVELOPMENT: EnvironmentRules = {
   reviewHours: 72,
   changeDays: 14,
   telemetryDays: 7,
+  localPorts: [],
+  cloudMetadata: "refuse",
 };
 
 /** What each class begins with: the further from users, the freer. */

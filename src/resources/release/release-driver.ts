@@ -24,7 +24,8 @@ export type BuildOutcome =
 
 export interface BuildState {
   readonly result: BuildOutcome | undefined;
-  readonly isRunning: boolean;
+  /** Builds before it; 0 while it runs, undefined where it was not begun. */
+  readonly ahead: number | undefined;
 }
 
 /** Every method is idempotent; a build that was begun and lost is simply begun again. */
@@ -32,6 +33,8 @@ export interface ArtifactBuilder {
   observe(request: BuildRequest): Promise<BuildState>;
   /** Begins the build and returns; `observe` tells how it went. */
   start(request: BuildRequest, onEnd: () => void): Promise<void>;
+  /** Ends it, also while it waits for its turn; harmless where it has ended. */
+  cancel(request: BuildRequest): Promise<void>;
   /** Drops what none of these builds of the app needs; they are asked for when it comes to it. */
   prune(app: string, kept: () => readonly BuildRequest[]): Promise<void>;
 }

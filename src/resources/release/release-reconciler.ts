@@ -1,6 +1,14 @@
 import type { Clock } from "../../kernel/clock.ts";
 import type { Reconciler } from "../../kernel/reconciler.ts";
-import { RELEASE, type Release, type ReleaseSpec, type ReleaseStatus } from "./release.ts";
+import type { ResourceStore } from "../../kernel/resource-store.ts";
+import type { AppSpec, AppStatus } from "../app/app.ts";
+import {
+  RELEASE,
+  type Release,
+  type ReleaseSpec,
+  type ReleaseStatus,
+  releaseName,
+} from "./release.ts";
 import type { ArtifactBuilder, BuildRequest } from "./release-driver.ts";
 import {
   planRelease,
@@ -9,8 +17,12 @@ import {
   reportRelease,
 } from "./release-plan.ts";
 
+/** The kind of the apps that releases are of. */
+const APP = "app";
+
 export interface ReleaseDeps {
   readonly clock: Clock;
+  readonly store: ResourceStore;
   readonly builder: ArtifactBuilder;
   /** Called when a build ends, so that nobody waits for the next look. */
   readonly hint: (releaseName: string) => void;
@@ -24,12 +36,33 @@ export function createReleaseReconciler(
     observe: async (release) => ({
       now: deps.clock.now(),
       build: await deps.builder.observe(buildRequestOf(release)),
+      isWanted: isWanted(release, deps.store),
     }),
     report: reportRelease,
     plan: planRelease,
-    apply: (release) => deps.builder.start(buildRequestOf(release), () => deps.hint(release.name)),
+    apply: (release, step) =>
+      step.do === "cancel-build"
+        ? deps.builder.cancel(buildRequestOf(release))
+        : deps.builder.start(buildRequestOf(release), () => deps.hint(release.name)),
     isGone: () => true,
   };
+}
+
+// By its app: it is on its way to this release, or to one of the same source, whose build this is too.
+function isWanted(release: Release, store: ResourceStore): boolean {
+  const app = store.find<AppSpec, AppStatus>({ kind: APP, name: release.spec.app });
+  if (!app || app.deleting) return false;
+  const isSettled = app.generation <= (app.status?.settledGeneration ?? 0);
+  const targets = [
+    ...(isSettled ? [] : [app.spec.release]),
+    ...(app.status?.rollout ? [app.status.rollout.placement.set.release] : []),
+  ];
+  return targets.some((number) => {
+    if (number === release.spec.number) return true;
+    const name = releaseName(app.name, number);
+    const target = store.find<ReleaseSpec, ReleaseStatus>({ kind: RELEASE, name });
+    return target?.spec.source.digest === release.spec.source.digest;
+  });
 }
 
 export function buildRequestOf(release: Release): BuildRequest {

@@ -54,6 +54,8 @@ export interface ReleaseStatus {
   readonly artifact?: Artifact;
   readonly builtInMs?: number;
   readonly startedAt?: number;
+  /** Builds that come before its own. */
+  readonly ahead?: number;
   readonly failure?: {
     readonly reason: string;
     readonly hint: string;

@@ -1,0 +1,65 @@
+// Builds take turns: some beside each other, those of one app one after the other, in the order in
+// which they were asked for. Each can be cancelled while it waits and while it runs.
+
+export interface QueuedWork {
+  readonly key: string;
+  readonly app: string;
+  readonly work: (signal: AbortSignal) => Promise<void>;
+}
+
+interface Job extends QueuedWork {
+  readonly abort: AbortController;
+  isRunning: boolean;
+}
+
+export class BuildQueue {
+  readonly #maxAtOnce: number;
+  readonly #jobs: Job[] = [];
+
+  constructor(maxAtOnce: number) {
+    this.#maxAtOnce = maxAtOnce;
+  }
+
+  /** Harmless where work of that key waits or runs already. */
+  add(work: QueuedWork): void {
+    if (this.#find(work.key)) return;
+    this.#jobs.push({ ...work, abort: new AbortController(), isRunning: false });
+    this.#begin();
+  }
+
+  /** Undefined where it neither waits nor runs; otherwise how many come before it. */
+  ahead(key: string): number | undefined {
+    const job = this.#find(key);
+    if (!job) return undefined;
+    return job.isRunning ? 0 : Math.max(1, this.#jobs.indexOf(job));
+  }
+
+  /** What runs is told to end; what waits is told when its turn comes, which is at once. */
+  cancel(key: string): void {
+    const job = this.#find(key);
+    job?.abort.abort();
+    if (job && !job.isRunning) void this.#run(job);
+  }
+
+  #find(key: string): Job | undefined {
+    return this.#jobs.find((job) => job.key === key);
+  }
+
+  #begin(): void {
+    for (const job of [...this.#jobs]) {
+      const running = this.#jobs.filter(({ isRunning }) => isRunning);
+      if (running.length >= this.#maxAtOnce) return;
+      if (!job.isRunning && !running.some(({ app }) => app === job.app)) void this.#run(job);
+    }
+  }
+
+  async #run(job: Job): Promise<void> {
+    job.isRunning = true;
+    try {
+      await job.work(job.abort.signal);
+    } finally {
+      this.#jobs.splice(this.#jobs.indexOf(job), 1);
+      this.#begin();
+    }
+  }
+}
