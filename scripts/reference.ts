@@ -153,7 +153,7 @@ function tablesPage(): string {
     ].join("\n"),
   );
   const intro =
-    "What `holdfast query` asks: SQL as DuckDB has it, that only looks. Times are UTC; `now()` is too.";
+    "What `holdfast query` asks: SQL as DuckDB has it: one SELECT over these tables, with functions that only compute. Times are UTC; `now()` is too.";
   return [NOTE, "", "# Tables", "", intro, "", ...sections].join("\n");
 }
 

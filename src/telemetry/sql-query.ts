@@ -1,6 +1,6 @@
 // Questions of a person in SQL: the tables as views of one stretch of time, nothing else.
 
-import { type ResultTable, SIGNALS } from "../kernel/signal.ts";
+import type { ResultTable } from "../kernel/signal.ts";
 import type { TelemetryStore } from "./store/telemetry-store.ts";
 
 export interface SqlQuestion {
@@ -21,7 +21,6 @@ export class SqlQuery {
 
   async ask({ sql, limit, timeoutMs, ...extent }: SqlQuestion): Promise<ResultTable> {
     await this.#store.load();
-    const views = SIGNALS.map((signal) => [signal, this.#store.rows(signal, extent)] as const);
-    return this.#store.database.ask(Object.fromEntries(views), sql, { limit, timeoutMs });
+    return this.#store.ask(extent, { sql, limit, timeoutMs });
   }
 }

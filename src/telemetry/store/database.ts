@@ -2,9 +2,8 @@
 // it holds can always be read again; what is durable is in the files.
 
 import { availableParallelism } from "node:os";
-import { type DuckDBConnection, DuckDBInstance, StatementType } from "@duckdb/node-api";
+import { type DuckDBConnection, DuckDBInstance } from "@duckdb/node-api";
 import { HoldfastError, invalid, messageOf } from "../../kernel/error.ts";
-import type { ResultTable } from "../../kernel/signal.ts";
 
 export type Row = Readonly<Record<string, unknown>>;
 
@@ -70,35 +69,6 @@ export class Database {
     });
   }
 
-  /**
-   * A question of a person: only looks, only at the given views, and is ended after a time.
-   *
-   * @throws query.not_a_select, query.bad_sql (with its position), query.too_large, query.too_slow
-   */
-  async ask(
-    views: Readonly<Record<string, string>>,
-    sql: string,
-    options: { readonly limit: number; readonly timeoutMs: number },
-  ): Promise<ResultTable> {
-    return this.#withConnection(async (connection) => {
-      for (const [name, select] of Object.entries(views))
-        await connection.run(`CREATE OR REPLACE TEMP VIEW ${name} AS ${select}`);
-      const statement = await prepare(connection, sql);
-      const timer = setTimeout(() => connection.interrupt(), options.timeoutMs);
-      try {
-        const reader = await statement.streamAndReadUntil(options.limit);
-        return {
-          columns: reader.columnNames(),
-          rows: reader.getRowsJson().slice(0, options.limit) as unknown[][],
-        };
-      } catch (error) {
-        throw problemOf(error, options.timeoutMs);
-      } finally {
-        clearTimeout(timer);
-      }
-    });
-  }
-
   /** Once the change that is under way is done. */
   async close(): Promise<void> {
     this.#isClosed = true;
@@ -119,30 +89,13 @@ export class Database {
   }
 }
 
-async function prepare(connection: DuckDBConnection, sql: string) {
-  const extracted = await connection.extractStatements(sql).catch((error: unknown) => {
-    throw problemOf(error, 0);
-  });
-  if (extracted.count !== 1)
-    throw invalid("query.one_statement", `a query is one statement, this is ${extracted.count}`, {
-      hint: "leave out what is behind the semicolon",
-    });
-  const statement = await extracted.prepare(0).catch((error: unknown) => {
-    throw problemOf(error, 0);
-  });
-  if (![StatementType.SELECT, StatementType.EXPLAIN].includes(statement.statementType))
-    throw invalid("query.not_a_select", "a query only looks: SELECT, or EXPLAIN SELECT", {
-      hint: "holdfast query 'SELECT * FROM logs LIMIT 10'",
-    });
-  return statement;
-}
-
 const TOO_LARGE = invalid("query.too_large", "the answer would take more memory than it may", {
   hint: "ask for less time (--since 1h), fewer lines or columns, or group earlier",
 });
-const isTooLarge = (error: unknown): boolean => /out of memory/i.test(messageOf(error));
+export const isTooLarge = (error: unknown): boolean => /out of memory/i.test(messageOf(error));
 
-function problemOf(error: unknown, timeoutMs: number): HoldfastError {
+/** What went wrong with a question of a person. */
+export function problemOf(error: unknown, timeoutMs: number): HoldfastError {
   if (error instanceof HoldfastError) return error;
   const text = messageOf(error);
   if (isTooLarge(error)) return TOO_LARGE;

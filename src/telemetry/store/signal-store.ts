@@ -8,6 +8,7 @@ import { quoted, timestamp } from "../sql.ts";
 import type { Archive, ArchiveFile } from "./archive.ts";
 import type { Database } from "./database.ts";
 import { Journal } from "./journal.ts";
+import type { TableRows } from "./question.ts";
 import { TABLES, type Table } from "./tables.ts";
 
 export interface SignalStoreOptions {
@@ -161,23 +162,41 @@ export class SignalStore {
   }
 
   /** A query for all rows of an extent, whole rows of the table's columns. */
-  rows({ from, to, environment }: Extent): string {
-    const { archive } = this.#options;
-    const columns = this.#table.columns.map(({ name }) => name).join(", ");
+  rows(extent: Extent): string {
+    const { columns, files, where } = this.parts(extent);
+    const list = files.map(quoted).join(", ");
+    const live = this.#liveRows(columns, where);
+    if (files.length === 0) return live;
+    return `${live} UNION ALL SELECT ${columns.join(", ")} FROM read_parquet([${list}]) WHERE ${where}`;
+  }
+
+  /** The same for another database, by files; what is in none yet can be copied into one. */
+  parts({ from, to, environment }: Extent): TableRows {
+    const { archive, database } = this.#options;
+    const columns = this.#table.columns.map(({ name }) => name);
     const files = archive
       .files(this.signal)
       .filter((file) => file.to >= from && file.from <= to)
       .filter((file) => environment === undefined || file.environment === environment);
-    const limits = [
+    const where = [
       `time >= ${timestamp(from)}`,
       `time <= ${timestamp(to)}`,
       ...(environment === undefined ? [] : [`environment = ${quoted(environment)}`]),
     ].join(" AND ");
-    const through = archive.through(this.signal);
-    const live = `SELECT ${columns} FROM ${this.#liveTable} WHERE batch > ${through} AND ${limits}`;
-    if (files.length === 0) return live;
-    const list = files.map((file) => quoted(archive.pathOf(file))).join(", ");
-    return `${live} UNION ALL SELECT ${columns} FROM read_parquet([${list}]) WHERE ${limits}`;
+    const live = this.#liveRows(columns, where);
+    return {
+      columns,
+      files: files.map((file) => archive.pathOf(file)),
+      where,
+      copyLive: async (file) => {
+        await database.read(`COPY (${live}) TO ${quoted(file)} (FORMAT parquet)`);
+      },
+    };
+  }
+
+  #liveRows(columns: readonly string[], where: string): string {
+    const through = this.#options.archive.through(this.signal);
+    return `SELECT ${columns.join(", ")} FROM ${this.#liveTable} WHERE batch > ${through} AND ${where}`;
   }
 
   get #liveTable(): string {

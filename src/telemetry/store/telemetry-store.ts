@@ -4,9 +4,15 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { isDiskFull, messageOf } from "../../kernel/error.ts";
-import { SIGNALS, type Signal, type TelemetryPolicies } from "../../kernel/signal.ts";
+import {
+  type ResultTable,
+  SIGNALS,
+  type Signal,
+  type TelemetryPolicies,
+} from "../../kernel/signal.ts";
 import { Archive } from "./archive.ts";
 import { Database } from "./database.ts";
+import { answerQuestion, type QuestionOptions } from "./question.ts";
 import { type Extent, SignalStore } from "./signal-store.ts";
 
 export interface TelemetryStoreOptions {
@@ -102,6 +108,19 @@ export class TelemetryStore {
 
   rows(signal: Signal, extent: Extent): string {
     return this.signals[signal].rows(extent);
+  }
+
+  /** A question of a person: only looks, only at the rows of the extent. */
+  async ask(
+    extent: Extent,
+    question: Pick<QuestionOptions, "sql" | "limit" | "timeoutMs">,
+  ): Promise<ResultTable> {
+    const tables = SIGNALS.map((signal) => [signal, () => this.signals[signal].parts(extent)]);
+    return answerQuestion({
+      ...question,
+      tables: Object.fromEntries(tables),
+      dir: join(this.#options.dir, "spill"),
+    });
   }
 
   async close(): Promise<void> {
