@@ -57,8 +57,16 @@ export interface TelemetryReader {
 
 /** Prometheus and Alertmanager, as the API sees them. */
 export interface MonitoringReader {
-  /** Prometheus' own API; gives its whole answer. @throws metrics.bad_query, metrics.away */
-  ask(path: string, params: Readonly<Record<string, string | readonly string[]>>): Promise<unknown>;
+  /**
+   * Prometheus' own API; gives its whole answer, with an environment only what is of that.
+   *
+   * @throws metrics.bad_query, metrics.away
+   */
+  ask(
+    path: string,
+    params: Readonly<Record<string, string | readonly string[]>>,
+    environment?: string,
+  ): Promise<unknown>;
   /** Alertmanager's API. @throws alerting.refused, alerting.away */
   alertmanager(method: string, path: string, body?: unknown): Promise<unknown>;
 }

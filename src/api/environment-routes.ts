@@ -4,7 +4,7 @@ import { parseDocument } from "yaml";
 import { z } from "zod";
 import { invalid } from "../kernel/error.ts";
 import type { Actor } from "../kernel/resource-store.ts";
-import { DEFAULT_POLICY, SIGNALS, type TelemetryPolicy } from "../kernel/signal.ts";
+import { DEFAULT_POLICY, PLATFORM, SIGNALS, type TelemetryPolicy } from "../kernel/signal.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import { ENVIRONMENT_ENGINES, type EngineSpec } from "../resources/engine/engine.ts";
 import {
@@ -120,6 +120,11 @@ function ensureEnvironment(
   change: EnvironmentChange,
   actor: Actor,
 ): EnvironmentView {
+  // What belongs to no environment is kept under this name: lines, engines, metrics.
+  if (name === PLATFORM)
+    throw invalid("environment.reserved", `no environment can be called ${PLATFORM}`, {
+      hint: "the installation itself has that name; choose another",
+    });
   return store.transaction(() => {
     const options = { actor, action: "environment" };
     const before = store.find<EnvironmentSpec, never>({ kind: ENVIRONMENT, name });

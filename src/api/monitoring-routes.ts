@@ -27,7 +27,26 @@ const PROMETHEUS = [
   "alerts",
 ] as const;
 const PROMETHEUS_FORMS = ["query", "query_range", "series", "labels"] as const;
-const fields = z.record(z.string(), z.union([z.string(), z.array(z.string())]));
+const texts = z.union([z.string(), z.array(z.string())]);
+/** What Prometheus takes; anything else is not handed on. */
+const fields = z.object({
+  environment: appName
+    .optional()
+    .describe("Every selector is held to it; without it, all environments."),
+  query: z.string().optional(),
+  time: z.string().optional(),
+  start: z.string().optional(),
+  end: z.string().optional(),
+  step: z.string().optional(),
+  timeout: z.string().optional(),
+  limit: z.string().optional(),
+  lookback_delta: z.string().optional(),
+  stats: z.string().optional(),
+  "match[]": texts.optional(),
+  metric: z.string().optional(),
+  type: z.string().optional(),
+});
+type Fields = z.output<typeof fields>;
 const SILENCE_MAX_MS = 30 * 24 * 3_600_000;
 const environment = appName.default("production");
 
@@ -53,7 +72,7 @@ export function monitoringRoutes(deps: ApiDeps, operations: AppOperations): Rout
         path: `/v1/prometheus/api/v1/${path}`,
         summary: `Prometheus' own API: ${path}.`,
         query: fields,
-        handle: ({ query }) => deps.monitoring.ask(path, query),
+        handle: ({ query }) => askPrometheus(deps, path, query),
       }),
     ),
     // Long questions come as forms; Grafana asks so by default.
@@ -62,9 +81,9 @@ export function monitoringRoutes(deps: ApiDeps, operations: AppOperations): Rout
         method: "POST",
         path: `/v1/prometheus/api/v1/${path}`,
         summary: `Prometheus' own API: ${path}, as a form.`,
-        query: fields,
-        body: fields,
-        handle: ({ query, body }) => deps.monitoring.ask(path, { ...query, ...body }),
+        query: fields.pick({ environment: true }),
+        body: fields.omit({ environment: true }),
+        handle: ({ query, body }) => askPrometheus(deps, path, { ...body, ...query }),
       }),
     ),
     route({
@@ -73,7 +92,7 @@ export function monitoringRoutes(deps: ApiDeps, operations: AppOperations): Rout
       summary: "Prometheus' own API: values of a label.",
       params: z.object({ label: z.string().regex(/^[a-zA-Z_][a-zA-Z0-9_]*$/) }),
       query: fields,
-      handle: ({ params, query }) => deps.monitoring.ask(`label/${params.label}/values`, query),
+      handle: ({ params, query }) => askPrometheus(deps, `label/${params.label}/values`, query),
     }),
     route({
       method: "GET",
@@ -95,6 +114,13 @@ export function monitoringRoutes(deps: ApiDeps, operations: AppOperations): Rout
     topRoute(deps, operations),
     ...silenceRoutes(deps),
   ];
+}
+
+function askPrometheus(deps: ApiDeps, path: string, { environment, ...rest }: Fields) {
+  const given = Object.entries(rest).flatMap(([key, value]) =>
+    value === undefined ? [] : [[key, value] as const],
+  );
+  return deps.monitoring.ask(path, Object.fromEntries(given), environment);
 }
 
 /** A release that was put in charge, or was not. */

@@ -75,7 +75,7 @@ export function createRoutes(deps: ApiDeps): readonly Route[] {
     ...gitRoutes(deps, access),
     ...appRoutes(operations, changes),
     ...settingRoutes(operations, changes),
-    ...telemetryRoutes(deps, operations),
+    ...telemetryRoutes(deps, operations, access),
     ...monitoringRoutes(deps, operations),
     ...insightRoutes(deps, operations),
     ...exportRoutes(deps, operations),

@@ -3,7 +3,7 @@
 
 import { Readable } from "node:stream";
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
-import type { z } from "zod";
+import { z } from "zod";
 import { type Action, CHANGE_ACTIONS } from "../kernel/action.ts";
 import { asHoldfastError, type HoldfastError, invalid, problemOf } from "../kernel/error.ts";
 import { EVERYWHERE } from "../resources/account/account.ts";
@@ -114,8 +114,14 @@ async function handle(
   const query = parse(route.query, request.query, "query");
   const actor = route.open ? NOBODY : authenticate(request, gate, access);
   const body = route.takes ? undefined : parse(route.body, request.body ?? undefined, "body");
-  if (!route.open)
-    assertMay(route, actor, gate, { ...asRecord(body), ...asRecord(query), ...asRecord(params) });
+  if (!route.open) {
+    const named = [
+      declared(route.body, body),
+      declared(route.query, query),
+      declared(route.params, params),
+    ];
+    assertMay(route, actor, gate, Object.assign({}, ...named));
+  }
   const gone = new AbortController();
   reply.raw.on("close", () => gone.abort());
   const answer = await route.handle({
@@ -142,8 +148,12 @@ function authenticate(
   return gate.holderOf(tokenOf(request)?.reveal(), request.ip ?? "edge");
 }
 
-const asRecord = (value: unknown): Record<string, unknown> =>
-  typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+// Only what a route declares says where it looks: a field that it takes unseen has no say.
+function declared(schema: z.ZodType | undefined, value: unknown): Record<string, unknown> {
+  if (schema instanceof z.ZodDefault) return declared(schema.unwrap() as z.ZodType, value);
+  if (!(schema instanceof z.ZodObject) || typeof value !== "object" || value === null) return {};
+  return Object.fromEntries(Object.entries(value).filter(([key]) => key in schema.shape));
+}
 
 // Of the environment that the request names; of the installation where it names none.
 function assertMay(

@@ -12,6 +12,7 @@ import {
 } from "../kernel/signal.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import { changedPolicy, policyChange, TELEMETRY } from "../resources/telemetry/telemetry.ts";
+import type { Access } from "./access.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { AppOperations } from "./app-operations.ts";
 import { type EnvironmentView, findEnvironment } from "./environment-view.ts";
@@ -31,10 +32,10 @@ const sinceMs = z.coerce
 const release = z.coerce.number().int().min(0).optional();
 const environment = appName.default("production");
 
-export function telemetryRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
+export function telemetryRoutes(deps: ApiDeps, operations: AppOperations, access: Access): Route[] {
   const from = (sinceMs: number): number => (sinceMs > 0 ? deps.clock.now() - sinceMs : 0);
   return [
-    logsRoute(deps, operations, from),
+    logsRoute(deps, operations, access, from),
     ...policyRoutes(deps, operations),
     route({
       method: "GET",
@@ -171,6 +172,7 @@ function assertKept({ name, rules }: EnvironmentView, { retention }: TelemetryPo
 function logsRoute(
   deps: ApiDeps,
   operations: AppOperations,
+  access: Access,
   from: (sinceMs: number) => number,
 ): Route {
   return route({
@@ -201,13 +203,14 @@ function logsRoute(
       follow: z.stringbool().default(false),
     }),
     answers: "stream",
-    handle: ({ query, signal }) => {
+    handle: ({ query, actor, signal }) => {
       const { app, engine, service, sinceMs, trace, ...rest } = query;
       operations.requireEnvironment(query.environment);
       if (app) operations.getApp(query.environment, app);
       const whose = engine === undefined ? { app, service } : { app: "", service: engine };
+      const withPlatform = access.decide(actor, "view").allowed;
       return deps.telemetry.logs(
-        { ...rest, ...whose, traceId: trace, from: from(sinceMs) },
+        { ...rest, ...whose, withPlatform, traceId: trace, from: from(sinceMs) },
         signal,
       );
     },

@@ -44,10 +44,11 @@ export class InstallationTelemetry implements RolloutTelemetry {
     const query = promql.replaceAll(NAMES, (_, name: keyof MetricScope) =>
       name === "since" || name === "until" ? String(scope[name] / 1000) : String(scope[name]),
     );
-    const { data } = (await this.#prometheus.ask("query", {
-      query,
-      time: String(scope.until / 1000),
-    })) as { data: { resultType: string; result: readonly unknown[] } };
+    const { data } = (await this.#prometheus.ask(
+      "query",
+      { query, time: String(scope.until / 1000) },
+      scope.environment,
+    )) as { data: { resultType: string; result: readonly unknown[] } };
     return readingOf(data);
   }
 

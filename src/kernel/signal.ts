@@ -80,6 +80,8 @@ export interface LogFilter {
   readonly from: number;
   readonly to?: number | undefined;
   readonly environment?: string | undefined;
+  /** Beside an environment's, also what belongs to none: for who may look at the installation. */
+  readonly withPlatform?: boolean | undefined;
   /** Empty: engines. */
   readonly app?: string | undefined;
   readonly service?: string | undefined;

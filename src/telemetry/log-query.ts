@@ -74,15 +74,25 @@ export class LogQuery {
 }
 
 function conditions(filter: LogFilter): string {
-  const { environment, app, service, release, instance, level, text, fields, traceId } = filter;
+  const {
+    environment,
+    withPlatform,
+    app,
+    service,
+    release,
+    instance,
+    level,
+    text,
+    fields,
+    traceId,
+  } = filter;
   const least = level === undefined ? -1 : LOG_LEVELS.indexOf(level as never);
   return all(
-    // What belongs to no environment is shown beside all of them, unless one app is asked for.
     environment === undefined
       ? undefined
-      : app
-        ? equals("environment", environment)
-        : `environment IN (${quoted(environment)}, ${quoted(PLATFORM)})`,
+      : withPlatform && !app
+        ? `environment IN (${quoted(environment)}, ${quoted(PLATFORM)})`
+        : equals("environment", environment),
     equals("app", app),
     equals("service", service),
     equals("release", release),

@@ -23,7 +23,8 @@ const STEP_MIN_S = 5;
 export const metrics: Command = {
   usage: "metrics <promql>",
   summary: "Ask for metrics in PromQL: a number each, or with --since a line of them.",
-  details: "The same questions can be asked by Grafana: docs/guides/metrics.md.",
+  details:
+    "The same questions can be asked by Grafana: docs/guides/metrics.md. Without --env it is of all environments, which needs a role in all.",
   examples: [
     "holdfast metrics 'sum by (service, release) (rate(holdfast_requests_total[1m]))'",
     "holdfast metrics 'holdfast_instance_memory_bytes' --since 1h",
@@ -40,11 +41,13 @@ export const metrics: Command = {
       POINTS_MAX,
       wholeNumber(String(options["points"] ?? POINTS), "--points", 2),
     );
+    const environment = options["env"] as string | undefined;
+    const own = environment === undefined ? {} : { environment };
     const end = Date.now() / 1000;
     const step = Math.max(STEP_MIN_S, sinceMs / 1000 / points);
     const answer = await client.get<Answer>(
       `/v1/prometheus/api/v1/${sinceMs > 0 ? "query_range" : "query"}`,
-      sinceMs > 0 ? { query, start: end - sinceMs / 1000, end, step } : { query },
+      sinceMs > 0 ? { ...own, query, start: end - sinceMs / 1000, end, step } : { ...own, query },
     );
     if (sinceMs === 0) {
       output.result(answer.data, () => render(answer, output));

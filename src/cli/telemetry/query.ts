@@ -8,7 +8,8 @@ const CELL_MAX_CHARS = 120;
 export const query: Command = {
   usage: "query <sql>",
   summary: "Ask the store of logs, spans and requests in SQL; it only looks.",
-  details: "Tables and columns: docs/reference/tables.md. The SQL is DuckDB's.",
+  details:
+    "Tables and columns: docs/reference/tables.md. The SQL is DuckDB's. Without --env it is of all environments, which needs a role in all.",
   examples: [
     "holdfast query 'SELECT path, count(*) AS n FROM requests WHERE status >= 500 GROUP BY path ORDER BY n DESC'",
     "holdfast query --since 1h \"SELECT level, count(*) FROM logs WHERE app = 'storefront' GROUP BY level\"",
@@ -19,7 +20,8 @@ export const query: Command = {
   ],
   run: async ({ client, output }, [sql], options) => {
     const limit = wholeNumber(String(options["lines"] ?? "1000"), "-n", 1);
-    const body = { sql: String(sql), sinceMs: sinceMsOf(options["since"]), limit };
+    const environment = options["env"] as string | undefined;
+    const body = { sql: String(sql), sinceMs: sinceMsOf(options["since"]), limit, environment };
     const table = await client.post<ResultTable>("/v1/query", body);
     output.result(table, () =>
       output.table(
