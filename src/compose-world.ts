@@ -51,6 +51,7 @@ import type { SecretVault } from "./store/secret-vault.ts";
 import type { SqliteStore } from "./store/sqlite-store.ts";
 import { senderToken } from "./telemetry/otlp/sender.ts";
 
+const UNPACK_SOURCE = join(import.meta.dirname, "bin", "unpack-source.ts");
 /** What git runs when something is pushed. */
 const GIT_RECEIVE = join(import.meta.dirname, "bin", "git-receive.ts");
 
@@ -93,7 +94,11 @@ function composeCompute(
   store: SqliteStore,
 ) {
   const clock = systemClock;
-  const sources = new SourceStore(home.sourcesDir);
+  const sources = new SourceStore({
+    dir: home.sourcesDir,
+    unpack: [process.execPath, UNPACK_SOURCE],
+    installation: home.root,
+  });
   const docker = new DockerEngine();
   const users = new AppUsers(home.appUsers);
   const builder: DirectoryArtifactBuilder = new DirectoryArtifactBuilder({

@@ -16,8 +16,11 @@ import type { CommitNews, ForgeTarget } from "../resources/push/push-driver.ts";
 import type { Provider } from "../resources/repository/repository.ts";
 
 export interface SourceUploads {
-  /** Unpacks a (gzipped) tar of the source. */
-  add(archive: Readable): Promise<{ readonly digest: string; readonly bytes: number }>;
+  /** Unpacks a (gzipped) tar of the source; ends where the signal fires. */
+  add(
+    archive: Readable,
+    signal: AbortSignal,
+  ): Promise<{ readonly digest: string; readonly bytes: number }>;
   readFiles(digest: string, names: readonly string[]): Record<string, string>;
   /** What differs between two sources, in names of files. */
   compare(one: string, other: string): Promise<SourceDifference>;

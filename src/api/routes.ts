@@ -141,8 +141,8 @@ function deployRoutes(
         overrideBudget: z.stringbool().default(false),
         acceptContract: z.stringbool().default(false),
       }),
-      handle: async ({ params, query, actor, request }) => {
-        const { digest, bytes } = await deps.sources.add(request.body as Readable);
+      handle: async ({ params, query, actor, request, signal }) => {
+        const { digest, bytes } = await deps.sources.add(request.body as Readable, signal);
         const { reason, emergency, overrideBudget, acceptContract, ...facts } = query;
         const source = { digest, bytes, ...facts };
         const options = { reason, emergency, overrideBudget, acceptContract };

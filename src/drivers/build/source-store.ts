@@ -1,39 +1,45 @@
 // Source as it was uploaded, one folder per content digest.
 
-import { createHash } from "node:crypto";
 import {
-  createReadStream,
   createWriteStream,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
-  readFileSync,
-  readlinkSync,
-  realpathSync,
   renameSync,
   rmSync,
   statfsSync,
   statSync,
   utimesSync,
 } from "node:fs";
-import { lstat, readdir, readlink } from "node:fs/promises";
-import { dirname, isAbsolute, join, relative } from "node:path";
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { extract } from "tar";
-import { asHoldfastError, diskFull, invalid, messageOf } from "../../kernel/error.ts";
-import { readText } from "../files.ts";
+import {
+  asHoldfastError,
+  diskFull,
+  errorOfProblem,
+  type HoldfastError,
+  invalid,
+  messageOf,
+  type Problem,
+  transient,
+} from "../../kernel/error.ts";
+import { type Argv, run } from "../exec.ts";
+import { readText, removeTree } from "../files.ts";
+import { Cgroup } from "../process/cgroup.ts";
 import { compareTrees } from "./source-difference.ts";
+import { DISK_RESERVE_BYTES, IGNORE_HINT } from "./source-limits.ts";
 
+const JOIN_CGROUP = join(import.meta.dirname, "..", "process", "join-cgroup.sh");
 export const SOURCE_MAX_BYTES = 512 * 1024 ** 2;
-const UNPACKED_MAX_BYTES = 2 * 1024 ** 3;
-const UNPACKED_MAX_ENTRIES = 200_000;
-const IGNORE_HINT =
-  "keep what is not needed out with a .holdfastignore file (the syntax of .gitignore)";
-/** Below this much free space nothing is uploaded or built: the rest belongs to what runs. */
-export const DISK_RESERVE_BYTES = 256 * 1024 ** 2;
-
+/** Uploads that come in, or wait to be unpacked, at once; each may be as large as one may be. */
+const UPLOADS_AT_ONCE = 8;
+/** What unpacking may take. */
+const UNPACK_TIMEOUT_MS = 5 * 60_000;
+const UNPACK_HEAP_MB = 256;
+const UNPACK_RESOURCES = { cpu: 1, memory: 768 * 1024 ** 2, processes: 64 };
 const YOUNG_MS = 10 * 60_000;
 
 export interface StoredSource {
@@ -42,10 +48,23 @@ export interface StoredSource {
   readonly dir: string;
 }
 
+export interface SourceStoreOptions {
+  readonly dir: string;
+  /** Program and script that unpack an archive into a folder: src/bin/unpack-source.ts. */
+  readonly unpack: readonly [node: string, script: string];
+  /** Tells this installation's control groups from those of another. */
+  readonly installation: string;
+}
+
 export class SourceStore {
   readonly #dir: string;
+  readonly #options: SourceStoreOptions;
+  #coming = 0;
+  #unpacking: Promise<unknown> = Promise.resolve();
 
-  constructor(dir: string) {
+  constructor(options: SourceStoreOptions) {
+    this.#options = options;
+    const { dir } = options;
     this.#dir = dir;
     mkdirSync(dir, { recursive: true, mode: 0o711 });
     // Of uploads that a killed control plane had begun.
@@ -57,9 +76,14 @@ export class SourceStore {
     return join(this.#dir, digest);
   }
 
-  /** Unpacks a (gzipped) tar. Nothing is left behind where it fails. */
-  async add(archive: Readable): Promise<StoredSource> {
+  /** Unpacks a (gzipped) tar. Nothing is left behind where it fails, or where the signal fires. */
+  async add(archive: Readable, signal: AbortSignal): Promise<StoredSource> {
     assertDiskSpace(this.#dir);
+    if (this.#coming >= UPLOADS_AT_ONCE)
+      throw transient("source.busy", `${UPLOADS_AT_ONCE} uploads are under way`, {
+        hint: "try again in a moment",
+      });
+    this.#coming += 1;
     const scratch = mkdtempSync(join(this.#dir, "upload-"));
     const tree = join(scratch, "tree");
     const file = join(scratch, "archive.tar");
@@ -68,25 +92,61 @@ export class SourceStore {
         archive,
         limitBytes(SOURCE_MAX_BYTES),
         createWriteStream(file, { mode: 0o600 }),
-      );
-      mkdirSync(tree, { mode: 0o755 });
-      await unpack(file, tree);
-      refuseEscapes(tree);
-      const digest = await digestTree(tree);
+        { signal },
+      ).catch((error: unknown) => {
+        throw asUploadError(error);
+      });
+      const digest = await this.#inTurn(() => this.#unpack(file, tree, signal));
       const dir = this.dirOf(digest);
       if (!existsSync(dir)) renameSync(tree, dir);
       utimesSync(dir, new Date(), new Date());
       return { digest, bytes: statSync(file).size, dir };
     } catch (error) {
-      const known = asHoldfastError(error);
-      if (known.actsNext !== "developer") throw known;
-      throw invalid("source.unreadable", `the upload can't be unpacked: ${messageOf(error)}`, {
-        hint: "links must stay in the app's folder; a file that changed while it was packed: try again",
-        cause: error,
-      });
+      if (!signal.aborted) throw error;
+      throw transient("source.given_up", "whoever uploaded has left", { hint: "try again" });
     } finally {
-      rmSync(scratch, { recursive: true, force: true });
+      this.#coming -= 1;
+      await removeTree(scratch);
     }
+  }
+
+  // One at a time: its limits are then those of all.
+  #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
+    const done = this.#unpacking.then(work);
+    this.#unpacking = done.catch(() => undefined);
+    return done;
+  }
+
+  async #unpack(file: string, tree: string, signal: AbortSignal): Promise<string> {
+    signal.throwIfAborted();
+    const { unpack, installation } = this.#options;
+    const [node, script] = unpack;
+    const cgroup = new Cgroup(installation, "upload");
+    cgroup.kill();
+    const procs = cgroup.ensure(UNPACK_RESOURCES);
+    const argv = [
+      "/bin/sh",
+      JOIN_CGROUP,
+      ...procs,
+      "--",
+      node,
+      "--disable-warning=ExperimentalWarning",
+      `--max-old-space-size=${UNPACK_HEAP_MB}`,
+      script,
+      file,
+      tree,
+    ];
+    const { code, stdout, stderr } = await run(argv as unknown as Argv, {
+      cwd: "/",
+      timeoutMs: UNPACK_TIMEOUT_MS,
+      ownGroup: true,
+      signal,
+    });
+    if (code !== 0) throw unpackFailed(code, stderr);
+    const { digest, problem } = JSON.parse(stdout) as { digest?: string; problem?: Problem };
+    if (problem) throw errorOfProblem(problem);
+    if (digest === undefined) throw unpackFailed(code, stdout);
+    return digest;
   }
 
   /** The text of these files in the top folder, where they are. */
@@ -115,58 +175,22 @@ export class SourceStore {
   }
 }
 
-async function unpack(file: string, tree: string): Promise<void> {
-  let [bytes, entries] = [0, 0];
-  const isTooMuch = (): boolean => bytes > UNPACKED_MAX_BYTES || entries > UNPACKED_MAX_ENTRIES;
-  await extract({
-    file,
-    cwd: tree,
-    preserveOwner: false,
-    strict: true,
-    noChmod: true,
-    filter: (_path, entry) => {
-      bytes += entry.size ?? 0;
-      entries += 1;
-      return !isTooMuch();
-    },
+const unpackFailed = (code: number | undefined, output: string): HoldfastError =>
+  invalid(
+    "source.too_large",
+    code === undefined
+      ? "unpacking the upload took more time or memory than it may"
+      : `the upload could not be unpacked: ${output.trim().split("\n").at(-1) ?? ""}`,
+    { hint: IGNORE_HINT },
+  );
+
+function asUploadError(error: unknown): HoldfastError {
+  const known = asHoldfastError(error);
+  if (known.actsNext !== "developer") return known;
+  return invalid("source.unreadable", `the upload broke off: ${messageOf(error)}`, {
+    hint: "try again",
+    cause: error,
   });
-  if (isTooMuch())
-    throw invalid(
-      "source.too_large",
-      `unpacked, the source is larger than ${UNPACKED_MAX_BYTES / 1024 ** 3} GB or has more than ${UNPACKED_MAX_ENTRIES} files`,
-      { hint: IGNORE_HINT },
-    );
-}
-
-// A link that leads out, also by way of other links, would have us read or change what is there.
-function refuseEscapes(tree: string): void {
-  const root = realpathSync(tree);
-  const isInside = (path: string): boolean => path === root || path.startsWith(`${root}/`);
-  for (const entry of readdirSync(tree, { recursive: true, withFileTypes: true })) {
-    if (!entry.isSymbolicLink()) continue;
-    const path = join(entry.parentPath, entry.name);
-    const target = readlinkSync(path);
-    const leads = existsSync(path)
-      ? realpathSync(path)
-      : resolveInside(root, dirname(path), target);
-    if (isAbsolute(target) || leads === undefined || !isInside(leads))
-      throw invalid(
-        "source.link_leads_out",
-        `${relative(tree, path)} is a link to ${target}, which is not in the app's folder`,
-        { hint: "put a copy in its place, or keep it out with a .holdfastignore file" },
-      );
-  }
-}
-
-/** Where a link to something that is not there leads; undefined where it leaves `root` on its way. */
-function resolveInside(root: string, from: string, target: string): string | undefined {
-  let at = realpathSync(from);
-  for (const part of target.split("/")) {
-    at = join(at, part);
-    if (existsSync(at)) at = realpathSync(at);
-    if (at !== root && !at.startsWith(`${root}/`)) return undefined;
-  }
-  return at;
 }
 
 function limitBytes(maxBytes: number) {
@@ -192,38 +216,4 @@ export function assertDiskSpace(dir: string): void {
       `the disk that holds ${dir} has less than ${DISK_RESERVE_BYTES / 1024 ** 2} MB left: it`,
     );
   }
-}
-
-/** sha256 over every path, mode and content below a folder; folders named in `except` left out. */
-export async function digestTree(root: string, except: readonly string[] = []): Promise<string> {
-  const hash = createHash("sha256");
-  const walk = async (path: string): Promise<void> => {
-    const entries = await readdir(join(root, path), { withFileTypes: true });
-    for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
-      const at = path ? `${path}/${entry.name}` : entry.name;
-      if (except.includes(at)) continue;
-      if (entry.isDirectory()) {
-        hash.update(`d ${at}\0`);
-        await walk(at);
-      } else if (entry.isSymbolicLink()) {
-        hash.update(`l ${at}\0${await readlink(join(root, at))}\0`);
-      } else if (entry.isFile()) {
-        const { mode, size } = await lstat(join(root, at));
-        hash.update(
-          `f ${at}\0${mode & 0o111 ? "x" : "-"}\0${await digestFile(join(root, at), size)}\0`,
-        );
-      }
-    }
-  };
-  await walk("");
-  return hash.digest("hex");
-}
-
-const SMALL_FILE_BYTES = 1024 ** 2;
-
-async function digestFile(path: string, size: number): Promise<string> {
-  const hash = createHash("sha256");
-  if (size <= SMALL_FILE_BYTES) return hash.update(readFileSync(path)).digest("hex");
-  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
-  return hash.digest("hex");
 }

@@ -1,0 +1,113 @@
+// What somebody uploaded becomes a folder. It runs in a process of its own (src/bin/unpack-source.ts)
+// with limits of memory and time: an archive says itself how much it holds, and is believed only to
+// refuse it, before anything of it is written.
+
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readlinkSync,
+  realpathSync,
+  statfsSync,
+} from "node:fs";
+import { dirname, isAbsolute, join, relative } from "node:path";
+import { extract, list } from "tar";
+import {
+  asHoldfastError,
+  diskFull,
+  type HoldfastError,
+  invalid,
+  messageOf,
+} from "../../kernel/error.ts";
+import { DISK_RESERVE_BYTES, IGNORE_HINT } from "./source-limits.ts";
+import { digestTree } from "./tree.ts";
+
+const UNPACKED_MAX_BYTES = 2 * 1024 ** 3;
+const UNPACKED_MAX_ENTRIES = 200_000;
+/** A file takes up whole blocks, and so does a folder. */
+const BLOCK_BYTES = 4_096;
+
+/**
+ * Gives the digest of what was unpacked into a folder, which is made.
+ *
+ * @throws source.too_large, source.unreadable, source.link_leads_out, disk.full
+ */
+export async function unpackSource(archive: string, folder: string): Promise<string> {
+  try {
+    assertFits(archive, dirname(folder));
+    mkdirSync(folder, { mode: 0o755 });
+    extract({
+      file: archive,
+      cwd: folder,
+      preserveOwner: false,
+      strict: true,
+      noChmod: true,
+      sync: true,
+    });
+    refuseEscapes(folder);
+    return await digestTree(folder);
+  } catch (error) {
+    const known = asHoldfastError(error);
+    if (known.actsNext !== "developer") throw known;
+    throw invalid("source.unreadable", `the upload can't be unpacked: ${messageOf(error)}`, {
+      hint: "links must stay in the app's folder; a file that changed while it was packed: try again",
+      cause: error,
+    });
+  }
+}
+
+function assertFits(archive: string, dir: string): void {
+  let [bytes, entries] = [0, 0];
+  list({
+    file: archive,
+    strict: true,
+    sync: true,
+    onReadEntry: ({ size }) => {
+      bytes += size ?? 0;
+      entries += 1;
+      if (bytes > UNPACKED_MAX_BYTES || entries > UNPACKED_MAX_ENTRIES) throw tooLarge();
+    },
+  });
+  const { bavail, bsize } = statfsSync(dir);
+  const room = bavail * bsize - DISK_RESERVE_BYTES;
+  if (bytes + entries * BLOCK_BYTES > room)
+    throw diskFull(undefined, `the upload needs ${Math.ceil(bytes / 1024 ** 2)} MB, and ${dir}`);
+}
+
+const tooLarge = (): HoldfastError =>
+  invalid(
+    "source.too_large",
+    `unpacked, the source is larger than ${UNPACKED_MAX_BYTES / 1024 ** 3} GB or has more than ${UNPACKED_MAX_ENTRIES} files`,
+    { hint: IGNORE_HINT },
+  );
+
+// A link that leads out, also by way of other links, would have us read or change what is there.
+function refuseEscapes(tree: string): void {
+  const root = realpathSync(tree);
+  const isInside = (path: string): boolean => path === root || path.startsWith(`${root}/`);
+  for (const entry of readdirSync(tree, { recursive: true, withFileTypes: true })) {
+    if (!entry.isSymbolicLink()) continue;
+    const path = join(entry.parentPath, entry.name);
+    const target = readlinkSync(path);
+    const leads = existsSync(path)
+      ? realpathSync(path)
+      : resolveInside(root, dirname(path), target);
+    if (isAbsolute(target) || leads === undefined || !isInside(leads))
+      throw invalid(
+        "source.link_leads_out",
+        `${relative(tree, path)} is a link to ${target}, which is not in the app's folder`,
+        { hint: "put a copy in its place, or keep it out with a .holdfastignore file" },
+      );
+  }
+}
+
+/** Where a link to something that is not there leads; undefined where it leaves `root` on its way. */
+function resolveInside(root: string, from: string, target: string): string | undefined {
+  let at = realpathSync(from);
+  for (const part of target.split("/")) {
+    at = join(at, part);
+    if (existsSync(at)) at = realpathSync(at);
+    if (at !== root && !at.startsWith(`${root}/`)) return undefined;
+  }
+  return at;
+}
