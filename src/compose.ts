@@ -62,7 +62,7 @@ import {
   releaseName,
 } from "./resources/release/release.ts";
 import { createReleaseReconciler } from "./resources/release/release-reconciler.ts";
-import type { Task } from "./resources/task/task.ts";
+import { type Task, taskInstanceName } from "./resources/task/task.ts";
 import { createTaskReconciler } from "./resources/task/task-reconciler.ts";
 import { createTrainReconciler, type TrainDriver } from "./resources/train/train-reconciler.ts";
 import { backUpDatabase, openDatabase } from "./store/database.ts";
@@ -246,7 +246,7 @@ async function startTask(task: Task, deps: AppDeps, signal: AbortSignal): Promis
   const app = deps.store.find<AppSpec, AppStatus>({ kind: APP, name: task.spec.appName });
   if (!app)
     throw stuck("app.not_found", `${task.spec.appName} is gone`, { hint: "holdfast status" });
-  const { release, command, appName } = task.spec;
+  const { release, command, appName, takesInput } = task.spec;
   const index = task.name.split("/").at(-1) ?? "";
   const order = {
     name: `${appName.replace("/", ".")}.run.r${release}.${index}`,
@@ -255,6 +255,7 @@ async function startTask(task: Task, deps: AppDeps, signal: AbortSignal): Promis
     index,
     placement: { set: { release, restarts: 0 }, slot: "a" as const, counts: {} },
     command,
+    ...(takesInput && { takesInput }),
   };
   await startOrdered(app, order, task.uid, deps, signal);
 }
@@ -331,6 +332,12 @@ function apiDeps(
     sources: world.sources,
     secrets: world.secrets,
     checkMigrations,
+    feedTask: (task, input) =>
+      computeOf(task, appDeps(options, store, world, monitoring)).feed(
+        task.uid,
+        taskInstanceName(task),
+        input,
+      ),
     readMetric: (metric, scope) => rolloutTelemetry(home, monitoring).read(metric, scope),
     telemetry: new TelemetryClient(home.telemetrySocket),
     monitoring: monitoring.client,

@@ -14,13 +14,16 @@ import type { AppMetric } from "../resources/app/rollout-policy.ts";
 import type { Delivery } from "../resources/channel/channel.ts";
 import type { CommitNews, ForgeTarget } from "../resources/push/push-driver.ts";
 import type { Provider } from "../resources/repository/repository.ts";
+import type { Task } from "../resources/task/task.ts";
+
+export interface SourceUpload {
+  readonly digest: string;
+  readonly bytes: number;
+}
 
 export interface SourceUploads {
   /** Unpacks a (gzipped) tar of the source; ends where the signal fires. */
-  add(
-    archive: Readable,
-    signal: AbortSignal,
-  ): Promise<{ readonly digest: string; readonly bytes: number }>;
+  add(archive: Readable, signal: AbortSignal): Promise<SourceUpload>;
   readFiles(digest: string, names: readonly string[]): Record<string, string>;
   /** What differs between two sources, in names of files. */
   compare(one: string, other: string): Promise<SourceDifference>;
@@ -186,6 +189,8 @@ export interface ApiDeps {
   readonly clock: Clock;
   readonly store: ResourceStore;
   readonly sources: SourceUploads;
+  /** Gives a task that runs what it reads. */
+  readonly feedTask: (task: Task, input: AsyncIterable<Uint8Array>) => Promise<void>;
   readonly secrets: SecretValues;
   /** A figure of an app, of one of its releases. */
   readonly readMetric: (metric: AppMetric, scope: MetricScope) => Promise<MetricValue>;

@@ -31,6 +31,7 @@ export const WRITES: Readonly<Record<string, RouteAccess>> = {
   [`DELETE ${APP}/secrets/{secret}`]: "secret",
   [`DELETE ${APP}`]: "destroy",
   [`POST ${APP}/tasks`]: "run",
+  [`POST ${APP}/tasks/{task}/input`]: "run",
   [`DELETE ${APP}/tasks/{task}`]: "run",
   [`POST ${APP}/rollout/pause`]: "steer",
   [`POST ${APP}/rollout/resume`]: "steer",

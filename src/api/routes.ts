@@ -2,19 +2,11 @@
 
 import type { Readable } from "node:stream";
 import { z } from "zod";
-import { invalid } from "../kernel/error.ts";
 import { Redacted } from "../kernel/redacted.ts";
 import { APP, type App, appResourceName, type Rollout } from "../resources/app/app.ts";
 import { INFERENCE_FILES, inferManifest } from "../resources/app/infer.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import { manifestJsonSchema } from "../resources/app/manifest-file.ts";
-import {
-  TASK,
-  type Task,
-  type TaskSpec,
-  type TaskStatus,
-  taskInstanceName,
-} from "../resources/task/task.ts";
 import { accountRoutes } from "./account-routes.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { AppOperations } from "./app-operations.ts";
@@ -26,7 +18,7 @@ import { channelRoutes } from "./channel-routes.ts";
 import { deliveryRoutes } from "./delivery-routes.ts";
 import { environmentRoutes } from "./environment-routes.ts";
 import { exportRoutes } from "./export-routes.ts";
-import { followRollout, followTask } from "./follow.ts";
+import { followRollout } from "./follow.ts";
 import { gitRoutes } from "./git-routes.ts";
 import { holdRoutes } from "./hold-routes.ts";
 import { insightRoutes } from "./insight-routes.ts";
@@ -35,6 +27,7 @@ import { repositoryRoutes } from "./repository-routes.ts";
 import { rolloutRoutes } from "./rollout-routes.ts";
 import { type Route, route } from "./route.ts";
 import { statusView } from "./status-view.ts";
+import { taskRoutes } from "./task-routes.ts";
 import { telemetryRoutes } from "./telemetry-routes.ts";
 import { trainRoutes } from "./train-routes.ts";
 
@@ -390,68 +383,6 @@ function journalRoutes(deps: ApiDeps): Route[] {
           query.after,
         ),
       }),
-    }),
-  ];
-}
-
-function taskRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
-  return [
-    route({
-      method: "POST",
-      path: "/v1/apps/{environment}/{app}/tasks",
-      summary: "Runs a command once, in the release that serves.",
-      params: ofApp,
-      body: z.object({ command: z.string().min(1).max(10_000) }),
-      handle: ({ params, body, actor }) => {
-        const app = operations.getApp(params.environment, params.app);
-        const release = app.status?.serving?.set.release;
-        if (release === undefined) {
-          throw invalid("app.not_deployed", `${params.app} serves no release yet`, {
-            hint: `holdfast status`,
-          });
-        }
-        const name = `${app.name}/${deps.newId()}`;
-        const spec: TaskSpec = { appName: app.name, release, command: body.command };
-        deps.store.writeSpec({ kind: TASK, name }, spec, {
-          actor,
-          action: "run",
-          expectedGeneration: 0,
-        });
-        return {
-          task: name.split("/").at(-1),
-          instance: taskInstanceName({ name, spec }),
-          release,
-        };
-      },
-    }),
-    route({
-      method: "GET",
-      path: "/v1/apps/{environment}/{app}/tasks/{task}",
-      summary: "Follows a task to its end: NDJSON, one event per line.",
-      params: ofApp.extend({ task: z.string().max(100) }),
-      answers: "stream",
-      handle: ({ params, signal }) => {
-        const name = `${appResourceName(params.environment, params.app)}/${params.task}`;
-        const task = deps.store.find<TaskSpec, TaskStatus>({ kind: TASK, name }) as
-          | Task
-          | undefined;
-        if (!task)
-          throw invalid("task.not_found", `there is no task ${params.task}`, {
-            hint: "how old ones ended is forgotten; their output is in holdfast logs <app>/run",
-          });
-        return followTask(deps, name, signal);
-      },
-    }),
-    route({
-      method: "DELETE",
-      path: "/v1/apps/{environment}/{app}/tasks/{task}",
-      summary: "Ends a task that runs and forgets it.",
-      params: ofApp.extend({ task: z.string().max(100) }),
-      handle: ({ params, actor }) => {
-        const name = `${appResourceName(params.environment, params.app)}/${params.task}`;
-        deps.store.markDeleting({ kind: TASK, name }, { actor, action: "cancel" });
-        return { cancelled: true };
-      },
     }),
   ];
 }

@@ -199,6 +199,11 @@ function logsRoute(
         .regex(/^[0-9a-f]{32}$/, "must be 32 hex digits")
         .optional(),
       sinceMs: sinceMs.default(0),
+      after: z.coerce
+        .number()
+        .min(0)
+        .optional()
+        .describe("The first lines after this moment (ms since the epoch), not the last ones."),
       limit: z.coerce.number().int().min(1).max(LOG_LIMIT_MAX).default(200),
       follow: z.stringbool().default(false),
     }),

@@ -54,6 +54,13 @@ export class Client {
     return (await body.json()) as Answer;
   }
 
+  /** Bytes as they come, until they end or the signal fires. */
+  async send(path: string, input: Readable, signal: AbortSignal): Promise<void> {
+    const type = "application/octet-stream";
+    const { body } = await this.#send("POST", path, undefined, input, type, signal);
+    await body.dump();
+  }
+
   /** NDJSON, event by event, until the other side ends it. */
   async *events<Event>(path: string, query?: Query, signal?: AbortSignal): AsyncGenerator<Event> {
     const { body } = await this.#send("GET", path, query, undefined, undefined, signal);

@@ -68,8 +68,10 @@ export function run(argv: Argv, options: RunOptions = {}): Promise<RunResult> {
         : createWriteStream(options.logFile, { flags: "a", mode: 0o600 });
     log?.on("error", () => undefined);
     let logRoom = options.logMaxBytes ?? Number.POSITIVE_INFINITY;
+    let isOpenLine = false;
     const keep = (text: string): void => {
       if (logRoom <= 0) return;
+      isOpenLine = !text.endsWith("\n");
       log?.write(text);
       logRoom -= text.length;
       if (logRoom <= 0) log?.write("\n… what follows is not kept: the log is too long\n");
@@ -99,7 +101,8 @@ export function run(argv: Argv, options: RunOptions = {}): Promise<RunResult> {
     });
     child.on("close", (code) => {
       const result = { code: code ?? undefined, ...output };
-      if (log) log.end(() => resolve(result));
+      // What it wrote last is a line too, also where it did not end it.
+      if (log) log.end(isOpenLine ? "\n" : "", () => resolve(result));
       else resolve(result);
     });
     child.stdin?.on("error", () => undefined).end(options.input);
@@ -177,6 +180,8 @@ export interface DetachedOptions {
   readonly env: NodeJS.ProcessEnv;
   /** Both output streams are appended to this file. */
   readonly logFile: string;
+  /** Its standard input is ours to write: `stdin` of what is returned. Otherwise it has none. */
+  readonly takesInput?: boolean;
 }
 
 /** Starts a process that outlives us, in a session of its own. */
@@ -188,8 +193,10 @@ export function startDetached(argv: Argv, options: DetachedOptions): ChildProces
       cwd: options.cwd,
       env: options.env,
       detached: true,
-      stdio: ["ignore", log, log],
+      stdio: [options.takesInput ? "pipe" : "ignore", log, log],
     });
+    // It may end without having read all of it.
+    child.stdin?.on("error", () => undefined);
     // A failure to start shows as an instance that never wrote its process id.
     child.on("error", () => undefined);
     child.unref();

@@ -95,6 +95,8 @@ export interface LogFilter {
   readonly fields?: Readonly<Record<string, string>> | undefined;
   readonly traceId?: string | undefined;
   readonly limit: number;
+  /** The first ones after this moment (ms since the epoch), instead of the last ones. */
+  readonly after?: number | undefined;
 }
 
 /** A request that the edge let in: the beginning of a trace. */

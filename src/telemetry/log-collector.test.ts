@@ -150,6 +150,39 @@ describe("collecting logs", () => {
     assert.ok(punched.length > 0, "the space of what was read is given back");
   });
 
+  it("keeps the last line of a source that ended without a line end, and forgets the source", async () => {
+    const { collector, texts } = await open();
+    const file = source("open");
+    appendFileSync(file, "a\nlast words");
+    now = Date.now() + 60_000;
+    await collector.collect();
+    assert.deepEqual(await texts("open"), ["a"], "it may go on");
+    const who = { app: "production/shop", service: "open", release: 1, instance: "open" };
+    writeFileSync(`${file}.json`, JSON.stringify({ ...who, role: "task", ended: true }));
+    await collector.collect();
+    assert.deepEqual(await texts("open"), ["a", "last words"]);
+    now = Date.now() + 12 * 60_000;
+    await collector.collect();
+    assert.ok(!existsSync(file));
+    now = Date.now();
+  });
+
+  it("says of a line that it goes on, where it had to be cut", async () => {
+    const { collector, texts } = await open();
+    appendFileSync(source("long"), `${"x".repeat(600_000)}\nshort\n`);
+    await collector.collect();
+    const found = await texts("long");
+    assert.deepEqual(
+      found.map((text) => /goes on/.test(text)),
+      [true, true, false, false],
+    );
+    assert.equal(
+      found.map((text) => text.match(/x/g)?.length ?? 0).reduce((a, b) => a + b),
+      600_000,
+    );
+    assert.equal(found.at(-1), "short");
+  });
+
   it("forgets a source that ended, and keeps its lines", async () => {
     const { store, collector, texts } = await open();
     const file = source("ended");

@@ -40,8 +40,12 @@ const SHARE_BYTES = 8 * READ_BYTES;
 /** Further behind than this, the oldest lines are passed over. */
 const BEHIND_MAX_BYTES = 256 * READ_BYTES;
 /** A line is cut here, so that one without an end can't hold everything up. */
-const LINE_MAX_BYTES = 32 * 1024;
+const LINE_MAX_BYTES = 256 * 1024;
+/** At the end of a part of a line that was cut. */
+const GOES_ON = " … (holdfast: the line goes on)";
 const PUNCH_EVERY_BYTES = 4 * READ_BYTES;
+/** A line without an end may still go on for so long, also where its source is said to have ended. */
+const OPEN_LINE_MS = 2_000;
 /** A source that ended stays this long for the last look of a failed deploy. */
 const ENDED_KEEP_MS = 10 * 60_000;
 
@@ -109,13 +113,16 @@ export class LogCollector {
     const begin = this.#offsets.get(file) ?? 0;
     const source = this.#sourceOf(file);
     if (!source) return 0;
+    const quietMs = this.#options.now() - mtimeMs;
     if (size <= begin) {
-      if (this.#options.now() - mtimeMs > ENDED_KEEP_MS) this.#dropEnded(file, path);
+      if (quietMs > ENDED_KEEP_MS) this.#dropEnded(file, path);
       return 0;
     }
     let offset = await this.#passOver(file, source, begin, size);
     while (offset < size && offset - begin < share) {
-      const { texts, end } = readChunk(path, offset, size);
+      // Nothing more comes to a line that was left open by who is gone.
+      const isLast = (): boolean => quietMs > OPEN_LINE_MS && this.#hasEnded(file);
+      const { texts, end } = readChunk(path, offset, size, isLast);
       if (end === offset) break;
       await this.#append(file, source, texts, end);
       offset = end;
@@ -166,9 +173,13 @@ export class LogCollector {
     this.#punched.set(file, offset);
   }
 
-  #dropEnded(file: string, path: string): void {
+  #hasEnded(file: string): boolean {
     this.#sources.delete(file);
-    if (!this.#sourceOf(file)?.ended) return;
+    return this.#sourceOf(file)?.ended === true;
+  }
+
+  #dropEnded(file: string, path: string): void {
+    if (!this.#hasEnded(file)) return;
     rmSync(path, { force: true });
     rmSync(`${path}.json`, { force: true });
     for (const map of [this.#offsets, this.#punched, this.#sources]) map.delete(file);
@@ -184,17 +195,27 @@ function recordOf({ app, service, release, instance }: LogSource, level: string)
   return { environment, app: "", service: engine, release: 0, instance: engine, level };
 }
 
-/** Whole lines from `offset` on; a line without an end yet is left for the next time. */
-function readChunk(path: string, offset: number, size: number): { texts: string[]; end: number } {
+/**
+ * Whole lines from `offset` on; a line without an end yet is left for the next time, unless it is the
+ * last of all. What is cut says so.
+ */
+function readChunk(
+  path: string,
+  offset: number,
+  size: number,
+  isLast: () => boolean,
+): { texts: string[]; end: number } {
   const buffer = readAt(path, offset, Math.min(READ_BYTES, size - offset));
   const texts: string[] = [];
   let start = 0;
   while (start < buffer.length) {
     const newline = buffer.indexOf(10, start);
     const bytes = newline < 0 ? buffer.length - start : newline - start;
-    if (newline < 0 && bytes < LINE_MAX_BYTES) break;
+    const isOpen = newline < 0 && bytes < LINE_MAX_BYTES;
+    if (isOpen && !(offset + buffer.length === size && isLast())) break;
     const cut = Math.min(bytes, LINE_MAX_BYTES);
-    texts.push(buffer.toString("utf8", start, start + cut));
+    const text = buffer.toString("utf8", start, start + cut);
+    texts.push(cut < bytes || (newline < 0 && !isOpen) ? `${text}${GOES_ON}` : text);
     start += cut < bytes || newline < 0 ? cut : cut + 1;
   }
   return { texts, end: offset + start };

@@ -1,7 +1,7 @@
 // Log lines that match, and those that come.
 
 import { LOG_LEVELS, type LogFilter, type LogLine, PLATFORM } from "../kernel/signal.ts";
-import { all, equals, msOf, quoted } from "./sql.ts";
+import { all, equals, msOf, quoted, timestamp } from "./sql.ts";
 import type { TelemetryStore } from "./store/telemetry-store.ts";
 
 const HOUR_MS = 3_600_000;
@@ -27,6 +27,7 @@ export class LogQuery {
     await this.#refresh();
     const now = this.#now();
     const to = filter.to ?? now + SECOND_MS;
+    if (filter.after !== undefined) return this.#findAfter(filter, filter.after, to);
     const begins = [
       ...LOOK_BACK_MS.map((ms) => to - ms).filter((from) => from > filter.from),
       filter.from,
@@ -42,6 +43,16 @@ export class LogQuery {
       if (lines.length >= filter.limit) break;
     }
     return lines.toReversed();
+  }
+
+  #findAfter(filter: LogFilter, after: number, to: number): Promise<readonly LogLine[]> {
+    const rows = this.#store.rows("logs", { from: after, to, environment: undefined });
+    const later = `time > ${timestamp(after)}`;
+    return this.#lines(
+      `SELECT * FROM (${rows}) WHERE ${later}`,
+      filter,
+      `ORDER BY time LIMIT ${Math.trunc(filter.limit)}`,
+    );
   }
 
   /** Calls with lines that match, as they come, until the returned function is called. */

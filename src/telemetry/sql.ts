@@ -3,7 +3,7 @@
 export const quoted = (text: string): string => `'${text.replaceAll("'", "''")}'`;
 
 /** A moment, ms since the epoch. */
-export const timestamp = (ms: number): string => `make_timestamp(${Math.floor(ms * 1000)})`;
+export const timestamp = (ms: number): string => `make_timestamp(${Math.round(ms * 1000)})`;
 
 /** Milliseconds of a column, with a fraction. */
 export const msOf = (column: string): string => `epoch_us(${column}) / 1000.0`;

@@ -22,6 +22,8 @@ export interface ComputeSuite {
     readonly sayAndExit: string;
     readonly eatMemory: string;
     readonly showEnv: string;
+    /** Says what it reads, to the end of that, and how long it was. */
+    readonly sayInput: string;
   };
   /** How to see that one answers, where that is not over HTTP. */
   readonly answers?: (instance: Instance | undefined) => Promise<boolean>;
@@ -144,6 +146,26 @@ export function runComputeSuite(suite: ComputeSuite): void {
       assert.match(text, /PORT=\d+/);
     });
 
+    promise(
+      "gives an instance what it is fed, to its end, and nothing to one that is not",
+      async () => {
+        const [fed, hungry] = [
+          spec(commands.sayInput, { labels: taskOf("fed"), takesInput: true }),
+          spec(commands.sayInput, { labels: taskOf("hungry") }),
+        ];
+        for (const one of [fed, hungry]) await start(one);
+        const said = async (name: string): Promise<string> =>
+          (await driver.tail(OWNER, name, 10)).join("\n");
+        await until("it runs", async () => (await find(fed.name))?.state === "running");
+        await driver.feed(OWNER, fed.name, chunks("first\n", "and ", "last"));
+        for (const { name } of [fed, hungry]) await untilExited(name);
+        await until("all was said", async () => (await said(fed.name)).includes("last"));
+        assert.match(await said(fed.name), /^first\nand last/);
+        assert.equal(await said(hungry.name), "");
+        await driver.feed(OWNER, fed.name, chunks("too late"));
+      },
+    );
+
     promise("ends one with SIGTERM and remembers that it was asked to", async () => {
       const one = spec(commands.serve);
       await start(one);
@@ -219,6 +241,18 @@ export function runComputeSuite(suite: ComputeSuite): void {
       assert.match((await find(one.name))?.exit?.detail ?? "", /out of memory \(limit 48 MB\)/);
     });
   });
+}
+
+const taskOf = (index: string): InstanceSpec["labels"] => ({
+  component: "run",
+  role: "task",
+  release: 1,
+  restarts: 0,
+  index,
+});
+
+async function* chunks(...texts: string[]): AsyncGenerator<Uint8Array> {
+  for (const text of texts) yield Buffer.from(text);
 }
 
 function answersHttp(instance: Instance | undefined): Promise<boolean> {

@@ -49,6 +49,7 @@ if (version === undefined || !existsSync(BUSYBOX)) {
       exit3: "exit 3",
       sayAndExit: "echo one; echo two >&2; echo three",
       showEnv: "env",
+      sayInput: "cat",
       eatMemory: "dd if=/dev/zero of=/dev/null bs=512M count=1",
     },
   });
@@ -60,7 +61,7 @@ async function importImage(root: string): Promise<string> {
   for (const folder of ["bin", "www", "tmp", "etc"])
     mkdirSync(join(rootfs, folder), { recursive: true });
   copyFileSync(BUSYBOX, join(rootfs, "bin", "busybox"));
-  for (const applet of ["sh", "httpd", "sleep", "env", "dd", "kill", "wait"])
+  for (const applet of ["sh", "httpd", "sleep", "env", "dd", "kill", "wait", "cat"])
     symlinkSync("busybox", join(rootfs, "bin", applet));
   const tar = Readable.from(create({ cwd: rootfs, portable: true }, ["."]));
   const stream = await engine.stream(

@@ -27,12 +27,14 @@ runComputeSuite({
     sayAndExit: "say",
     showEnv: "env",
     eatMemory: "eat",
+    sayInput: "cat",
   },
   answers: async (instance) => instance !== undefined && world.isHealthy(instance.name),
   deviations: Object.fromEntries(
     [
       "gives the last lines of output, oldest first",
       "gives variables to the instance, and a port where it listens",
+      "gives an instance what it is fed, to its end, and nothing to one that is not",
       "ends one that takes more memory than its limit, and says so",
     ].map((promise) => [promise, NO_PROCESS]),
   ),

@@ -57,6 +57,7 @@ runComputeSuite({
     exit3: "exit 3",
     sayAndExit: "echo one; echo two >&2; echo three",
     showEnv: "env",
+    sayInput: "cat",
     eatMemory: `node -e "const held = []; setInterval(() => held.push(Buffer.alloc(8e6, 1)), 10)"`,
   },
   deviations:

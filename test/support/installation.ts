@@ -53,7 +53,8 @@ export class Installation {
       });
       child.on("error", reject);
       child.on("close", (code) => resolve({ code: code ?? -1, ...output }));
-      child.stdin.end(input);
+      // It may end without having read all of it.
+      child.stdin.on("error", () => undefined).end(input);
     });
   }
 

@@ -86,6 +86,8 @@ export class MemoryWorld
   >();
   /** Release commands that ran to their end: instance name → how often. */
   readonly finishedTasks = new Map<string, number>();
+  /** What instances were given to read. */
+  readonly fed = new Map<string, string>();
   readonly #options: MemoryWorldOptions;
   #edgeOwes: (() => void)[] = [];
   #nextPort = 20_000;
@@ -149,6 +151,13 @@ export class MemoryWorld
 
   async tail(_owner: string, name: string): Promise<readonly string[]> {
     return this.instances.has(name) ? [`the last words of ${name}`] : [];
+  }
+
+  async feed(_owner: string, name: string, input: AsyncIterable<Uint8Array>): Promise<void> {
+    const decoder = new TextDecoder();
+    let text = "";
+    for await (const chunk of input) text += decoder.decode(chunk, { stream: true });
+    this.fed.set(name, text);
   }
 
   async usage(_owner: string, name: string): Promise<ResourceUse | undefined> {

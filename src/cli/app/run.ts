@@ -1,4 +1,6 @@
+import { fstatSync } from "node:fs";
 import { constants } from "node:os";
+import { setTimeout } from "node:timers/promises";
 import type { TaskEvent } from "../../api/follow.ts";
 import { invalid, messageOf } from "../../kernel/error.ts";
 import type { LogLine } from "../../kernel/signal.ts";
@@ -6,14 +8,19 @@ import type { Command, CommandContext } from "../command.ts";
 import { appName, listOf } from "./change.ts";
 
 const EXIT_INTERRUPTED = 130;
-const LINES_MAX = 100_000;
+const LINES_AT_ONCE = 10_000;
+const LOOK_MS = 250;
 
 export const runCommand: Command = {
   usage: "run <app> <command...>",
   summary: "Run a command once, in the release that serves, with the app's variables.",
   details:
-    "Its output is shown as it comes and kept in the logs; its exit status is ours. Ctrl-C ends it.",
-  examples: ["holdfast run storefront -- node scripts/report.ts", "holdfast run storefront -- env"],
+    "Its output is shown as it comes and kept in the logs; its exit status is ours. What is piped in is its input. Ctrl-C ends it.",
+  examples: [
+    "holdfast run storefront -- psql < rows.sql",
+    "holdfast run storefront -- node scripts/report.ts",
+    "holdfast run storefront -- env",
+  ],
   run: async (context, [app, words]) => {
     const { client, output, environment, signal } = context;
     const base = `/v1/apps/${environment}/${appName(String(app))}/tasks`;
@@ -28,19 +35,17 @@ export const runCommand: Command = {
         },
       );
     const command = (given[0] === "--" ? given.slice(1) : given).map(quote).join(" ");
+    const takesInput = hasInput();
     const task = await client.post<{ task: string; instance: string; release: number }>(base, {
       command,
+      takesInput,
     });
     output.progress(`runs in release ${task.release}`);
-    const shown = new Set<number>();
+    const ended = new AbortController();
+    const done = AbortSignal.any([ended.signal, signal]);
+    const feeding = takesInput ? feed(context, `${base}/${task.task}/input`, done) : undefined;
     const logs = { environment, app: String(app), service: "run", instance: task.instance };
-    const stopFollowing = new AbortController();
-    const following = showOutput(
-      context,
-      { ...logs, follow: true },
-      shown,
-      AbortSignal.any([stopFollowing.signal, signal]),
-    );
+    const showing = showOutput(context, logs, done);
     let code = EXIT_INTERRUPTED;
     try {
       for await (const event of client.events<TaskEvent>(`${base}/${task.task}`, {}, signal)) {
@@ -50,11 +55,10 @@ export const runCommand: Command = {
       if (!signal.aborted) throw error;
       await client.delete(`${base}/${task.task}`);
     } finally {
-      stopFollowing.abort();
-      await following;
+      ended.abort();
+      await feeding;
     }
-    // What it said last: a question finds everything that was written before it.
-    await showOutput(context, { ...logs, limit: LINES_MAX }, shown, signal);
+    await showing;
     if (output.isJson) output.line({ ...task, code }, "");
     return code;
   },
@@ -64,21 +68,55 @@ export const runCommand: Command = {
 const exitBySignal = (signal: string | undefined): number =>
   128 + (constants.signals[signal as NodeJS.Signals] ?? 0);
 
-/** Shows each line once: lines of one source have times of their own. */
-async function showOutput(
-  { client, output }: CommandContext,
-  query: Readonly<Record<string, string | number | boolean>>,
-  shown: Set<number>,
-  signal: AbortSignal,
-): Promise<void> {
+/** A pipe or a file; a terminal is not read, and where there is nothing, nothing. */
+function hasInput(): boolean {
   try {
-    for await (const line of client.events<LogLine>("/v1/logs", query, signal)) {
-      if (!shown.has(line.time)) output.line(line, line.text);
-      shown.add(line.time);
-    }
+    const stat = fstatSync(0);
+    return stat.isFIFO() || stat.isFile() || stat.isSocket();
+  } catch {
+    return false;
+  }
+}
+
+async function feed({ client, output }: CommandContext, path: string, done: AbortSignal) {
+  try {
+    await client.send(path, process.stdin, done);
   } catch (error) {
     // The command itself goes on: its end is what counts.
-    if (!signal.aborted) output.progress(`its output can't be shown: ${messageOf(error)}`);
+    if (!done.aborted) output.progress(`its input can't be sent: ${messageOf(error)}`);
+  } finally {
+    process.stdin.destroy();
+  }
+}
+
+/** Shows every line, in order, until `done` and there is none left: lines of one source have times of their own. */
+async function showOutput(
+  { client, output, signal }: CommandContext,
+  query: Readonly<Record<string, string | number | boolean>>,
+  done: AbortSignal,
+): Promise<void> {
+  let after = 0;
+  let isLast = false;
+  while (!isLast && !signal.aborted) {
+    // What was written before the end is found by a question that is asked after it.
+    isLast = done.aborted;
+    try {
+      let count = LINES_AT_ONCE;
+      while (count === LINES_AT_ONCE) {
+        count = 0;
+        const page = { ...query, after, limit: LINES_AT_ONCE };
+        for await (const line of client.events<LogLine>("/v1/logs", page, signal)) {
+          output.line(line, line.text);
+          after = line.time;
+          count += 1;
+        }
+      }
+    } catch (error) {
+      // The command itself goes on: its end is what counts.
+      if (isLast && !signal.aborted)
+        output.progress(`its output can't be shown: ${messageOf(error)}`);
+    }
+    if (!isLast) await setTimeout(LOOK_MS, undefined, { signal: done }).catch(() => undefined);
   }
 }
 

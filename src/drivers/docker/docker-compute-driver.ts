@@ -4,6 +4,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
 import { type Clock, sleep } from "../../kernel/clock.ts";
 import { messageOf } from "../../kernel/error.ts";
 import { Redacted } from "../../kernel/redacted.ts";
@@ -160,6 +161,15 @@ export class DockerComputeDriver implements ComputeDriver {
     return () => stop.abort();
   }
 
+  async feed(owner: string, name: string, input: AsyncIterable<Uint8Array>): Promise<void> {
+    const details = await this.#inspectOwned(owner, name);
+    if (!details?.State.Running) return;
+    const stdin = await this.#options.engine.attach(details.Id);
+    stdin.resume();
+    // It may end without having read all of it.
+    await pipeline(input, stdin).catch(() => stdin.destroy());
+  }
+
   async usage(owner: string, name: string): Promise<ResourceUse | undefined> {
     const { engine } = this.#options;
     const container = await this.#inspectOwned(owner, name, USAGE_TIMEOUT_MS);
@@ -249,6 +259,7 @@ export class DockerComputeDriver implements ComputeDriver {
         Cmd: ["/bin/sh", "-c", `exec 2>&1\n${spec.command}`],
         Entrypoint: [],
       }),
+      ...(spec.takesInput && { OpenStdin: true, StdinOnce: true }),
       Env: env.map(
         ([key, value]) => `${key}=${value instanceof Redacted ? value.reveal() : value}`,
       ),

@@ -2,9 +2,9 @@
 // JSON in and out: the HTTP client is all the library it needs.
 
 import { existsSync } from "node:fs";
-import type { Readable } from "node:stream";
-import { Agent, request } from "undici";
-import { stuck, transient } from "../../kernel/error.ts";
+import type { Duplex, Readable } from "node:stream";
+import { Agent, request, upgrade } from "undici";
+import { type HoldfastError, stuck, transient } from "../../kernel/error.ts";
 
 const SOCKETS = ["/var/run/docker.sock", "/run/podman/podman.sock"];
 const API = "/v1.41";
@@ -85,6 +85,20 @@ export class DockerEngine {
     );
   }
 
+  /** A connection of its own: what is written to it is what a container reads. */
+  async attach(container: string): Promise<Duplex> {
+    const socketPath = this.#socket;
+    if (socketPath === undefined) throw absent();
+    this.#agent ??= new Agent({ connect: { socketPath } });
+    const path = `${API}/containers/${container}/attach?stream=1&stdin=1`;
+    const { socket } = await upgrade(`http://docker${path}`, {
+      dispatcher: this.#agent,
+      method: "POST",
+      protocol: "tcp",
+    });
+    return socket;
+  }
+
   get #socket(): string | undefined {
     return SOCKETS.find((path) => existsSync(path));
   }
@@ -100,11 +114,7 @@ export class DockerEngine {
     },
   ) {
     const socketPath = this.#socket;
-    if (socketPath === undefined) {
-      throw stuck("docker.absent", "no container engine runs on this machine", {
-        hint: "apt-get install docker.io and start it, or deploy with compute: process",
-      });
-    }
+    if (socketPath === undefined) throw absent();
     this.#agent ??= new Agent({ connect: { socketPath } });
     const { timeoutMs, ...rest } = options;
     try {
@@ -123,6 +133,11 @@ export class DockerEngine {
     }
   }
 }
+
+const absent = (): HoldfastError =>
+  stuck("docker.absent", "no container engine runs on this machine", {
+    hint: "apt-get install docker.io and start it, or deploy with compute: process",
+  });
 
 function parseJson(text: string): unknown {
   try {

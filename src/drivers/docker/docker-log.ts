@@ -9,6 +9,7 @@ export async function copyLog(stream: Readable, file: string): Promise<void> {
   const out = createWriteStream(file, { flags: "a", mode: 0o600 });
   // A full disk costs lines, nothing else.
   let isLost = false;
+  let isOpenLine = false;
   out.on("error", () => {
     isLost = true;
   });
@@ -17,10 +18,12 @@ export async function copyLog(stream: Readable, file: string): Promise<void> {
     for await (const chunk of stream) {
       const { text, left } = demultiplex(Buffer.concat([rest, chunk as Buffer]));
       rest = left;
+      if (text) isOpenLine = !text.endsWith("\n");
       if (text && !isLost && !out.write(text)) await once(out, "drain").catch(() => undefined);
     }
   } finally {
-    out.end();
+    // What it wrote last is a line too, also where it did not end it.
+    out.end(isOpenLine ? "\n" : "");
   }
 }
 

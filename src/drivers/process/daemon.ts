@@ -4,6 +4,7 @@
 
 import { mkdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
+import type { Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { type Argv, startDetached } from "../exec.ts";
 import { bootId, readJson, readText, writeJson } from "../files.ts";
@@ -32,6 +33,7 @@ export interface DaemonStart {
   readonly logFile: string;
   /** Control groups to join: their `cgroup.procs` files. */
   readonly cgroupProcs?: readonly string[];
+  readonly takesInput?: boolean;
 }
 
 interface StartRecord {
@@ -71,7 +73,8 @@ export class Daemon {
     return lost(startedAt, "its end was not seen");
   }
 
-  start(start: DaemonStart, now: number): void {
+  /** Gives its standard input where it takes one, for as long as we live. */
+  start(start: DaemonStart, now: number): Writable | undefined {
     this.kill();
     mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
     for (const file of ["exit", "launcher", "child", "failed-start.json"])
@@ -86,7 +89,7 @@ export class Daemon {
       "--",
       ...start.argv,
     ];
-    startDetached(argv, start);
+    return startDetached(argv, start).stdin ?? undefined;
   }
 
   /** An end that happened before there was a process: what stood in the way. */

@@ -17,8 +17,11 @@ read -r stat <"/proc/$$/stat"
 echo "$stat" >"$dir/launcher.new" && mv "$dir/launcher.new" "$dir/launcher"
 # A handler, not "ignore": a child starts with the default again.
 trap : TERM INT HUP
-setsid "$@" &
+# A shell gives what it starts beside itself no input of its own, unless by another number.
+exec 3<&0
+setsid "$@" <&3 3<&- &
 child=$!
+exec 0</dev/null 3<&-
 if read -r stat 2>/dev/null <"/proc/$child/stat"; then
   echo "$stat" >"$dir/child.new" && mv "$dir/child.new" "$dir/child"
 fi
@@ -39,4 +42,6 @@ for procs in $groups; do
     rounds=$((rounds + 1))
   done
 done
+# What it wrote last is a line too, also where it did not end it.
+[ -z "$(tail -c 1 "/proc/$$/fd/1" 2>/dev/null)" ] || echo
 echo "$status $(date +%s%3N)" >"$dir/exit.new" && mv "$dir/exit.new" "$dir/exit"

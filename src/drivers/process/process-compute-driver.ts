@@ -15,6 +15,8 @@ import {
   watch,
 } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
+import type { Writable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { type Clock, sleep } from "../../kernel/clock.ts";
 import { Redacted } from "../../kernel/redacted.ts";
 import type { ResourceUse } from "../../kernel/signal.ts";
@@ -74,6 +76,7 @@ interface Place {
 }
 
 const EXITS_KEPT = 10;
+const INPUT_WAIT_MS = 60_000;
 const LAUNCH_WAIT_MS = 2_000;
 const LAUNCH_POLL_MS = 10;
 const LOOPBACK = "127.0.0.1";
@@ -81,6 +84,8 @@ const LOOPBACK = "127.0.0.1";
 export class ProcessComputeDriver implements ComputeDriver {
   readonly #options: ProcessComputeOptions;
   #firewall: Promise<unknown> = Promise.resolve();
+  /** Of those that are to be fed. */
+  readonly #inputs = new Map<string, Writable>();
 
   constructor(options: ProcessComputeOptions) {
     this.#options = options;
@@ -126,7 +131,7 @@ export class ProcessComputeDriver implements ComputeDriver {
     // What got away from its group, or whose launcher was killed, must not work beside the new one.
     cgroup.kill();
     const place = await this.#place(spec);
-    daemon.start(
+    const stdin = daemon.start(
       {
         ...appCommand(
           place.prefix,
@@ -137,9 +142,31 @@ export class ProcessComputeDriver implements ComputeDriver {
         cwd: "/",
         logFile: this.#openLog(spec, record),
         cgroupProcs: cgroup.ensure(spec.resources),
+        takesInput: spec.takesInput ?? false,
       },
       now,
     );
+    if (stdin) this.#holdInput(spec.name, stdin);
+  }
+
+  async feed(_owner: string, name: string, input: AsyncIterable<Uint8Array>): Promise<void> {
+    const stdin = this.#inputs.get(name);
+    if (!stdin) return;
+    this.#inputs.delete(name);
+    await pipeline(input, stdin).catch((error: unknown) => {
+      // It ended without having read all of it, which is its own affair.
+      if ((error as NodeJS.ErrnoException).code !== "EPIPE") throw error;
+    });
+  }
+
+  // Whoever promised to feed it may have gone.
+  #holdInput(name: string, stdin: Writable): void {
+    this.#inputs.set(name, stdin);
+    setTimeout(() => {
+      if (this.#inputs.get(name) !== stdin) return;
+      this.#inputs.delete(name);
+      stdin.end();
+    }, INPUT_WAIT_MS).unref();
   }
 
   async terminate(owner: string, name: string): Promise<void> {

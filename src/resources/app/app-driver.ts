@@ -38,6 +38,8 @@ export interface InstanceSpec {
   /** Services listen: on this port, or (0) on one that the driver chooses and says in PORT. */
   readonly port?: number;
   readonly resources: Resources;
+  /** It is fed (`feed`); otherwise its standard input is empty. */
+  readonly takesInput?: boolean;
 }
 
 export interface InstanceExit {
@@ -81,6 +83,8 @@ export interface ComputeDriver {
   remove(owner: string, name: string): Promise<void>;
   /** The last lines of its output, oldest first. */
   tail(owner: string, name: string, maxLines: number): Promise<readonly string[]>;
+  /** Writes to the standard input of one that takes it, and ends that; returns early where it has ended. */
+  feed(owner: string, name: string, input: AsyncIterable<Uint8Array>): Promise<void>;
   /** What it uses now, with everything it started; undefined where it does not run. */
   usage(owner: string, name: string): Promise<ResourceUse | undefined>;
 }

@@ -55,6 +55,7 @@ export interface InstanceOrder {
   readonly index: string;
   readonly placement: Placement;
   readonly command: string;
+  readonly takesInput?: boolean;
 }
 
 const CERTIFICATE_HINT =

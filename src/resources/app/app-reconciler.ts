@@ -314,6 +314,7 @@ export async function startOrdered(
         manifest.workers[order.component]?.resources ??
         manifest.jobs[order.component]?.resources),
     },
+    ...(order.takesInput && { takesInput: true }),
     ...(order.role === "service" && { port: manifest.services[order.component]?.port ?? 0 }),
   };
   await compute.start(spec, signal);

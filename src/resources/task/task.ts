@@ -12,6 +12,8 @@ export interface TaskSpec {
   readonly appName: string;
   readonly release: number;
   readonly command: string;
+  /** What it reads comes from whoever asked for it. */
+  readonly takesInput?: boolean;
 }
 
 export interface TaskStatusFields {

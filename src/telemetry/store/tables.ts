@@ -105,14 +105,39 @@ function readLines(
   );
 }
 
+// In plain lines the first word that says a level counts: after `level=`, in brackets or before a
+// colon in any case, otherwise in capitals. Then the ways of Go, Ruby and systemd in one letter or
+// digit, and what an exception begins with.
+const LEVEL_WORD =
+  "trace|debug|dbug|verbose|info|information|notice|log|warn|warning|error|err|fail|severe|fatal|crit|critical|alert|emerg|panic";
+const CAPITALS =
+  "TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|ERR|SEVERE|FATAL|CRIT|CRITICAL|ALERT|EMERG|PANIC";
+const LEVEL_HEAD_CHARS = 200;
+
+const plainLevelOf = (head: string): string => {
+  const named = `regexp_extract(${head}, '(?i)\\b(?:level|lvl|severity)["'']?\\s?[=:]\\s?["'']?([a-z]+)', 1)`;
+  const first = `regexp_extract(${head}, '(?:^|[\\s\\[(<|"''])(?i:${LEVEL_WORD})["'']?[\\])>:|]|\\b(?:${CAPITALS})\\b')`;
+  const letter = `regexp_extract(${head}, '^(?:([IWEF])\\d{4} \\d\\d:|([DIWEFA]), \\[|<([0-7])>)')`;
+  return `
+    coalesce(CASE WHEN regexp_matches(${head}, '(?i)\\b(level|lvl|severity)') THEN ${levelOf(named)} END,
+             ${levelOf(`regexp_replace(${first}, '[^A-Za-z]', '', 'g')`)},
+             CASE regexp_replace(${letter}, '^<?(.).*$', '\\1')
+               WHEN 'D' THEN 'debug' WHEN 'I' THEN 'info' WHEN 'W' THEN 'warn' WHEN 'E' THEN 'error'
+               WHEN 'F' THEN 'fatal' WHEN 'A' THEN 'info'
+               WHEN '0' THEN 'fatal' WHEN '1' THEN 'fatal' WHEN '2' THEN 'fatal' WHEN '3' THEN 'error'
+               WHEN '4' THEN 'warn' WHEN '5' THEN 'info' WHEN '6' THEN 'info' WHEN '7' THEN 'debug' END,
+             CASE WHEN regexp_matches(${head}, '^\\s*(?:Uncaught |Unhandled |Exception in thread |Traceback \\(most recent|panic: |[\\w.$]*(?:Error|Exception)\\b)')
+                  THEN 'error' END)`;
+};
+
 const levelOf = (expression: string): string => `
   CASE lower(${expression})
     WHEN 'trace' THEN 'trace' WHEN '10' THEN 'trace'
     WHEN 'debug' THEN 'debug' WHEN '20' THEN 'debug' WHEN 'verbose' THEN 'debug'
     WHEN 'info' THEN 'info' WHEN '30' THEN 'info' WHEN 'notice' THEN 'info' WHEN 'log' THEN 'info'
-    WHEN 'information' THEN 'info'
+    WHEN 'information' THEN 'info' WHEN 'dbug' THEN 'debug'
     WHEN 'warn' THEN 'warn' WHEN 'warning' THEN 'warn' WHEN '40' THEN 'warn'
-    WHEN 'error' THEN 'error' WHEN 'err' THEN 'error' WHEN '50' THEN 'error' WHEN 'severe' THEN 'error'
+    WHEN 'error' THEN 'error' WHEN 'err' THEN 'error' WHEN '50' THEN 'error' WHEN 'severe' THEN 'error' WHEN 'fail' THEN 'error'
     WHEN 'fatal' THEN 'fatal' WHEN '60' THEN 'fatal' WHEN 'critical' THEN 'fatal' WHEN 'panic' THEN 'fatal'
     WHEN 'alert' THEN 'fatal' WHEN 'emerg' THEN 'fatal' WHEN 'crit' THEN 'fatal'
   END`;
@@ -142,17 +167,17 @@ const LOGS: Table = {
   ],
   parse: (files) => {
     const keys = [...LEVEL_KEYS, ...TRACE_KEYS, ...SPAN_KEYS];
-    const word = `regexp_extract(text[:120], '\\b(TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|FATAL|CRITICAL|PANIC)\\b', 1)`;
+    const head = `CASE WHEN contains(text[:${LEVEL_HEAD_CHARS}], chr(27)) THEN regexp_replace(text[:${LEVEL_HEAD_CHARS}], '\\x1b\\[[0-9;]*m', '', 'g') ELSE text[:${LEVEL_HEAD_CHARS}] END`;
     return `
     SELECT make_timestamp(timeUs::BIGINT), environment, app, service, release::INTEGER, instance,
            coalesce(CASE WHEN level <> '' THEN ${levelOf("level")} END,
                     ${levelOf(firstOf(LEVEL_KEYS, 0))},
-                    CASE WHEN NOT isJson THEN ${levelOf(word)} END, ''),
+                    CASE WHEN NOT isJson THEN ${plainLevelOf("head")} END, ''),
            coalesce(nullif(traceId, ''), ${firstOf(TRACE_KEYS, LEVEL_KEYS.length)}, ''),
            coalesce(nullif(spanId, ''), ${firstOf(SPAN_KEYS, LEVEL_KEYS.length + TRACE_KEYS.length)}, ''),
            text
     FROM (SELECT *, json_extract_string(CASE WHEN isJson THEN text ELSE '{}' END, [${keys.map(jsonPath).join(", ")}]) AS found
-          FROM (SELECT *, starts_with(text, '{') AND json_valid(text) AS isJson
+          FROM (SELECT *, starts_with(text, '{') AND json_valid(text) AS isJson, ${head} AS head
           FROM ${readLines(files, LOG_JOURNAL)}))`;
   },
   order: "app, service, time",

@@ -1,0 +1,132 @@
+// Commands that are run once in an app's environment: begun, fed, followed, ended.
+
+import type { Readable } from "node:stream";
+import { z } from "zod";
+import { sleep } from "../kernel/clock.ts";
+import { invalid, transient } from "../kernel/error.ts";
+import { appResourceName } from "../resources/app/app.ts";
+import { name as appName } from "../resources/app/manifest.ts";
+import {
+  TASK,
+  type Task,
+  type TaskSpec,
+  type TaskStatus,
+  taskInstanceName,
+} from "../resources/task/task.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import type { AppOperations } from "./app-operations.ts";
+import { followTask } from "./follow.ts";
+import { type Route, route } from "./route.ts";
+
+const ofApp = z.object({
+  environment: appName.describe("Name of the environment, such as production."),
+  app: appName,
+});
+const ofTask = ofApp.extend({ task: z.string().max(100) });
+type TaskPath = z.output<typeof ofTask>;
+
+function getTask(deps: ApiDeps, { environment, app, task }: TaskPath): Task {
+  const name = `${appResourceName(environment, app)}/${task}`;
+  const found = deps.store.find<TaskSpec, TaskStatus>({ kind: TASK, name });
+  if (found) return found as Task;
+  throw invalid("task.not_found", `there is no task ${task}`, {
+    hint: "how old ones ended is forgotten; their output is in holdfast logs <app>/run",
+  });
+}
+
+const TASK_START_MS = 60_000;
+const TASK_LOOK_MS = 50;
+
+async function startedTask(deps: ApiDeps, path: TaskPath, signal: AbortSignal): Promise<Task> {
+  const deadline = deps.clock.now() + TASK_START_MS;
+  while (deps.clock.now() < deadline && !signal.aborted) {
+    const task = getTask(deps, path);
+    if (task.status && task.status.phase !== "starting") return task;
+    await sleep(deps.clock, TASK_LOOK_MS);
+  }
+  throw transient("task.not_started", `the task ${path.task} has not started`, {
+    hint: "holdfast status",
+  });
+}
+
+/** What `holdfast run` asks for. */
+export function taskRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
+  return [
+    ...lifeRoutes(deps),
+    route({
+      method: "POST",
+      path: "/v1/apps/{environment}/{app}/tasks",
+      summary: "Runs a command once, in the release that serves.",
+      params: ofApp,
+      body: z.object({
+        command: z.string().min(1).max(10_000),
+        takesInput: z.boolean().default(false).describe("Its standard input is sent to it."),
+      }),
+      handle: ({ params, body, actor }) => {
+        const app = operations.getApp(params.environment, params.app);
+        const release = app.status?.serving?.set.release;
+        if (release === undefined) {
+          throw invalid("app.not_deployed", `${params.app} serves no release yet`, {
+            hint: `holdfast status`,
+          });
+        }
+        const name = `${app.name}/${deps.newId()}`;
+        const { command, takesInput } = body;
+        const spec: TaskSpec = {
+          appName: app.name,
+          release,
+          command,
+          ...(takesInput && { takesInput }),
+        };
+        deps.store.writeSpec({ kind: TASK, name }, spec, {
+          actor,
+          action: "run",
+          expectedGeneration: 0,
+        });
+        return {
+          task: name.split("/").at(-1),
+          instance: taskInstanceName({ name, spec }),
+          release,
+        };
+      },
+    }),
+  ];
+}
+
+function lifeRoutes(deps: ApiDeps): Route[] {
+  return [
+    route({
+      method: "GET",
+      path: "/v1/apps/{environment}/{app}/tasks/{task}",
+      summary: "Follows a task to its end: NDJSON, one event per line.",
+      params: ofTask,
+      answers: "stream",
+      handle: ({ params, signal }) => {
+        return followTask(deps, getTask(deps, params).name, signal);
+      },
+    }),
+    route({
+      method: "POST",
+      path: "/v1/apps/{environment}/{app}/tasks/{task}/input",
+      summary: "What a task reads, as it comes; its end is the end of that.",
+      params: ofTask,
+      takes: "stream",
+      handle: async ({ params, request, signal }) => {
+        const task = await startedTask(deps, params, signal);
+        await deps.feedTask(task, request.body as Readable);
+        return { fed: true };
+      },
+    }),
+    route({
+      method: "DELETE",
+      path: "/v1/apps/{environment}/{app}/tasks/{task}",
+      summary: "Ends a task that runs and forgets it.",
+      params: ofTask,
+      handle: ({ params, actor }) => {
+        const name = `${appResourceName(params.environment, params.app)}/${params.task}`;
+        deps.store.markDeleting({ kind: TASK, name }, { actor, action: "cancel" });
+        return { cancelled: true };
+      },
+    }),
+  ];
+}
