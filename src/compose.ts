@@ -14,7 +14,7 @@ import { type AnyController, linkKinds, SYSTEM } from "./compose-links.ts";
 import { composeMonitoring, type Monitoring, servingObjectives } from "./compose-monitoring.ts";
 import { composeWorld, type World, type WorldOptions } from "./compose-world.ts";
 import { CedarAuthorizer } from "./drivers/cedar/cedar-authorizer.ts";
-import { writeWhole } from "./drivers/files.ts";
+import { readJson, writeWhole } from "./drivers/files.ts";
 import { tellForge } from "./drivers/forge/forge.ts";
 import { deliver } from "./drivers/notifier/notifier.ts";
 import { checkMigrations } from "./drivers/postgres/migration-check.ts";
@@ -24,6 +24,7 @@ import { InstallationTelemetry } from "./drivers/rollout-telemetry.ts";
 import { TelemetryClient } from "./drivers/telemetry-client.ts";
 import type { Home } from "./host/home.ts";
 import type { InstallationPorts } from "./host/ports.ts";
+import type { RestoreNote } from "./host/restore-state.ts";
 import { systemClock } from "./kernel/clock.ts";
 import { Controller } from "./kernel/controller.ts";
 import { type HoldfastError, messageOf, stuck } from "./kernel/error.ts";
@@ -65,9 +66,11 @@ import { createReleaseReconciler } from "./resources/release/release-reconciler.
 import { type Task, taskInstanceName } from "./resources/task/task.ts";
 import { createTaskReconciler } from "./resources/task/task-reconciler.ts";
 import { createTrainReconciler, type TrainDriver } from "./resources/train/train-reconciler.ts";
-import { backUpDatabase, openDatabase } from "./store/database.ts";
+import type { AuditHead, AuditHeadFile } from "./store/audit-head-file.ts";
+import { headFileOf, openDatabase } from "./store/database.ts";
 import { deriveKey, loadSecretKey, SecretVault } from "./store/secret-vault.ts";
 import { SqliteStore } from "./store/sqlite-store.ts";
+import { addCopy } from "./store/state-copies.ts";
 import { TokenStore } from "./store/token-store.ts";
 
 export interface ControlPlaneOptions extends WorldOptions {
@@ -93,7 +96,11 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
   const { config, home, ports } = options;
   const db = openDatabase(home.database);
   const key = loadSecretKey(home.secretKey, config.secretKey, db);
-  const store = new SqliteStore(db, systemClock, systemRandom, deriveKey(key, "audit"));
+  const headFile = headFileOf(home.database);
+  const store = new SqliteStore(db, systemClock, systemRandom, deriveKey(key, "audit"), (head) =>
+    keepHead(headFile, head, options),
+  );
+  noteRestore(store, home);
   const vault = new SecretVault(db, key, systemClock);
   const tokens = new TokenStore(db, systemClock);
   const world = composeWorld(options, store, vault);
@@ -121,7 +128,7 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
       await listenForEdge(servers[2], options);
       subscriptions.push(...linkKinds(store, controllers, world, options));
       for (const controller of controllers.values()) controller.start();
-      subscriptions.push(keepCopy(db, home, options));
+      subscriptions.push(keepCopy(db, store, home, options));
       subscriptions.push(noteAuditHead(deps, options));
       subscriptions.push(
         monitoring.startReporting(deps.telemetry, (problem) => options.log("warn", problem, {})),
@@ -132,6 +139,7 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
       for (const unsubscribe of subscriptions) unsubscribe();
       await Promise.all([...controllers.values()].map((controller) => controller.stop()));
       db.close();
+      headFile.close();
     },
   };
 }
@@ -295,14 +303,49 @@ function noteAuditHead(deps: ApiDeps, { log }: ControlPlaneOptions): () => void 
   };
 }
 
+// What is in the database counts, also where this could not be written.
+function keepHead(file: AuditHeadFile, head: AuditHead, { log }: ControlPlaneOptions): void {
+  try {
+    file.keep(head);
+  } catch (error) {
+    log("error", "the head of the audit chain could not be noted outside of the state", {
+      seq: head.seq,
+      error: messageOf(error),
+    });
+  }
+}
+
+// That the state was put back from a copy, and what is missing since, is in the audit for good.
+function noteRestore(store: SqliteStore, home: Home): void {
+  const restored = readJson<RestoreNote>(home.restoreNote);
+  if (!restored) return;
+  const { at, ...what } = restored;
+  store.audit.append({
+    at,
+    actor: SYSTEM.name,
+    source: SYSTEM.from,
+    action: "restore",
+    kind: "state",
+    name: "installation",
+    generation: 0,
+    change: Object.entries(what).map(([field, to]) => ({ field, to })),
+  });
+  rmSync(home.restoreNote);
+}
+
 // The copy that `up --restore-state` puts back is seconds old at most; at rest nothing is written.
-function keepCopy(db: DatabaseSync, home: Home, options: ControlPlaneOptions): () => void {
+function keepCopy(
+  db: DatabaseSync,
+  store: SqliteStore,
+  home: Home,
+  options: ControlPlaneOptions,
+): () => void {
   let copied: unknown;
   const copy = (): void => {
     const changes = db.prepare("SELECT total_changes() AS n").get()?.["n"];
     if (changes === copied) return;
     try {
-      backUpDatabase(db, home.database);
+      addCopy(db, home.database, store.audit.head().seq, systemClock.now());
       copied = changes;
     } catch (error) {
       options.log("warn", "the copy of the state could not be written", {

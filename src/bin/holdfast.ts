@@ -1,6 +1,6 @@
 // The command line process.
 
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { main } from "../cli/main.ts";
 import { Output } from "../cli/output.ts";
@@ -8,6 +8,11 @@ import { readConfig } from "../config.ts";
 import { homeAt } from "../host/home.ts";
 import { createLifecycle } from "../host/lifecycle.ts";
 import { asHoldfastError } from "../kernel/error.ts";
+
+// All of it is loaded; see the script that begins us.
+const loading = process.env["HOLDFAST_LOADING"];
+delete process.env["HOLDFAST_LOADING"];
+if (loading !== undefined) rmSync(loading, { force: true });
 
 try {
   const { version } = JSON.parse(

@@ -8,6 +8,8 @@ import { invalid } from "../kernel/error.ts";
 export interface Home {
   readonly root: string;
   readonly database: string;
+  /** What was put back in the place of the state, until it is in the audit. */
+  readonly restoreNote: string;
   readonly secretKey: string;
   readonly adminToken: string;
   /** Signs the tokens with which instances send telemetry. */
@@ -49,6 +51,7 @@ export function homeAt(root: string): Home {
   const home: Home = {
     root,
     database: at("state", "holdfast.db"),
+    restoreNote: at("state", "restored.json"),
     secretKey: at("state", "secret.key"),
     adminToken: at("state", "admin.token"),
     telemetryKey: at("state", "telemetry.key"),

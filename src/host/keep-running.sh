@@ -10,6 +10,9 @@ wait_s=1
 while [ ! -e "$stop" ]; do
   began=$(date +%s)
   "$@"
+  # Ended by what it ran into (ILL, TRAP, ABRT, BUS, SEGV): compiled code that was kept may be why, and
+  # can always be made again.
+  case $? in 132 | 133 | 134 | 135 | 139) [ -z "$NODE_COMPILE_CACHE" ] || rm -rf "$NODE_COMPILE_CACHE" ;; esac
   [ -e "$stop" ] && break
   # One that got past its start begins again at once; one that keeps failing at it ever later.
   if [ $(($(date +%s) - began)) -ge 2 ]; then wait_s=1; else wait_s=$((wait_s * 2)); fi

@@ -7,7 +7,6 @@ import { Client } from "../client/client.ts";
 import type { Config } from "../config.ts";
 import { sleep, systemClock } from "../kernel/clock.ts";
 import { stuck, transient } from "../kernel/error.ts";
-import { restoreDatabase } from "../store/database.ts";
 import { examine } from "./doctor.ts";
 import { ensureHome, type Home, homeAt } from "./home.ts";
 import { askOverHttps } from "./https-check.ts";
@@ -21,10 +20,14 @@ import {
 } from "./own-processes.ts";
 import { installPackages, missingPackages } from "./packages.ts";
 import { ensurePorts } from "./ports.ts";
+import { restoreState } from "./restore-state.ts";
 import { stopEverything } from "./stop-everything.ts";
 
 const ENVIRONMENT = "production";
-const ENGINES_TIMEOUT_MS = 90_000;
+/** What can't go on says so at once; the rest is a slow machine, or much to recover. */
+const ENGINES_TIMEOUT_MS = 15 * 60_000;
+/** How often it is said what is waited for. */
+const WAITING_SAID_MS = 15_000;
 const SERVING = ["edge", "database", "cache"];
 const POLL_MS = 100;
 const CHECKOUT = join(import.meta.dirname, "..", "..");
@@ -47,15 +50,14 @@ async function up(
   config: Config,
   home: Home,
   version: string,
-  { install, restoreState, onProgress }: Parameters<Lifecycle["up"]>[0],
+  { install, restoreState: restoreFirst, onProgress }: Parameters<Lifecycle["up"]>[0],
 ): Promise<UpResult> {
   const timed = timer(onProgress);
   if (install) await installMissing(config, timed);
   ensureHome(home);
   const ports = await ensurePorts(config, home);
-  if (restoreState) await stopOwn(home, "control-plane");
-  if (restoreState)
-    onProgress(`the damaged state is kept as ${restoreDatabase(home.database, systemClock.now())}`);
+  if (restoreFirst) await stopOwn(home, "control-plane");
+  if (restoreFirst) onProgress(restoreState(home, systemClock.now()));
   const wasRunning = isRunning(home, "control-plane") && !isOutdated(home, version);
   await timed(wasRunning ? "control plane runs" : "control plane", () =>
     startOwnProcesses(home, version),
@@ -63,7 +65,7 @@ async function up(
   const client = new Client({ socket: home.apiSocket });
   try {
     await client.put(`/v1/environments/${ENVIRONMENT}`);
-    await timed("edge and stores", () => untilEnginesReady(client, home));
+    await timed("edge and stores", () => untilEnginesReady(client, home, onProgress));
   } finally {
     await client.close();
   }
@@ -106,8 +108,13 @@ interface EngineSeen {
   readonly detail?: string;
 }
 
-async function untilEnginesReady(client: Client, home: Home): Promise<void> {
+async function untilEnginesReady(
+  client: Client,
+  home: Home,
+  onProgress: (text: string) => void,
+): Promise<void> {
   const deadline = systemClock.now() + ENGINES_TIMEOUT_MS;
+  let saidAt = systemClock.now();
   while (true) {
     const { engines, blocked } = await client.get<{
       engines: EngineSeen[];
@@ -135,6 +142,11 @@ async function untilEnginesReady(client: Client, home: Home): Promise<void> {
           hint: `look into ${home.logSourcesDir}, then: holdfast up`,
         },
       );
+    }
+    if (systemClock.now() - saidAt > WAITING_SAID_MS) {
+      saidAt = systemClock.now();
+      for (const { kind, name, state, detail } of waiting)
+        onProgress(`… ${kind} ${name} is ${state}${detail ? `: ${detail}` : ""}`);
     }
     await sleep(systemClock, POLL_MS);
   }

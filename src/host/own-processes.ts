@@ -1,13 +1,14 @@
 // Holdfast's own processes: the control plane and telemetry. Each is kept running by a small loop
 // that outlives whoever started it.
 
-import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { run } from "../drivers/exec.ts";
 import { readJson, writeJson } from "../drivers/files.ts";
 import { tailFile } from "../drivers/log-tail.ts";
 import { Daemon } from "../drivers/process/daemon.ts";
+import { groupUse } from "../drivers/process/process-groups.ts";
 import { sleep, systemClock } from "../kernel/clock.ts";
 import { stuck, transient } from "../kernel/error.ts";
 import type { Home } from "./home.ts";
@@ -22,7 +23,11 @@ export interface ControlPlaneRecord {
 
 const CHECKOUT = join(import.meta.dirname, "..", "..");
 const KEEP_RUNNING = join(import.meta.dirname, "keep-running.sh");
-const START_TIMEOUT_MS = 30_000;
+/** A start takes as long as it takes while the process works; this long without work it has failed. */
+const STALLED_MS = 30_000;
+/** CPU time that counts as work, also on a machine that gives little of it. */
+const WORK_CPU_S = 0.3;
+const START_MAX_MS = 15 * 60_000;
 const STOP_TIMEOUT_MS = 30_000;
 const POLL_MS = 40;
 
@@ -71,11 +76,19 @@ const compileCache = (home: Home): string => join(home.root, "compile-cache");
  */
 export async function compileOnce(home: Home): Promise<void> {
   if (existsSync(compileCache(home))) return;
+  // Half of one, of a start that was killed, is never met: it gets its name when it is whole.
+  const fresh = `${compileCache(home)}.new`;
+  rmSync(fresh, { recursive: true, force: true });
   const imports = Object.values(SCRIPTS).map(
     (name) => `import ${JSON.stringify(scriptFile(name))};`,
   );
-  const env = { ...process.env, NODE_COMPILE_CACHE: compileCache(home) };
-  await run([process.execPath, "--input-type=module", "--eval", imports.join("")], { env });
+  const env = { ...process.env, NODE_COMPILE_CACHE: fresh };
+  const timeoutMs = START_MAX_MS;
+  await run([process.execPath, "--input-type=module", "--eval", imports.join("")], {
+    env,
+    timeoutMs,
+  });
+  if (existsSync(fresh)) renameSync(fresh, compileCache(home));
 }
 
 /** Starts it where it does not run. */
@@ -135,13 +148,13 @@ export async function untilReady(
   name: OwnProcess,
   isReady: () => Promise<boolean>,
 ): Promise<void> {
-  const deadline = systemClock.now() + START_TIMEOUT_MS;
+  const isStalled = stallOf(daemonOf(home, name));
   while (!(await isReady())) {
     const failure = readJson<{ code: string; message: string; hint?: string }>(
       join(home.runDir, `${name}-failure.json`),
     );
     if (failure) throw stuck(failure.code, failure.message, { hint: failure.hint });
-    if (systemClock.now() > deadline) {
+    if (isStalled()) {
       const lines = tailFile(home.logFile(`engine.${name}`), 5);
       throw transient(
         `${name}.not_ready`,
@@ -153,6 +166,19 @@ export async function untilReady(
     }
     await sleep(systemClock, POLL_MS);
   }
+}
+
+/** Whether a process that is to start has not worked for long. */
+function stallOf(daemon: Daemon): () => boolean {
+  const end = systemClock.now() + START_MAX_MS;
+  let worked = { at: systemClock.now(), cpuSeconds: 0 };
+  return () => {
+    const now = systemClock.now();
+    const cpuSeconds = (daemon.pid && groupUse(daemon.pid, now)?.cpuSeconds) || 0;
+    // Less than before: it began anew.
+    if (Math.abs(cpuSeconds - worked.cpuSeconds) > WORK_CPU_S) worked = { at: now, cpuSeconds };
+    return now > end || now - worked.at > STALLED_MS;
+  };
 }
 
 export const controlPlaneRecord = (home: Home): ControlPlaneRecord | undefined =>

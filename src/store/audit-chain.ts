@@ -6,6 +6,7 @@ import { createHmac } from "node:crypto";
 import type { DatabaseSync } from "node:sqlite";
 import type { AuditEvent, AuditFilter, AuditVerdict, FieldChange } from "../kernel/audit.ts";
 import { canonicalJson } from "../kernel/resource.ts";
+import type { AuditHead } from "./audit-head-file.ts";
 
 export const GENESIS = "0".repeat(64);
 /** Fewer digits of a hash prove nothing. */
@@ -18,10 +19,26 @@ const PAGE_EVENTS = 1_000;
 export class AuditChain {
   readonly #db: DatabaseSync;
   readonly #key: Buffer;
+  readonly #keepHead: (head: AuditHead) => void;
+  #unkept: AuditHead | undefined;
 
-  constructor(db: DatabaseSync, key: Buffer) {
+  /** `keepHead` notes the head outside of the database, once it is in there for good. */
+  constructor(db: DatabaseSync, key: Buffer, keepHead: (head: AuditHead) => void) {
     this.#db = db;
     this.#key = key;
+    this.#keepHead = keepHead;
+    keepHead(this.head());
+  }
+
+  /** Of a transaction: called when it is on disk. */
+  committed(): void {
+    if (this.#unkept) this.#keepHead(this.#unkept);
+    this.#unkept = undefined;
+  }
+
+  /** Of a transaction that was taken back. */
+  rolledBack(): void {
+    this.#unkept = undefined;
   }
 
   append(event: Omit<Unhashed, "seq" | "prevHash">): void {
@@ -50,6 +67,8 @@ export class AuditChain {
         unhashed.prevHash,
         hash,
       );
+    this.#unkept = { seq: unhashed.seq, hash };
+    if (!this.#db.isTransaction) this.committed();
   }
 
   /** Newest first. */
@@ -94,13 +113,13 @@ export class AuditChain {
   }
 
   /** The last event: noted elsewhere, it shows later that nothing before it was changed. */
-  head(): { readonly seq: number; readonly hash: string } {
+  head(): AuditHead {
     const last = this.#db.prepare("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").get();
     return { seq: Number(last?.["seq"] ?? 0), hash: String(last?.["hash"] ?? GENESIS) };
   }
 
   /** Whether a head that was noted is still in the chain, as it was. */
-  holds({ seq, hash }: { readonly seq: number; readonly hash: string }): boolean {
+  holds({ seq, hash }: AuditHead): boolean {
     const row = this.#db.prepare("SELECT hash FROM audit WHERE seq = ?").get(seq);
     return String(row?.["hash"] ?? "").startsWith(hash) && hash.length >= ANCHOR_CHARS_MIN;
   }

@@ -1,9 +1,13 @@
 // The platform's memory: one SQLite file, WAL, synchronous=FULL, so what was answered is on disk.
-// A file that does not pass its check is never opened for writing: the way back is said instead.
+// A file that does not pass its check, or ends before what was acknowledged, is never opened for
+// writing: the way back is said instead.
 
-import { copyFileSync, existsSync, renameSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, renameSync, statSync } from "node:fs";
+import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { asHoldfastError, stuck } from "../kernel/error.ts";
+import { AuditHeadFile } from "./audit-head-file.ts";
+import { copiesDir, listCopies, type StateCopy } from "./state-copies.ts";
 
 /** Each entry is applied once, in order. Never edit one that was released: add the next. */
 const MIGRATIONS: readonly string[] = [
@@ -41,12 +45,8 @@ const MIGRATIONS: readonly string[] = [
 ];
 
 export function openDatabase(path: string): DatabaseSync {
-  if (!existsSync(path) && existsSync(backupPath(path))) {
-    throw stuck("state.missing", `the state file ${path} is gone, its copy is still there`, {
-      hint: `nothing was changed and what runs keeps serving. holdfast up --restore-state puts the copy back; to begin with an empty state move ${backupPath(path)} away`,
-    });
-  }
   try {
+    assertWhole(path);
     const db = new DatabaseSync(path);
     db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;");
     checkIntegrity(db);
@@ -56,6 +56,65 @@ export function openDatabase(path: string): DatabaseSync {
     throw explain(path, cause);
   }
 }
+
+/**
+ * Whether a state is what it last said it was, before anything of it is touched: read only, so that a
+ * damaged log of writes stays as it is.
+ */
+function assertWhole(path: string): void {
+  const head = headFileOf(path).read();
+  const copies = listCopies(path);
+  const known = Math.max(head?.seq ?? 0, ...copies.map(({ seq }) => seq));
+  if (known === 0) return;
+  if (!existsSync(path))
+    throw stuck("state.missing", `the state file ${path} is gone, what it held is known`, {
+      hint: wayBack(path, copies),
+    });
+  const found = statSync(path).size === 0 ? NOTHING : lookInto(path, head?.seq ?? 0);
+  if (found.seq < known)
+    throw stuck(
+      "state.behind",
+      `the state file ${path} ends at audit event ${found.seq}, and ${known} was acknowledged: ${known - found.seq} are missing`,
+      { hint: wayBack(path, copies) },
+    );
+  if (head && found.hash !== head.hash)
+    throw stuck(
+      "state.replaced",
+      `the state file ${path} is not the one that was written last: its audit event ${head.seq} is another`,
+      { hint: wayBack(path, copies) },
+    );
+}
+
+const NOTHING = { seq: 0, hash: undefined };
+
+/** The number of its last audit event, and the hash of that with the given number. */
+function lookInto(path: string, seq: number) {
+  const db = new DatabaseSync(path, { readOnly: true });
+  try {
+    checkIntegrity(db);
+    const hasAudit = db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'audit'").get();
+    if (!hasAudit) return NOTHING;
+    const last = db.prepare("SELECT max(seq) AS seq FROM audit").get();
+    const row = db.prepare("SELECT hash FROM audit WHERE seq = ?").get(seq);
+    return { seq: Number(last?.["seq"] ?? 0), hash: row?.["hash"] };
+  } finally {
+    db.close();
+  }
+}
+
+function wayBack(path: string, copies: readonly StateCopy[]): string {
+  const best = bestOf(copies);
+  const nothing = "nothing was changed and what runs keeps serving.";
+  if (!best)
+    return `${nothing} There is no copy: put the file back from your own backup, or move ${dirname(path)} away to begin with an empty state`;
+  return `${nothing} holdfast up --restore-state puts back the copy of ${new Date(best.at).toISOString()}, which ends at audit event ${best.seq}; all of the damaged state is kept`;
+}
+
+/** The one that goes furthest; of those, the newest. */
+const bestOf = (copies: readonly StateCopy[]): StateCopy | undefined =>
+  copies.toSorted((one, other) => other.seq - one.seq || other.at - one.at)[0];
+
+export const headFileOf = (path: string): AuditHeadFile => new AuditHeadFile(`${path}.head`);
 
 function checkIntegrity(db: DatabaseSync): void {
   const row = db.prepare("PRAGMA quick_check(1)").get();
@@ -79,36 +138,51 @@ function explain(path: string, cause: unknown): Error {
   const error = asHoldfastError(cause);
   if (error.actsNext === "operator") return error;
   if (!/not a database|malformed|corrupt|disk image/i.test(error.message)) return error;
-  const copy = backupPath(path);
-  const way = existsSync(copy)
-    ? `holdfast up --restore-state puts back the copy of the last clean start (the damaged file is kept)`
-    : `move ${path} away and run: holdfast up`;
   return stuck("state.corrupted", `the state file ${path} is damaged (${error.message})`, {
-    hint: `nothing was changed and what runs keeps serving. ${way}`,
+    hint: wayBack(path, listCopies(path)),
     cause,
   });
 }
 
-const backupPath = (path: string): string => `${path}.last-good`;
-
-/** A copy of a state that passed its check; what `restoreDatabase` puts back. */
-export function backUpDatabase(db: DatabaseSync, path: string): void {
-  const fresh = `${backupPath(path)}.new`;
-  rmSync(fresh, { force: true });
-  db.prepare("VACUUM INTO ?").run(fresh);
-  renameSync(fresh, backupPath(path));
+export interface Restored {
+  readonly copy: StateCopy;
+  /** Where the damaged state is. */
+  readonly kept: string;
+  /** Audit events that were acknowledged and are not in the copy. */
+  readonly lost: number;
 }
 
-/** Puts the last good copy in the place of a damaged file, which is kept. Returns where. */
-export function restoreDatabase(path: string, now: number): string {
-  if (!existsSync(backupPath(path))) {
-    throw stuck("state.no_copy", `there is no copy to restore beside ${path}`, {
-      hint: `move ${path} away to begin with an empty state`,
+/**
+ * Puts the copy that goes furthest in the place of a damaged state, all of which is kept.
+ *
+ * @throws state.no_copy
+ */
+export function restoreDatabase(path: string, now: number): Restored {
+  const copies = listCopies(path);
+  const damaged = copies.filter(({ file }) => !isWhole(file));
+  const copy = bestOf(copies.filter((one) => !damaged.includes(one)));
+  if (!copy)
+    throw stuck("state.no_copy", `there is no whole copy of the state in ${copiesDir(path)}`, {
+      hint: `move ${dirname(path)} away to begin with an empty state`,
     });
-  }
+  const head = headFileOf(path).read();
   const kept = `${path}.damaged-${now}`;
-  if (existsSync(path)) renameSync(path, kept);
-  for (const suffix of ["-wal", "-shm"]) rmSync(`${path}${suffix}`, { force: true });
-  copyFileSync(backupPath(path), path);
-  return kept;
+  const fresh = `${path}.restored`;
+  copyFileSync(copy.file, fresh);
+  // With its log of writes, which may hold what the file itself does not have yet.
+  for (const suffix of ["", "-wal", "-shm", ".head"])
+    if (existsSync(`${path}${suffix}`)) renameSync(`${path}${suffix}`, `${kept}${suffix}`);
+  // Kept too, and not counted on any more.
+  for (const { file } of damaged) renameSync(file, `${file}.damaged-${now}`);
+  renameSync(fresh, path);
+  return { copy, kept, lost: Math.max(0, (head?.seq ?? 0) - copy.seq) };
+}
+
+function isWhole(file: string): boolean {
+  try {
+    lookInto(file, 0);
+    return true;
+  } catch {
+    return false;
+  }
 }

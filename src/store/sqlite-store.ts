@@ -15,6 +15,7 @@ import type {
   WriteOptions,
 } from "../kernel/resource-store.ts";
 import { AuditChain, fieldChanges } from "./audit-chain.ts";
+import type { AuditHead } from "./audit-head-file.ts";
 
 type Listener = Parameters<ResourceStore["subscribe"]>[0];
 
@@ -31,11 +32,17 @@ export class SqliteStore implements ResourceStore, Journal, LeaseStore {
   #depth = 0;
   #pending: Parameters<Listener>[] = [];
 
-  constructor(db: DatabaseSync, clock: Clock, random: Random, auditKey: Buffer) {
+  constructor(
+    db: DatabaseSync,
+    clock: Clock,
+    random: Random,
+    auditKey: Buffer,
+    keepHead: (head: AuditHead) => void = () => undefined,
+  ) {
     this.#db = db;
     this.#clock = clock;
     this.#random = random;
-    this.audit = new AuditChain(db, auditKey);
+    this.audit = new AuditChain(db, auditKey, keepHead);
     // What a killed control plane had begun is neither done nor failed: the next pass will look.
     db.prepare("UPDATE journal SET outcome = 'lost', ended_at = ? WHERE outcome = 'running'").run(
       clock.now(),
@@ -111,12 +118,14 @@ export class SqliteStore implements ResourceStore, Journal, LeaseStore {
     try {
       const result = work();
       this.#db.exec("COMMIT");
+      this.audit.committed();
       this.#depth -= 1;
       this.#flush();
       return result;
     } catch (error) {
       this.#depth = 0;
       this.#pending = [];
+      this.audit.rolledBack();
       if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
       throw error;
     }

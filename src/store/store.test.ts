@@ -1,24 +1,39 @@
 import assert from "node:assert/strict";
-import { randomBytes } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createHash, randomBytes } from "node:crypto";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
 import { inspect } from "node:util";
 import { VirtualClock } from "../../test/support/virtual-clock.ts";
 import { systemClock } from "../kernel/clock.ts";
+import type { HoldfastError } from "../kernel/error.ts";
 import { systemRandom } from "../kernel/id.ts";
 import { takeLease } from "../kernel/lease.ts";
 import { Redacted } from "../kernel/redacted.ts";
-import { backUpDatabase, openDatabase, restoreDatabase } from "./database.ts";
+import { type AuditHead, AuditHeadFile } from "./audit-head-file.ts";
+import { headFileOf, openDatabase, restoreDatabase } from "./database.ts";
 import { loadSecretKey, SecretVault } from "./secret-vault.ts";
 import { SqliteStore } from "./sqlite-store.ts";
+import { addCopy, listCopies, superfluous } from "./state-copies.ts";
 import { TokenStore } from "./token-store.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "holdfast-store-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
 const actor = { name: "ana", from: "socket" };
 const ref = { kind: "thing", name: "production/x" };
+
+const digest = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
 
 function storeAt(path = ":memory:", clock = systemClock) {
   const db = openDatabase(path);
@@ -67,30 +82,169 @@ describe("store", () => {
     const { store } = storeAt(path);
     assert.equal(store.journalOf(ref, 10)[0]?.outcome, "lost");
   });
+});
 
-  it("keeps a damaged file, refuses to run on it, and puts back the last good copy", () => {
-    const path = join(folder, "damaged.db");
-    const { db, store } = storeAt(path);
-    store.writeSpec(ref, { a: 1 }, { actor, action: "make" });
-    backUpDatabase(db, path);
+describe("a state that is not what it was", () => {
+  let count = 0;
+  /** A state with five changes, a copy after the third, as a kill would leave it. */
+  const killed = () => {
+    count += 1;
+    const dir = join(folder, `killed-${count}`);
+    const path = join(dir, "holdfast.db");
+    mkdirSync(dir);
+    const { db, store, headFile } = noted(path);
+    // Nothing moves out of the log of writes by itself.
+    db.exec("PRAGMA wal_autocheckpoint = 0");
+    for (let change = 1; change <= 5; change += 1) {
+      store.writeSpec(ref, { change }, { actor, action: "change" });
+      if (change === 3) addCopy(db, path, store.audit.head().seq, 1_000);
+    }
+    const at = join(folder, `found-${count}`);
+    cpSync(dir, at, { recursive: true });
     db.close();
-    writeFileSync(path, "this is no database, by far not, not at all".repeat(500));
-    assert.throws(() => openDatabase(path), { code: "state.corrupted", actsNext: "operator" });
-    const kept = restoreDatabase(path, 42);
-    assert.match(readFileSync(kept, "utf8"), /^this is no database/);
-    assert.deepEqual(storeAt(path).store.find(ref)?.spec, { a: 1 });
+    headFile.close();
+    return join(at, "holdfast.db");
+  };
+  function noted(path: string) {
+    const db = openDatabase(path);
+    const headFile = headFileOf(path);
+    const keep = (head: AuditHead): void => headFile.keep(head);
+    const store = new SqliteStore(db, systemClock, systemRandom, Buffer.alloc(32, 7), keep);
+    return { db, store, headFile };
+  }
+  const opens = (path: string, changes: number): void => {
+    const { db, store } = noted(path);
+    assert.deepEqual(store.find(ref)?.spec, { change: changes });
+    assert.equal(store.audit.verify().intact, true);
+    db.close();
+  };
+  const refuses = (path: string, code: string): void => {
+    const before = contentOf(path);
+    assert.throws(
+      () => openDatabase(path),
+      (error: HoldfastError) => {
+        assert.equal(error.code, code);
+        assert.equal(error.actsNext, "operator");
+        assert.match(
+          error.hint ?? "",
+          /--restore-state puts back the copy of 1970-01-01T00:00:01.000Z/,
+        );
+        return true;
+      },
+    );
+    assert.deepEqual(contentOf(path), before, "nothing of it was touched");
+  };
+  const contentOf = (path: string): (string | undefined)[] =>
+    [path, `${path}-wal`, `${path}.head`].map((file) =>
+      existsSync(file) && statSync(file).size > 0 ? digest(readFileSync(file)) : undefined,
+    );
+
+  it("is opened where only the control plane was killed", () => opens(killed(), 5));
+
+  it("is refused where one bit of its log of writes is another: acknowledged writes would be lost", () => {
+    const path = killed();
+    const wal = readFileSync(`${path}-wal`);
+    const at = wal.length - 3_000;
+    wal[at] = (wal[at] ?? 0) ^ 1;
+    writeFileSync(`${path}-wal`, wal);
+    refuses(path, "state.behind");
   });
 
-  it("begins with no empty state where a copy of a lost one is there", () => {
-    const path = join(folder, "lost.db");
-    const { db, store } = storeAt(path);
-    store.writeSpec(ref, { a: 1 }, { actor, action: "change" });
-    backUpDatabase(db, path);
+  it("is refused where its log of writes was cut or is gone", () => {
+    const cut = killed();
+    truncateSync(`${cut}-wal`, statSync(`${cut}-wal`).size >> 1);
+    refuses(cut, "state.behind");
+    const gone = killed();
+    rmSync(`${gone}-wal`);
+    rmSync(`${gone}-shm`, { force: true });
+    refuses(gone, "state.behind");
+  });
+
+  it("is refused where the file is empty, gone, damaged, or that of another time", () => {
+    const empty = killed();
+    for (const suffix of ["-wal", "-shm"]) rmSync(`${empty}${suffix}`, { force: true });
+    writeFileSync(empty, "");
+    refuses(empty, "state.behind");
+    const gone = killed();
+    for (const suffix of ["", "-wal", "-shm"]) rmSync(`${gone}${suffix}`, { force: true });
+    refuses(gone, "state.missing");
+    const damaged = killed();
+    for (const suffix of ["-wal", "-shm"]) rmSync(`${damaged}${suffix}`, { force: true });
+    writeFileSync(damaged, "this is no database, by far not, not at all".repeat(500));
+    refuses(damaged, "state.corrupted");
+    const other = killed();
+    const [copy] = listCopies(other);
+    for (const suffix of ["-wal", "-shm"]) rmSync(`${other}${suffix}`, { force: true });
+    writeFileSync(other, readFileSync(copy?.file ?? ""));
+    const elsewhere = join(folder, "elsewhere.db");
+    const { db, store } = storeAt(elsewhere);
+    for (let change = 1; change <= 9; change += 1)
+      store.writeSpec(ref, { elsewhere: change }, { actor, action: "change" });
     db.close();
-    rmSync(path);
-    assert.throws(() => openDatabase(path), { code: "state.missing" });
-    restoreDatabase(path, 42);
-    assert.deepEqual(storeAt(path).store.find(ref)?.spec, { a: 1 });
+    writeFileSync(other, readFileSync(elsewhere));
+    refuses(other, "state.replaced");
+  });
+
+  it("is put back from the copy that goes furthest, with all of the damaged one kept", () => {
+    const path = killed();
+    const wal = readFileSync(`${path}-wal`);
+    truncateSync(`${path}-wal`, 100);
+    refuses(path, "state.behind");
+    const { copy, kept, lost } = restoreDatabase(path, 42);
+    assert.equal(copy.seq, 3);
+    assert.equal(lost, 2);
+    assert.deepEqual(readFileSync(`${kept}-wal`), wal.subarray(0, 100));
+    opens(path, 3);
+    opens(path, 3);
+  });
+
+  it("is not put back from a copy that is damaged itself, where there is another", () => {
+    const path = killed();
+    const { db, store } = noted(path);
+    addCopy(db, path, store.audit.head().seq, 2_000);
+    db.close();
+    const [newest] = listCopies(path);
+    writeFileSync(newest?.file ?? "", "no database".repeat(1_000));
+    writeFileSync(path, "nor this".repeat(1_000));
+    assert.equal(restoreDatabase(path, 42).copy.seq, 3);
+    opens(path, 3);
+  });
+
+  it("never takes the place of a copy that goes further", () => {
+    const path = killed();
+    const { db } = noted(path);
+    assert.throws(() => addCopy(db, path, 2, 3_000), { code: "state.copy_behind" });
+    assert.deepEqual(
+      listCopies(path).map(({ seq }) => seq),
+      [3],
+    );
+    db.close();
+  });
+
+  it("has copies of the last moments, hours and days, and not of all of them", () => {
+    const minute = 60_000;
+    const copies = Array.from({ length: 60 * 24 * 20 }, (_, index) => ({
+      file: join(folder, "none"),
+      at: (60 * 24 * 20 - index) * minute,
+      seq: 1,
+    }));
+    const gone = new Set(superfluous(copies));
+    const kept = copies.filter((copy) => !gone.has(copy));
+    assert.ok(kept.length > 35 && kept.length <= 3 + 24 + 14, String(kept.length));
+    assert.deepEqual(kept.slice(0, 3), copies.slice(0, 3));
+    assert.ok((kept.at(-1)?.at ?? 0) <= (copies[0]?.at ?? 0) - 12 * 24 * 60 * minute);
+  });
+
+  it("has its head noted whole, also where the last note was torn", () => {
+    const file = join(folder, "torn.head");
+    const head = new AuditHeadFile(file);
+    for (let seq = 1; seq <= 4; seq += 1) head.keep({ seq, hash: `hash-${seq}` });
+    head.close();
+    assert.deepEqual(new AuditHeadFile(file).read(), { seq: 4, hash: "hash-4" });
+    const bytes = readFileSync(file);
+    bytes.fill(0, 0, 10);
+    writeFileSync(file, bytes);
+    assert.deepEqual(new AuditHeadFile(file).read(), { seq: 3, hash: "hash-3" });
   });
 });
 

@@ -11,8 +11,8 @@ import { bootId, readJson, readText, writeJson } from "../files.ts";
 
 const LAUNCHER = fileURLToPath(new URL("launch.sh", import.meta.url));
 
-/** A folder without a launcher after this long: the start was lost on the way. */
-const START_LOST_AFTER_MS = 5_000;
+/** A folder without a launcher after this long, also on a slow machine: the start was lost on the way. */
+const START_LOST_AFTER_MS = 30_000;
 
 export interface DaemonExit {
   readonly at: number;
