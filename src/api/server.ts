@@ -16,6 +16,8 @@ import { accessOf } from "./route-access.ts";
 import { createRoutes } from "./routes.ts";
 
 const BODY_MAX_BYTES = 4 * 1024 * 1024;
+/** Of deliveries: GitHub's are up to this large. */
+const BYTES_MAX_BYTES = 25 * 1024 * 1024;
 export const NDJSON = "application/x-ndjson";
 export const UPLOAD_TYPE = "application/gzip";
 
@@ -83,8 +85,10 @@ function addUnparsed(
   void server.register((scope, _options, done) => {
     scope.removeAllContentTypeParsers();
     if (takes === "bytes")
-      scope.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, parsed) =>
-        parsed(null, body),
+      scope.addContentTypeParser(
+        "*",
+        { parseAs: "buffer", bodyLimit: BYTES_MAX_BYTES },
+        (_request, body, parsed) => parsed(null, body),
       );
     else scope.addContentTypeParser("*", (_request, payload, parsed) => parsed(null, payload));
     add(scope);

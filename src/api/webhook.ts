@@ -24,6 +24,7 @@ export interface PushEvent {
 
 const TOLERANCE_MS = 5 * 60_000;
 const MESSAGE_MAX_CHARS = 200;
+const TEXT_KEPT_CHARS = 1_000;
 
 /** @throws webhook.unauthorized */
 export function verifyDelivery(
@@ -88,26 +89,35 @@ const one = (headers: Headers, name: string): string | undefined => {
 };
 
 const COMMIT = /^[0-9a-f]{40}([0-9a-f]{24})?$/;
-const text = z.string().max(10_000);
-const person = z.looseObject({
-  name: text.nullish(),
-  username: text.nullish(),
-  login: text.nullish(),
-  email: text.nullish(),
-});
-const commit = z.looseObject({ id: text.optional(), message: text.nullish() }).nullish();
+// Only what decides is required, and refused where it is not as it should be. The rest is read where it
+// can be, whatever its length, and cut where it is kept.
+const text = z
+  .string()
+  .transform((value) => value.slice(0, TEXT_KEPT_CHARS))
+  .optional()
+  .catch(undefined);
+const person = z
+  .looseObject({
+    name: text,
+    username: text,
+    login: text,
+    email: text,
+  })
+  .optional()
+  .catch(undefined);
+const commit = z.looseObject({ id: text, message: text }).optional().catch(undefined);
 const pushBody = z.looseObject({
   ref: z.string().max(500),
   after: z.string().regex(COMMIT),
   head_commit: commit,
-  commits: z.array(z.looseObject({ id: text.optional(), message: text.nullish() })).nullish(),
-  pusher: person.nullish(),
-  sender: person.nullish(),
-  user_username: text.nullish(),
-  user_name: text.nullish(),
-  user_email: text.nullish(),
-  repository: z.looseObject({ full_name: text.nullish() }).nullish(),
-  project: z.looseObject({ path_with_namespace: text.nullish() }).nullish(),
+  commits: z.array(commit).optional().catch(undefined),
+  pusher: person,
+  sender: person,
+  user_username: text,
+  user_name: text,
+  user_email: text,
+  repository: z.looseObject({ full_name: text }).optional().catch(undefined),
+  project: z.looseObject({ path_with_namespace: text }).optional().catch(undefined),
 });
 
 const EVENT: Readonly<Record<Provider, readonly [header: string, push: string]>> = {
@@ -148,7 +158,7 @@ export function readDelivery(
     user_email,
   ].flatMap((name) => (name ? [name] : []));
   const message =
-    rest.head_commit?.message ?? rest.commits?.find(({ id }) => id === after)?.message ?? "";
+    rest.head_commit?.message ?? rest.commits?.find((one) => one?.id === after)?.message ?? "";
   const bodyDigest = createHash("sha256").update(body).digest("hex");
   const delivery = DELIVERY[provider].map((name) => one(headers, name)).find(Boolean);
   return {
