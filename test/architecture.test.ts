@@ -13,12 +13,14 @@ const SRC = join(ROOT, "src");
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   kernel: [],
   resources: ["kernel", "type resources", "noun resources"],
-  drivers: ["kernel", "type resources", "noun resources", "resources/app/manifest.ts"],
+  // How a folder becomes an archive: for who sends one, and for who hands one on.
+  archive: ["kernel", "drivers/exec.ts"],
+  drivers: ["kernel", "archive", "type resources", "noun resources", "resources/app/manifest.ts"],
   store: ["kernel"],
   telemetry: ["kernel"],
   api: ["kernel", "resources"],
   client: ["kernel", "type resources", "type api"],
-  cli: ["client", "kernel", "type api"],
+  cli: ["client", "archive", "kernel", "type api"],
   host: ["kernel", "drivers", "client", "store", "config.ts", "type cli"],
   bin: ["kernel", "host", "drivers", "cli", "telemetry", "config.ts", "compose.ts"],
 };

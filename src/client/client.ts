@@ -49,8 +49,13 @@ export class Client {
     return this.#json("DELETE", path, query);
   }
 
-  async upload<Answer>(path: string, archive: Readable, query: Query): Promise<Answer> {
-    const { body } = await this.#send("POST", path, query, archive, "application/gzip");
+  async upload<Answer>(
+    path: string,
+    archive: Readable,
+    query: Query,
+    signal?: AbortSignal,
+  ): Promise<Answer> {
+    const { body } = await this.#send("POST", path, query, archive, "application/gzip", signal);
     return (await body.json()) as Answer;
   }
 

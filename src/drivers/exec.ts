@@ -15,6 +15,8 @@ export interface RunOptions {
   readonly gid?: number | undefined;
   readonly input?: string;
   readonly signal?: AbortSignal | undefined;
+  /** What is kept of each output stream; more is dropped from its beginning. */
+  readonly outputMaxChars?: number;
   /** Ends the process with SIGKILL after this long. */
   readonly timeoutMs?: number;
   /** Both output streams are also appended to this file, as they come. */
@@ -62,6 +64,7 @@ export function run(argv: Argv, options: RunOptions = {}): Promise<RunResult> {
       stdio: [options.input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
     });
     const output = { stdout: "", stderr: "" };
+    const outputMaxChars = options.outputMaxChars ?? OUTPUT_MAX_CHARS;
     const log =
       options.logFile === undefined
         ? undefined
@@ -78,7 +81,7 @@ export function run(argv: Argv, options: RunOptions = {}): Promise<RunResult> {
     };
     for (const stream of ["stdout", "stderr"] as const) {
       child[stream]?.setEncoding("utf8").on("data", (text: string) => {
-        output[stream] = (output[stream] + text).slice(-OUTPUT_MAX_CHARS);
+        output[stream] = (output[stream] + text).slice(-outputMaxChars);
         keep(text);
       });
     }

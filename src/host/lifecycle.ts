@@ -10,10 +10,12 @@ import { stuck, transient } from "../kernel/error.ts";
 import { examine } from "./doctor.ts";
 import { ensureHome, type Home, homeAt } from "./home.ts";
 import { askOverHttps } from "./https-check.ts";
+import type { OwnedProcess } from "./own-marks.ts";
 import {
   compileOnce,
   isOutdated,
   isRunning,
+  type OwnProcess,
   startOwn,
   stopOwn,
   untilReady,
@@ -21,7 +23,7 @@ import {
 import { installPackages, missingPackages } from "./packages.ts";
 import { ensurePorts } from "./ports.ts";
 import { restoreState } from "./restore-state.ts";
-import { stopEverything } from "./stop-everything.ts";
+import { endMarked, stopEverything } from "./stop-everything.ts";
 
 const ENVIRONMENT = "production";
 /** What can't go on says so at once; the rest is a slow machine, or much to recover. */
@@ -72,6 +74,11 @@ async function up(
   return { home: home.root, httpsPort: ports.https, ca: join(home.caDir, "ca.crt"), wasRunning };
 }
 
+const isOf =
+  (home: Home, name: OwnProcess) =>
+  ({ daemon }: OwnedProcess): boolean =>
+    daemon === join(home.runDir, name);
+
 async function installMissing(config: Config, timed: ReturnType<typeof timer>): Promise<void> {
   const missing = missingPackages();
   if (missing.length === 0) return;
@@ -86,6 +93,9 @@ async function startOwnProcesses(home: Home, version: string): Promise<void> {
     await stopOwn(home, "control-plane");
     await stopOwn(home, "telemetry");
   }
+  // What lost those that keep it running would not be started again, and keep others from it.
+  for (const name of ["telemetry", "control-plane"] as const)
+    if (!isRunning(home, name)) await endMarked(home, isOf(home, name));
   await compileOnce(home);
   startOwn(home, "telemetry");
   startOwn(home, "control-plane");
@@ -155,10 +165,14 @@ async function untilEnginesReady(
 async function down(home: Home, all: boolean, onProgress: (text: string) => void): Promise<void> {
   if (!existsSync(home.root)) return;
   const timed = timer(onProgress);
-  await timed("control plane", () => stopOwn(home, "control-plane"));
+  await timed("control plane", async () => {
+    await stopOwn(home, "control-plane");
+    await endMarked(home, isOf(home, "control-plane"));
+  });
   if (!all) return;
   await timed("apps, edge and stores", () => stopEverything(home));
   await timed("telemetry", () => stopOwn(home, "telemetry"));
+  await endMarked(home);
 }
 
 /** Says what begins, and when it has ended how long it took. */

@@ -1,5 +1,6 @@
 // `down --all`: ends the apps, then the edge, then the stores, while no control plane is there to
-// start them again. Only what this installation started is touched; data stays.
+// start them again. Then it is looked for what is left, by its marks, and that is ended too. Only what
+// this installation started is touched; data stays.
 
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -9,7 +10,9 @@ import { Cgroup } from "../drivers/process/cgroup.ts";
 import { Daemon } from "../drivers/process/daemon.ts";
 import { removeFirewall } from "../drivers/process/firewall.ts";
 import { sleep, systemClock } from "../kernel/clock.ts";
+import { stuck } from "../kernel/error.ts";
 import type { Home } from "./home.ts";
+import { findOwned, type OwnedProcess } from "./own-marks.ts";
 
 const POLL_MS = 50;
 const GRACE_MS = { instance: 10_000, edge: 10_000, store: 60_000 } as const;
@@ -40,6 +43,37 @@ export async function stopEverything(home: Home): Promise<void> {
     GRACE_MS.store,
     "child",
   );
+}
+
+/**
+ * Ends processes of the installation by what marks them, also those whose launcher is gone.
+ *
+ * @throws down.left where one does not end
+ */
+export async function endMarked(
+  home: Home,
+  isMeant: (one: OwnedProcess) => boolean = () => true,
+): Promise<void> {
+  const left = (): readonly OwnedProcess[] => findOwned(home).filter(isMeant);
+  for (const signal of ["SIGTERM", "SIGINT", "SIGKILL"] as const) {
+    const deadline = systemClock.now() + GRACE_MS.instance;
+    for (const { pid } of left()) trySignal(pid, signal);
+    while (left().length > 0 && systemClock.now() < deadline) await sleep(systemClock, POLL_MS);
+    if (left().length === 0) return;
+  }
+  const names = left().map(({ pid, command }) => `${pid} (${command})`);
+  const pids = left().map(({ pid }) => pid);
+  throw stuck("down.left", `${names.length} processes do not end: ${names.join(", ")}`, {
+    hint: `look at them (ps -fp ${pids.join(",")}), then: holdfast down --all`,
+  });
+}
+
+function trySignal(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It has ended by itself.
+  }
 }
 
 // Without an engine there are no containers that could run.

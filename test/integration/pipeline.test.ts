@@ -264,7 +264,8 @@ describe("from the pipeline", { timeout: 600_000 }, () => {
       await until("it was told", () => toldOf(statuses).at(-1) === words[1], SLOW_MS);
       assert.deepEqual([...new Set(toldOf(statuses))], words);
       assert.ok(host.told.every(({ path }) => path.includes(id) || path.includes("deployments")));
-      if (deployments) assert.equal(toldOf(deployments).at(-1), words[1]);
+      if (deployments)
+        await until("its deployment too", () => toldOf(deployments).at(-1) === words[1], SLOW_MS);
     });
   }
 

@@ -1,8 +1,10 @@
 import type { Outcome } from "../../api/change-operations.ts";
+import { listSource, openSource, packSource } from "../../archive/source-folder.ts";
 import type { Command, CommandContext, Options } from "../command.ts";
 import { CHANGE_OPTIONS, changeFacts } from "./change-options.ts";
 import { followRollout } from "./rollout-progress.ts";
-import { archive, openSource } from "./source-archive.ts";
+
+const LEFT_OUT_SHOWN = 5;
 
 export const deploy: Command = {
   usage: "deploy [dir]",
@@ -23,11 +25,18 @@ export const deploy: Command = {
 };
 
 async function upload(context: CommandContext, dir: string, options: Options): Promise<Outcome> {
-  const source = openSource(dir);
+  const source = await openSource(dir);
   const { folder, commit, committedAt, origin } = source;
-  context.output.progress(`deploying ${source.dir} to ${context.environment}`);
+  const { output, signal } = context;
+  output.progress(`deploying ${source.dir} to ${context.environment}`);
+  const files = await listSource(source.dir);
+  const leftOut = [...files.leftOut];
+  const packed = packSource(source.dir, files, (file, why) => leftOut.push(`${file} (${why})`));
+  packed.on("end", () => {
+    if (leftOut.length > 0) output.progress(`  left out: ${listText(leftOut)}`);
+  });
   const path = `/v1/environments/${context.environment}/deploys`;
-  return context.client.upload<Outcome>(path, archive(source), {
+  const query = {
     folder,
     commit,
     committedAt,
@@ -35,5 +44,13 @@ async function upload(context: CommandContext, dir: string, options: Options): P
     adopt: options["adopt"] === true,
     ifChanged: options["ifChanged"] === true,
     ...changeFacts(options),
-  });
+  };
+  return context.client.upload<Outcome>(path, packed, query, signal);
+}
+
+function listText(names: readonly string[]): string {
+  const shown = names.slice(0, LEFT_OUT_SHOWN).join(", ");
+  return names.length > LEFT_OUT_SHOWN
+    ? `${shown} and ${names.length - LEFT_OUT_SHOWN} more`
+    : shown;
 }

@@ -1,9 +1,9 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { stringify } from "yaml";
+import { openSource } from "../../archive/source-folder.ts";
 import { invalid } from "../../kernel/error.ts";
 import type { Command } from "../command.ts";
-import { openSource } from "./source-archive.ts";
 
 const FILES = [
   "Procfile",
@@ -20,7 +20,7 @@ export const init: Command = {
   summary: "Write down what Holdfast concludes about an app, as holdfast.yaml.",
   examples: ["holdfast init", "holdfast init ../shop"],
   run: async ({ client, output }, [dir]) => {
-    const source = openSource(String(dir ?? "."));
+    const source = await openSource(String(dir ?? "."));
     const target = join(resolve(source.dir), FILE);
     if (existsSync(target))
       throw invalid("init.exists", `${target} is there already`, {

@@ -152,7 +152,12 @@ export class SourceStore {
   /** The text of these files in the top folder, where they are. */
   readFiles(digest: string, names: readonly string[]): Record<string, string> {
     const entries = names.flatMap((name): [string, string][] => {
-      const text = readText(join(this.dirOf(digest), name));
+      const file = join(this.dirOf(digest), name);
+      if (statSync(file, { throwIfNoEntry: false })?.isDirectory())
+        throw invalid("source.not_a_file", `${name} is a folder, and should be a file`, {
+          hint: `rename or remove the folder ${name}`,
+        });
+      const text = readText(file);
       return text === undefined ? [] : [[name, text]];
     });
     return Object.fromEntries(entries);

@@ -8,10 +8,12 @@ import {
   readdirSync,
   readlinkSync,
   realpathSync,
+  rmSync,
   statfsSync,
 } from "node:fs";
 import { dirname, isAbsolute, join, relative } from "node:path";
 import { extract, list } from "tar";
+import { holdfastIgnored } from "../../archive/source-folder.ts";
 import {
   asHoldfastError,
   diskFull,
@@ -44,6 +46,9 @@ export async function unpackSource(archive: string, folder: string): Promise<str
       noChmod: true,
       sync: true,
     });
+    const all = readdirSync(folder, { recursive: true, encoding: "utf8" });
+    for (const path of holdfastIgnored(folder, all))
+      rmSync(join(folder, path), { recursive: true, force: true });
     refuseEscapes(folder);
     return await digestTree(folder);
   } catch (error) {

@@ -1,10 +1,11 @@
 // Images from Dockerfiles, built by the engine itself from the uploaded source.
 
 import { createHash } from "node:crypto";
-import { appendFileSync, existsSync } from "node:fs";
+import { appendFileSync, existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { Readable } from "node:stream";
-import { create } from "tar";
+import type { Readable } from "node:stream";
+import { dockerIgnore } from "../../archive/docker-ignore.ts";
+import { packFiles } from "../../archive/pack.ts";
 import type { Artifact } from "../../resources/release/release.ts";
 import type { BuildRequest } from "../../resources/release/release-driver.ts";
 import type { ImageBuilder } from "../build/artifact-builder.ts";
@@ -65,7 +66,7 @@ export class DockerImageBuilder implements ImageBuilder {
       forcerm: "1",
       cpushares: String(BUILD_CPU_SHARES),
     });
-    const context = Readable.from(create({ cwd: sourceDir, portable: true }, ["."]));
+    const context = packFiles(sourceDir, contextPaths(sourceDir, dockerfile));
     const output = await this.#engine.stream("POST", `/build?${query}`, {
       body: context,
       signal,
@@ -93,4 +94,15 @@ export class DockerImageBuilder implements ImageBuilder {
     if (id !== undefined) return id;
     throw new BuildError("the engine ended the build without an image", hint);
   }
+}
+
+/** What the Dockerfile sees: all but what its .dockerignore leaves out. */
+function contextPaths(dir: string, dockerfile: string): string[] {
+  const file = [`${dockerfile}.dockerignore`, ".dockerignore"]
+    .map((name) => join(dir, name))
+    .find((path) => existsSync(path));
+  const isOut = dockerIgnore(file ? readFileSync(file, "utf8") : "", [dockerfile, ".dockerignore"]);
+  return readdirSync(dir, { recursive: true, encoding: "utf8" })
+    .filter((path) => !isOut(path))
+    .toSorted();
 }

@@ -14,6 +14,9 @@ const LAUNCHER = fileURLToPath(new URL("launch.sh", import.meta.url));
 /** A folder without a launcher after this long, also on a slow machine: the start was lost on the way. */
 const START_LOST_AFTER_MS = 30_000;
 
+/** A variable of whatever we start, with the folder that it is known by: nobody else's has it. */
+export const DAEMON_MARK = "HOLDFAST_DAEMON";
+
 export interface DaemonExit {
   readonly at: number;
   readonly code: number | undefined;
@@ -70,6 +73,9 @@ export class Daemon {
       return lost(startedAt, "it could not be started");
     }
     if (isAlive(launcher)) return { state: "running", startedAt, pid: launcher.pid };
+    // Its launcher was killed, as the kernel does when memory is short: it runs all the same.
+    const child = this.pid;
+    if (child !== undefined) return { state: "running", startedAt, pid: child };
     return lost(startedAt, "its end was not seen");
   }
 
@@ -89,7 +95,8 @@ export class Daemon {
       "--",
       ...start.argv,
     ];
-    return startDetached(argv, start).stdin ?? undefined;
+    const env = { ...start.env, [DAEMON_MARK]: this.#dir };
+    return startDetached(argv, { ...start, env }).stdin ?? undefined;
   }
 
   /** An end that happened before there was a process: what stood in the way. */
