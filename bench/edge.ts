@@ -255,6 +255,8 @@ async function prepare(dir: string): Promise<{ nginx: boolean; caddy: string | u
     usageSocket: homeAt(join(dir, "home")).usageSocket,
     metricsBind: join(dir, "metrics.sock"),
     maxConnections: 1_000,
+    clientConnections: 1_000,
+    trustedProxies: [],
     user: undefined,
     threads: 1,
     telemetry: true,
@@ -310,7 +312,11 @@ function edgeState(): EdgeState {
     apps: {
       "production/bench": {
         declaration: { services: { web: { a: policy, b: policy } }, hosts: [HOST] },
-        traffic: { slots: { web: "a" }, routes: [{ host: HOST, path: "/", service: "web" }] },
+        traffic: {
+          slots: { web: "a" },
+          releases: { web: 1 },
+          routes: [{ host: HOST, path: "/", service: "web" }],
+        },
         internalPorts: {},
         servers,
       },

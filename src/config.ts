@@ -1,6 +1,7 @@
 // The environment, read once, as typed values. Nothing else looks at process.env for Holdfast's own
 // settings.
 
+import { isIP } from "node:net";
 import { homedir, userInfo } from "node:os";
 import { join, resolve } from "node:path";
 import { invalid } from "./kernel/error.ts";
@@ -20,6 +21,8 @@ export interface Config {
   /** Name under which the edge shows the API to the world; undefined: only this machine reaches it. */
   readonly apiHost: string | undefined;
   readonly token: string | undefined;
+  /** Addresses and networks of proxies in front of the edge, whose word on a client's address counts. */
+  readonly trustedProxies: readonly string[];
 }
 
 export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
@@ -44,6 +47,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     apiUrl: env["HOLDFAST_API"] || undefined,
     token: env["HOLDFAST_TOKEN"] || undefined,
     apiHost: apiHost(env["HOLDFAST_API_HOST"]),
+    trustedProxies: networks(env["HOLDFAST_TRUSTED_PROXIES"]),
   };
 }
 
@@ -56,6 +60,30 @@ function apiHost(text: string | undefined): string | undefined {
   throw invalid("config.bad_host", `HOLDFAST_API_HOST=${text} is not the name of a host`, {
     hint: "lowercase, without port and scheme, such as holdfast.example.com",
   });
+}
+
+function networks(text: string | undefined): string[] {
+  return (text ?? "")
+    .split(",")
+    .map((one) => one.trim())
+    .filter((one) => one !== "")
+    .map((one) => {
+      if (isNetwork(one)) return one;
+      throw invalid("config.bad_network", `HOLDFAST_TRUSTED_PROXIES: ${one} is not a network`, {
+        hint: "addresses or networks, separated by commas, such as 10.0.0.0/8,192.0.2.7",
+      });
+    });
+}
+
+function isNetwork(text: string): boolean {
+  const [address = "", prefix, ...rest] = text.split("/");
+  const family = isIP(address);
+  if (family === 0 || rest.length > 0) return false;
+  if (prefix === undefined) return true;
+  // Everybody is no proxy.
+  return (
+    /^[0-9]{1,3}$/.test(prefix) && Number(prefix) > 0 && Number(prefix) <= (family === 4 ? 32 : 128)
+  );
 }
 
 function port(name: string, text: string | undefined): Record<string, number> {

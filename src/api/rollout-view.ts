@@ -164,7 +164,7 @@ export async function rolloutSeries(
   const releases = [view.release, view.from ?? view.release].map(Number).join(", ");
   const sql = `
     SELECT floor((epoch_ms(time) - ${from}) / ${bucketMs}) AS bucket, release,
-           count(*) AS requests, count(*) FILTER (status >= 500) AS errors,
+           count(*) AS requests, count(*) FILTER (failed = 1) AS errors,
            quantile_cont(duration_ms, 0.5) AS p50, quantile_cont(duration_ms, 0.95) AS p95
     FROM requests
     WHERE app = '${view.app}' AND release IN (${releases}) AND route <> 'tester'

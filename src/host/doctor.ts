@@ -6,6 +6,7 @@ import { Client } from "../client/client.ts";
 import type { Config } from "../config.ts";
 import { DockerEngine } from "../drivers/docker/docker-engine.ts";
 import { readJson } from "../drivers/files.ts";
+import { haproxyVersion } from "../drivers/haproxy/haproxy-version.ts";
 import { canKeepApart } from "../drivers/process/firewall.ts";
 import { describeIsolation } from "../drivers/process/process-compute-driver.ts";
 import { TelemetryClient } from "../drivers/telemetry-client.ts";
@@ -20,6 +21,7 @@ const DISK_LOW_BYTES = 1024 ** 3;
 export async function examine(config: Config, home: Home): Promise<readonly Finding[]> {
   const findings = [
     packages(),
+    await edge(),
     disk(home),
     await isolation(home),
     await reachability(config, home),
@@ -60,6 +62,24 @@ function packages(): Finding {
         ? "HAProxy, PostgreSQL, Redis and OpenSSL are there"
         : `not installed: ${missing.join(", ")}`,
     hint: `apt-get install ${missing.join(" ")}, or: holdfast up --install`,
+  };
+}
+
+/** The first that resets a chunked answer over HTTP/2 where the app broke it off. */
+const RESETS_BROKEN_ANSWERS = 3;
+
+async function edge(): Promise<Finding> {
+  const version = await haproxyVersion();
+  const isOld = version !== undefined && Number.parseInt(version, 10) < RESETS_BROKEN_ANSWERS;
+  return {
+    what: "edge",
+    ok: true,
+    detail:
+      version === undefined
+        ? "no HAProxy yet"
+        : isOld
+          ? `HAProxy ${version}: an answer of no said length that an app breaks off is recorded as failed, but looks whole to clients over HTTP/2; HAProxy 3.0 tells them`
+          : `HAProxy ${version}`,
   };
 }
 

@@ -7,6 +7,8 @@ import type { Home } from "./home.ts";
 import type { InstallationPorts } from "./ports.ts";
 
 const MAX_CONNECTIONS = 20_000;
+/** Below the room of one instance (limits.perInstance), so that one address never fills it. */
+const CLIENT_CONNECTIONS = 200;
 /** HAProxy needs two descriptors per connection, some for pipes between them, and some of its own. */
 const FILES_PER_CONNECTION = 3;
 const FILES_RESERVE = 500;
@@ -29,6 +31,8 @@ export function edgeLayout(config: Config, home: Home, ports: InstallationPorts)
         : { host: config.apiHost, socket: home.edgeApiSocket },
     metricsBind: `127.0.0.1:${ports.edgeMetrics}`,
     maxConnections: Math.min(MAX_CONNECTIONS, allowedConnections()),
+    clientConnections: CLIENT_CONNECTIONS,
+    trustedProxies: config.trustedProxies,
     user: config.isRoot ? "haproxy" : undefined,
     threads: undefined,
     telemetry: true,

@@ -23,6 +23,8 @@ export const REQUEST_COLUMNS = [
   "requestId", // 32 hex digits: microseconds since the epoch, then chance, which names the edge's span; the trace's id too, where none was continued
   "continuedTrace", // <trace>-<span> of the caller, where it sent a valid traceparent, or -
   "userAgent",
+  "release", // of the slot that it was for: also where no instance of it was left to get it
+  "urlBytes", // length of path and query, which are kept to a bound
 ] as const;
 
 export type RequestColumn = (typeof REQUEST_COLUMNS)[number];
@@ -110,6 +112,8 @@ export interface TraceSummary {
   /** Method and path. */
   readonly name: string;
   readonly status: number;
+  /** As `failed` of the table `requests` says. */
+  readonly failed: boolean;
   readonly durationMs: number;
 }
 

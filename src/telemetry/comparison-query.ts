@@ -52,12 +52,12 @@ export class ComparisonQuery {
              ${over.map((one) => `, ${one}`).join("")}
              ${quantiles ? `, quantile_cont(CASE WHEN isTimed THEN duration_ms END, [${LEVELS.join(", ")}])::DOUBLE[] AS quantiles` : ""}
       FROM (SELECT service, release, duration_ms,
-                   ${IS_ERROR} AS isError,
-                   NOT ${IS_ERROR} AND status >= 100 AND epoch_ms(time) >= ${latencyFrom} AS isTimed
+                   failed = 1 AS isError,
+                   failed <> 1 AND status >= 100 AND epoch_ms(time) >= ${latencyFrom} AS isTimed
             FROM (${rows})
             WHERE app = ${quoted(app)} AND release IN (${releases.join(", ")}) AND route <> 'tester'
               AND epoch_ms(time) + duration_ms > ${from} AND epoch_ms(time) + duration_ms <= ${through}
-              AND (status >= 100 OR ${IS_ERROR}))
+              AND (status >= 100 OR failed = 1))
       GROUP BY ALL ORDER BY service, release`;
   }
 
@@ -70,9 +70,6 @@ export class ComparisonQuery {
       GROUP BY ALL`;
   }
 }
-
-/** Answered with a 5xx, or given no answer by the instance; a client that went away is no error. */
-const IS_ERROR = "(status >= 500 OR (status < 100 AND starts_with(ending, 'S')))";
 
 function boundCase(bounds: ComparisonQuestion["bounds"], level: number): string {
   const cases = Object.entries(bounds).flatMap(([service, byRelease]) =>

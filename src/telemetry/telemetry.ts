@@ -71,6 +71,10 @@ export async function startTelemetry(options: TelemetryOptions): Promise<Telemet
       platform?.drop("platform", `${signal}_of_the_past`, rows);
       onProblem(`the disk is full: ${rows} rows of ${signal}, the oldest, were removed`, undefined);
     },
+    onUnreadable: (signal, lines, copy) => {
+      platform?.drop("platform", `${signal}_unreadable`, lines);
+      onProblem(`${lines} lines of ${signal} could not be read; they are in ${copy}`, undefined);
+    },
   });
   const { logs, requests } = store.signals;
   const clock = new MonotonicClock(now);

@@ -38,11 +38,11 @@ export class TraceQuery {
       equals("app", app),
       equals("service", service),
       equals("release", release),
-      errors ? "(status >= 500 OR status < 100)" : undefined,
+      errors ? "failed = 1" : undefined,
     );
     const rows = await this.#store.database.read(`
       SELECT trace_id AS "traceId", ${msOf("time")} AS time, app, service, release,
-             method || ' ' || path AS name, status, duration_ms::DOUBLE AS "durationMs"
+             method || ' ' || path AS name, status, coalesce(failed, 0) = 1 AS failed, duration_ms::DOUBLE AS "durationMs"
       FROM (${this.#store.rows("requests", { from, to, environment })}) WHERE ${where}
       ORDER BY ${slow ? "duration_ms" : "time"} DESC LIMIT ${Math.trunc(limit)}`);
     return rows.map((row) => ({ ...row, time: Number(row["time"]) }) as unknown as TraceSummary);

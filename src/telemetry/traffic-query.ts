@@ -15,7 +15,7 @@ export class TrafficQuery {
     const rows = await this.#store.database.read(`
       SELECT environment || '/' || app AS app, service, release,
              count(*)::DOUBLE AS requests,
-             (count(*) FILTER (status >= 500))::DOUBLE AS errors,
+             (count(*) FILTER (failed = 1))::DOUBLE AS errors,
              quantile_cont(duration_ms, 0.5)::DOUBLE AS p50,
              quantile_cont(duration_ms, 0.95)::DOUBLE AS p95,
              quantile_cont(duration_ms, 0.99)::DOUBLE AS p99

@@ -29,6 +29,7 @@ const policy = { health: defaultHealth, limits: defaultLimits };
 const declaration: EdgeDeclaration = { services: { web: { a: policy, b: policy } }, hosts: [HOST] };
 const traffic = (slot: Slot): EdgeTraffic => ({
   slots: { web: slot },
+  releases: { web: 1 },
   routes: [{ host: HOST, path: "/", service: "web" }],
 });
 

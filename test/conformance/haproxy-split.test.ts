@@ -23,10 +23,12 @@ describe("traffic split by HAProxy", { timeout: 240_000 }, () => {
 
   const split = (candidate: Partial<CandidateTraffic> = {}): EdgeTraffic => ({
     slots: { web: "a", api: "a" },
+    releases: { web: 1, api: 1 },
     routes,
     candidate: {
       slot: "b",
       services: ["web", "api"],
+      release: 2,
       perMille: 0,
       key: "key-of-testers",
       rollout: 7,
@@ -74,7 +76,7 @@ describe("traffic split by HAProxy", { timeout: 240_000 }, () => {
   after(() => haproxy.stop());
 
   it("gives the candidate nothing at a share of 0, and says nothing of arms without a candidate", async () => {
-    await haproxy.edge.shift(APP, { slots: { web: "a", api: "a" }, routes });
+    await haproxy.edge.shift(APP, { slots: { web: "a", api: "a" }, releases: {}, routes });
     assert.equal((await haproxy.ask(HOST)).sent["baggage"], undefined);
     await haproxy.edge.shift(APP, split());
     assert.equal(await share(320, () => haproxy.ask(HOST)), 0);
@@ -162,7 +164,7 @@ describe("traffic split by HAProxy", { timeout: 240_000 }, () => {
     await haproxy.edge.shift(APP, split({ preview }));
     assert.equal((await haproxy.ask(`preview.${HOST}`)).by, CANDIDATE);
     assert.equal((await haproxy.ask(HOST)).by.replace(/\d$/, ""), STABLE.replace(/\d$/, ""));
-    await haproxy.edge.shift(APP, { slots: { web: "a", api: "a" }, routes });
+    await haproxy.edge.shift(APP, { slots: { web: "a", api: "a" }, releases: {}, routes });
     assert.equal((await haproxy.ask(`preview.${HOST}`)).status, 404);
   });
 

@@ -19,6 +19,7 @@ services:
   web:
     command: node server.js
     health: { path: /healthz, host: probe.localhost }
+    compression: all
     routes: [{ host: echo.localhost }, { host: "*.echo.localhost", path: /deep/er }]
     limits: { body: 64KB }
   strict:
@@ -142,7 +143,7 @@ describe("the edge", { timeout: 300_000 }, () => {
       servername: HOST,
     });
     socket.write(
-      `GET /ws HTTP/1.1\r\nhost: ${HOST}\r\nconnection: Upgrade\r\nupgrade: echo\r\n\r\n`,
+      `GET /ws HTTP/1.1\r\nhost: ${HOST}\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
     );
     let text = "";
     socket.on("data", (chunk: Buffer) => {

@@ -82,7 +82,7 @@ describe("simulation", () => {
             {
               do: "shift-traffic",
               why: "bug",
-              traffic: { slots: { web: slot, api: slot }, routes: [] },
+              traffic: { slots: { web: slot, api: slot }, releases: {}, routes: [] },
             },
             ...steps,
           ];

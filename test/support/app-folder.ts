@@ -14,12 +14,13 @@ const server = http.createServer((request, response) => {
     if (request.url === "/moved") { response.writeHead(301, { location: "https://elsewhere/" }); return response.end(); }
     if (request.url.startsWith("/slow")) return setTimeout(() => response.end("slow"), 1500);
     const body = JSON.stringify({ url: request.url, headers: request.headers, bytes: Buffer.concat(chunks).length, release: process.env.HOLDFAST_RELEASE, secret: process.env.API_KEY ? process.env.API_KEY.length : 0, setting: process.env.SETTING, padding: "x".repeat(2000) });
-    response.writeHead(200, { "content-type": "application/json" });
+    response.writeHead(200, { "content-type": "application/json", "content-length": Buffer.byteLength(body) });
     response.end(body);
   });
 });
 server.on("upgrade", (request, socket) => {
-  socket.write("HTTP/1.1 101 Switching Protocols\\r\\nconnection: Upgrade\\r\\nupgrade: echo\\r\\n\\r\\n");
+  const accept = require("node:crypto").createHash("sha1").update(request.headers["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest("base64");
+  socket.write("HTTP/1.1 101 Switching Protocols\\r\\nconnection: Upgrade\\r\\nupgrade: websocket\\r\\nsec-websocket-accept: " + accept + "\\r\\n\\r\\n");
   socket.pipe(socket);
 });
 server.keepAliveTimeout = 90000;

@@ -4,10 +4,11 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import {
   createServer,
   type IncomingHttpHeaders,
+  type RequestListener,
   request as requestPlain,
-  type Server,
 } from "node:http";
 import { Agent, request } from "node:https";
+import { createServer as createNetServer, type Server as NetServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HaproxyEdgeDriver } from "../../src/drivers/haproxy/haproxy-edge-driver.ts";
@@ -25,22 +26,33 @@ export interface Reply {
   readonly headers: IncomingHttpHeaders;
 }
 
+export interface OwnHaproxyOptions {
+  readonly httpPort?: number;
+  readonly trustedProxies?: readonly string[];
+}
+
 export class OwnHaproxy {
   readonly root = mkdtempSync(join(tmpdir(), "holdfast-edge-"));
   readonly signal = AbortSignal.timeout(300_000);
   readonly #ca: LocalCa;
-  readonly #servers: Server[] = [];
+  readonly #servers: NetServer[] = [];
   readonly #ports = new Map<string, number>();
   readonly #agent: Agent;
   readonly httpsPort: number;
   readonly edge: HaproxyEdgeDriver;
 
-  static async start(): Promise<OwnHaproxy> {
+  readonly #options: OwnHaproxyOptions;
+  /** Lines of the request records, as the edge sends them. */
+  readonly records: string[] = [];
+  #recordServer: NetServer | undefined;
+
+  static async start(options: OwnHaproxyOptions = {}): Promise<OwnHaproxy> {
     const port = await findFreePort(new Set(), String(Math.random()), {
       first: 18_000,
       last: 18_999,
     });
-    const haproxy = new OwnHaproxy(port);
+    const haproxy = new OwnHaproxy(port, options);
+    haproxy.#readRecords();
     await haproxy.edge.asEngine().create("edge", haproxy.signal);
     await haproxy.#start();
     return haproxy;
@@ -61,8 +73,22 @@ export class OwnHaproxy {
     await this.#start();
   }
 
-  private constructor(httpsPort: number) {
+  #readRecords(): void {
+    let rest = "";
+    this.#recordServer = createNetServer((socket) => {
+      socket.setEncoding("utf8").on("data", (text: string) => {
+        const lines = (rest + text).split("\n");
+        rest = lines.pop() ?? "";
+        this.records.push(...lines);
+      });
+      socket.on("error", () => undefined);
+    }).listen(join(this.root, "requests.sock"));
+    this.#recordServer.unref();
+  }
+
+  private constructor(httpsPort: number, options: OwnHaproxyOptions) {
     this.httpsPort = httpsPort;
+    this.#options = options;
     this.#ca = new LocalCa({
       dir: join(this.root, "ca"),
       givenDir: join(this.root, "given"),
@@ -82,7 +108,7 @@ export class OwnHaproxy {
       logFile: join(root, "engine.edge.log"),
       masterSocket: join(root, "master.sock"),
       layout: {
-        httpBinds: [],
+        httpBinds: this.#options.httpPort ? [`127.0.0.1:${this.#options.httpPort}`] : [],
         httpsBinds: [`127.0.0.1:${httpsPort}`],
         httpsPort,
         dir: root,
@@ -91,6 +117,8 @@ export class OwnHaproxy {
         usageSocket: join(root, "usage.sock"),
         metricsBind: join(root, "metrics.sock"),
         maxConnections: 200,
+        clientConnections: 100,
+        trustedProxies: this.#options.trustedProxies ?? [],
         user: undefined,
         threads: 1,
         telemetry: true,
@@ -98,13 +126,21 @@ export class OwnHaproxy {
     });
   }
 
-  /** Starts something that answers with its name; gives its port. */
-  async upstream(name: string): Promise<number> {
+  /** Starts something that answers with its name, or as it is told; gives its port. */
+  async upstream(name: string, listener?: RequestListener): Promise<number> {
     const known = this.#ports.get(name);
     if (known !== undefined) return known;
-    const server = createServer(({ headers }, response) => {
-      response.setHeader("x-by", name).setHeader("x-sent", JSON.stringify(headers)).end(name);
-    });
+    const server = createServer(
+      listener ??
+        (({ headers }, response) => {
+          response.setHeader("x-by", name).setHeader("x-sent", JSON.stringify(headers)).end(name);
+        }),
+    );
+    return this.listen(name, server);
+  }
+
+  /** Puts a server of the test's own in its place. */
+  async listen(name: string, server: NetServer): Promise<number> {
     this.#servers.push(server);
     const port = await new Promise<number>((resolve) => {
       server.listen(0, "127.0.0.1", () => resolve((server.address() as { port: number }).port));
@@ -148,6 +184,7 @@ export class OwnHaproxy {
     this.#agent.destroy();
     await this.edge.asEngine().stop("edge", this.signal);
     for (const server of this.#servers) server.close();
+    this.#recordServer?.close();
     rmSync(this.root, { recursive: true, force: true });
   }
 }

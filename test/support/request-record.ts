@@ -32,6 +32,8 @@ export function requestRecord(at: number, values: RecordValues = {}): string {
     requestId: hex(Math.round(at * 1000)) + hex(count),
     continuedTrace: "-",
     userAgent: "Mozilla/5.0 (Ana's phone)",
+    release: "1",
+    urlBytes: "39",
     ...values,
   };
   return `${REQUEST_COLUMNS.map((name) => whole[name]).join("\t")}\n`;

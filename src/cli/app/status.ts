@@ -137,7 +137,7 @@ function renderEngines({ engines }: Status, output: Output): string {
       one.version ?? "-",
       one.state === "ready" ? output.paint("green", one.state) : output.paint("yellow", one.state),
       one.address ?? "",
-      one.state === "ready" ? "" : (one.detail ?? ""),
+      (one.state === "ready" ? one.note : one.detail) ?? "",
     ]),
   );
 }

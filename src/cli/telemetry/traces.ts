@@ -58,9 +58,7 @@ function traceTable(
       new Date(one.time).toISOString(),
       one.traceId,
       `${one.app}/${one.service} r${one.release}`,
-      one.status >= 500 || one.status < 100
-        ? output.paint("red", String(one.status))
-        : String(one.status),
+      one.failed ? output.paint("red", String(one.status)) : String(one.status),
       durationText(one.durationMs),
       one.name,
     ],

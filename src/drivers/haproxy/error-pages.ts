@@ -1,7 +1,9 @@
 // What a user sees when the edge itself answers. Small, without any outside file, and honest about
 // whose turn it is.
 
-const PAGES: Readonly<Record<number, readonly [title: string, text: string]>> = {
+type Words = readonly [title: string, text: string];
+
+const PAGES: Readonly<Record<number, Words>> = {
   400: ["Bad request", "The request could not be understood."],
   403: ["Forbidden", "This is not open to you."],
   404: ["Nothing here", "No app answers at this address."],
@@ -27,27 +29,40 @@ const REASONS: Readonly<Record<number, string>> = {
   504: "Gateway Timeout",
 };
 
+const BODY_REFUSED = [
+  "Not taken",
+  "What was sent is larger than this site accepts, or ended before it was whole.",
+] as const;
+
 /** A whole HTTP answer, as HAProxy's `errorfile` wants it. */
-export function renderErrorPages(status: number): string {
+export const renderErrorPages = (status: number): string =>
+  answer(status, PAGES[status] ?? ["Error", ""]);
+
+function answer(status: number, words: Words, small = String(status)): string {
   const head = [
     `HTTP/1.1 ${status} ${REASONS[status] ?? "Error"}`,
     "cache-control: no-store",
     "content-type: text/html; charset=utf-8",
     ...(status === 429 || status === 503 ? ["retry-after: 5"] : []),
   ];
-  return `${head.join("\r\n")}\r\n\r\n${renderPage(status)}`;
+  return `${head.join("\r\n")}\r\n\r\n${page(words, small)}`;
 }
 
+/** Of a body that was not taken: HAProxy puts the status to what it was. */
+export const renderBodyRefused = (): string => answer(400, BODY_REFUSED, "");
+
 /** The body for a host that no app claims. */
-export const renderNoRoutePage = (): string => renderPage(404);
+export const renderNoRoutePage = (): string => renderErrorPage(404);
 
 // In a log-format file `%` has a meaning: the styles do without.
-function renderPage(status: number): string {
-  const [title, text] = PAGES[status] ?? ["Error", ""];
+export const renderErrorPage = (status: number): string =>
+  page(PAGES[status] ?? ["Error", ""], String(status));
+
+function page([title, text]: Words, small: string): string {
   return `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>${title}</title>
 <style>body{font:16px/1.5 system-ui,sans-serif;max-width:32rem;margin:20vh auto;padding:0 1rem;color:#222;background:#fff}
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}}h1{font-size:1.5rem}small{color:#888}</style>
-<h1>${title}</h1><p>${text}</p><small>${status}</small></html>
+<h1>${title}</h1><p>${text}</p><small>${small}</small></html>
 `;
 }

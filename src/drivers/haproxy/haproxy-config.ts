@@ -7,23 +7,24 @@
 //
 // Every rule costs each request: bench/edge.ts says how much.
 
-import { stuck } from "../../kernel/error.ts";
 import {
   REQUEST_COLUMNS,
   type RequestColumn,
   USAGE_REPORTS,
   USAGE_SCRIPT,
 } from "../../kernel/signal.ts";
-import type { Slot } from "../../resources/app/app.ts";
-import type { PoolPolicy } from "../../resources/app/app-driver.ts";
-import { defaultHealth, defaultLimits, type Health } from "../../resources/app/manifest.ts";
+import { section } from "./config-section.ts";
+import { type EdgeState, poolId, serviceId } from "./edge-state.ts";
 import {
-  type EdgeApp,
-  type EdgeState,
-  type PooledServer,
-  poolId,
-  serviceId,
-} from "./edge-state.ts";
+  DOCUMENT_TYPES,
+  type Pool,
+  poolsOf,
+  RATE_WINDOW_S,
+  renderPool,
+  renderSidePool,
+  SIDE,
+  serversOf,
+} from "./pool-config.ts";
 import { type Allowlist, splitRules } from "./split-rules.ts";
 
 export interface EdgeLayout {
@@ -40,6 +41,10 @@ export interface EdgeLayout {
   /** Where Prometheus reads what it counted. */
   readonly metricsBind: string;
   readonly maxConnections: number;
+  /** Open at once from one address, refused at accept beyond it; of proxies in front as many as they like. */
+  readonly clientConnections: number;
+  /** Proxies in front, whose word on the client's address counts. */
+  readonly trustedProxies: readonly string[];
   /** Undefined: it stays the user that starts it. */
   readonly user: string | undefined;
   readonly threads: number | undefined;
@@ -47,11 +52,20 @@ export interface EdgeLayout {
   readonly telemetry: boolean;
 }
 
-const RATE_WINDOW_S = 10;
 /** What one browser may report, which is one report every few seconds. */
 const USAGE = { pool: "holdfast.usage", reportsPerWindow: 20, bytes: 16_384 };
+
 export const API = { pool: "holdfast.api", requestsPerWindow: 300 };
-const QUEUE_PER_INSTANCE = 4;
+/** For how long connections of a worker that made way for the next go on, and of how many of them. */
+export const OLD_WORKER_HOURS = 12;
+export const OLD_WORKERS_MAX = 10;
+const HEADERS_MAX = 100;
+const URL_KEPT_BYTES = 4_096;
+/** With every byte of what a client chose escaped. */
+const RECORD_MAX_BYTES = 32_768;
+/** A name or an address, perhaps with a port: nothing else can be looked up, or shown, or sent on. */
+const IS_HOST =
+  "{ req.hdr(host) -m reg -i '^(([a-z0-9_-]+\\.)*[a-z0-9_-]+\\.?|\\[[0-9a-f:.]+\\])(:[0-9]{1,5})?$' }";
 export const ERROR_STATUSES = [400, 403, 404, 408, 413, 429, 500, 502, 503, 504] as const;
 
 /** How HAProxy says each column of a request record. */
@@ -61,7 +75,7 @@ const COLUMN_EXPRESSIONS: Readonly<Record<RequestColumn, string>> = {
   route: "%[var(txn.to),field(2,|)]",
   client: "%ci",
   method: "%HM",
-  host: "%[capture.req.hdr(0)]",
+  host: "%[capture.req.hdr(0),json(utf8s)]",
   path: "%HPO",
   query: "%HQ",
   version: "%HV",
@@ -77,6 +91,8 @@ const COLUMN_EXPRESSIONS: Readonly<Record<RequestColumn, string>> = {
   requestId: "%ID",
   continuedTrace: "%[var(txn.trace)]",
   userAgent: "%[capture.req.hdr(1),json(utf8s)]",
+  release: "%[var(txn.to),field(3,|)]",
+  urlBytes: "%[var(txn.urlbytes)]",
 };
 
 export function renderConfig(state: EdgeState, layout: EdgeLayout): string {
@@ -103,26 +119,33 @@ function renderStatic(
     renderGlobal(layout),
     ...(layout.telemetry ? [renderRing(layout)] : []),
     renderDefaults(layout),
-    renderPublic(layout, reporting, allowlistsOf(state)),
+    renderPublic(layout, reporting, allowlistsOf(state), environmentsOf(state).length > 1),
     renderInternal(state, layout),
     renderMetrics(layout),
     ...Object.entries(state.bridges).flatMap(([address, ports]) =>
       ports.map((port) => renderBridge(address, port)),
     ),
-    ...pools.map(([appName, pool]) => renderPool(appName, pool, servers(appName, pool))),
+    ...pools.flatMap(([appName, pool]) => [
+      renderPool(appName, pool, servers(appName, pool)),
+      renderSidePool(appName, pool, servers(appName, { ...pool, isSide: true }), layout.dir),
+    ]),
     ...(reporting.length > 0 ? [renderUsage(layout)] : []),
     ...(layout.api ? [renderApi(layout.api.socket)] : []),
   ].join("\n\n");
 }
 
-function renderGlobal({ adminSocket, user, maxConnections, threads }: EdgeLayout): string {
+function renderGlobal({ dir, adminSocket, user, maxConnections, threads }: EdgeLayout): string {
   return section("global", [
     `stats socket ${adminSocket} mode 600 level admin expose-fd listeners`,
     ...(user === undefined ? [] : [`user ${user}`, `group ${user}`]),
     `maxconn ${maxConnections}`,
     ...(threads === undefined ? [] : [`nbthread ${threads}`]),
-    "hard-stop-after 60s",
+    // Long connections live on in the worker they came to; how many of those there are is bounded.
+    `hard-stop-after ${OLD_WORKER_HOURS}h`,
+    `mworker-max-reloads ${OLD_WORKERS_MAX}`,
+    `lua-load-per-thread ${dir}/body-limit.lua`,
     "tune.http.maxhdr 128",
+    `tune.http.logurilen ${URL_KEPT_BYTES}`,
     "ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets",
     "ssl-default-bind-ciphers ECDHE+AESGCM:ECDHE+CHACHA20",
   ]);
@@ -133,7 +156,7 @@ function renderGlobal({ adminSocket, user, maxConnections, threads }: EdgeLayout
 function renderRing({ requestSocket }: EdgeLayout): string {
   return section("ring requests", [
     "format raw",
-    "maxlen 8192",
+    `maxlen ${RECORD_MAX_BYTES}`,
     "size 4194304",
     "timeout connect 1s",
     "timeout server 10s",
@@ -144,7 +167,7 @@ function renderRing({ requestSocket }: EdgeLayout): string {
 function renderDefaults({ dir, telemetry }: EdgeLayout): string {
   return section("defaults", [
     "mode http",
-    ...(telemetry ? ["log ring@requests format raw local0"] : []),
+    ...(telemetry ? [`log ring@requests len ${RECORD_MAX_BYTES} format raw local0`] : []),
     "timeout connect 2s",
     "timeout client 60s",
     "timeout server 60s",
@@ -158,11 +181,12 @@ function renderDefaults({ dir, telemetry }: EdgeLayout): string {
     "option splice-auto",
     // X_Forwarded_For and x-forwarded-for are one variable to CGI, WSGI and PHP.
     "option http-restrict-req-hdr-names delete",
-    "retries 3",
-    "retry-on conn-failure empty-response junk-response",
+    // Who gets no answer is sent to one other instance, not from one to the next: it may be what ends them.
+    "retries 1",
+    "retry-on conn-failure empty-response",
     "http-reuse safe",
     "compression algo gzip",
-    "compression type text/html text/plain text/css text/xml text/javascript application/javascript application/json application/xml application/manifest+json image/svg+xml",
+    `compression type ${DOCUMENT_TYPES}`,
     ...ERROR_STATUSES.map((status) => `errorfile ${status} ${dir}/errors/${status}.http`),
   ]);
 }
@@ -171,32 +195,44 @@ function renderPublic(
   layout: EdgeLayout,
   reporting: readonly string[],
   allowlists: readonly Allowlist[],
+  areMany: boolean,
 ): string {
-  const { dir, httpBinds, httpsBinds, httpsPort } = layout;
+  const { dir, httpBinds, httpsBinds, httpsPort, clientConnections, trustedProxies } = layout;
   const port = httpsPort === 443 ? "" : `:${httpsPort}`;
+  const isTrusted = trustedProxies.length > 0 ? `{ src ${trustedProxies.join(" ")} }` : undefined;
+  const isPlain = "!{ var(txn.proto) -m str https }";
   return section("frontend public", [
     ...httpBinds.map((bind) => `bind ${bind}`),
     ...httpsBinds.map((bind) => `bind ${bind} ssl crt-list ${dir}/crt-list.txt alpn h2,http/1.1`),
-    "tcp-request connection track-sc1 src table connections",
-    "http-request deny deny_status 400 if { req.hdr(host) -m sub / @ }",
+    `tcp-request connection track-sc1 src table connections${isTrusted === undefined ? "" : ` if !${isTrusted}`}`,
+    `tcp-request connection reject if { sc1_conn_cur gt ${clientConnections} }`,
+    "http-request set-var(txn.proto) ssl_fc,iif(https,http)",
+    ...(isTrusted === undefined ? [] : trustedHeaders(isTrusted)),
+    // A name with a slash would be found in the map as the beginning of its own path.
+    "http-request deny deny_status 400 if { req.hdr_cnt(host) gt 1 } or { req.hdr(host) -m sub / }",
+    `http-request return status 431 content-type text/plain string "431 more than ${HEADERS_MAX} headers" if { req.fhdr_cnt gt ${HEADERS_MAX} }`,
     ...identifyRequest(layout),
     // Before routing: what is not TLS is only told where to go.
-    `http-request redirect location https://%[req.hdr(host),field(1,:),lower]${port}%[capture.req.uri] code 308 if !{ ssl_fc }`,
+    `http-request deny deny_status 400 if ${isPlain} !${IS_HOST}`,
+    `http-request redirect location https://%[req.hdr(host),field(1,:),lower]${port}%[pathq] code 308 if ${isPlain} !{ req.hdr(host),field(1,:),lower,map(${dir}/plain.map) -m found }`,
     // One lookup for the host and path as they came; other spellings of the host and wildcards only
     // where that found nothing.
     `http-request set-var(txn.to) base,concat(/),map_beg(${dir}/routes.map)`,
+    `http-request deny deny_status 400 if !{ var(txn.to) -m found } !${IS_HOST}`,
     "http-request set-var(txn.path) path if !{ var(txn.to) -m found }",
-    `http-request set-var(txn.to) req.hdr(host),field(1,:),lower,concat(,txn.path,/),map_beg(${dir}/routes.map) if !{ var(txn.to) -m found }`,
-    `http-request set-var(txn.to) req.hdr(host),field(1,:),lower,regsub(^[^.]*,*),concat(,txn.path,/),map_beg(${dir}/routes.map) if !{ var(txn.to) -m found }`,
+    "http-request set-var(txn.host) req.hdr(host),host_only,lower,rtrim(.) if !{ var(txn.to) -m found }",
+    `http-request set-var(txn.to) var(txn.host),concat(,txn.path,/),map_beg(${dir}/routes.map) if !{ var(txn.to) -m found }`,
+    `http-request set-var(txn.to) var(txn.host),regsub(^[^.]*,*),concat(,txn.path,/),map_beg(${dir}/routes.map) if !{ var(txn.to) -m found }`,
     "http-request return status 404 content-type text/html lf-file " +
       `${dir}/errors/no-route.html if !{ var(txn.to) -m found }`,
+    ...(areMany ? misdirected(dir) : []),
     ...forwardedHeaders(),
     ...splitRules("public", allowlists),
     ...reporting.map(
       (pool) =>
         `use_backend ${USAGE.pool} if { path_end ${USAGE_SCRIPT} ${USAGE_REPORTS} } { var(txn.to) -m beg ${pool}| }`,
     ),
-    "use_backend %[var(txn.to),field(1,|)]",
+    ...toPool(),
     ...logFormat(layout),
   ]).concat(
     "\n\n",
@@ -228,7 +264,7 @@ function renderInternal(state: EdgeState, layout: EdgeLayout): string {
     ...identifyRequest(layout),
     `http-request set-var(txn.to) dst_port,map_int(${layout.dir}/internal.map)`,
     ...splitRules("internal", []),
-    "use_backend %[var(txn.to),field(1,|)]",
+    ...toPool(),
     ...logFormat(layout),
   ]);
 }
@@ -297,7 +333,39 @@ function identifyRequest({ telemetry }: EdgeLayout): string[] {
     "unique-id-header x-request-id",
     "http-request del-header x-request-id",
     ...(telemetry ? trace : []),
+    "http-request set-var(txn.urlbytes) url,length",
+    // What a client says of its connection to us is no business of the instance's.
+    "http-request del-header upgrade if !{ req.hdr(upgrade) -m str -i websocket }",
+    "http-request del-header connection",
+    "http-request set-header connection upgrade if { req.hdr(upgrade) -m found }",
     "http-response set-header x-request-id %[unique-id]",
+  ];
+}
+
+// Tunnels have room of their own, and so have bodies that have to be counted as they come.
+function toPool(): string[] {
+  return [
+    "http-request set-var(txn.side) bool(true) if { req.hdr(upgrade) -m found } or { req.hdr(transfer-encoding) -m found } or { method POST PUT PATCH DELETE } !{ req.hdr(content-length) -m found }",
+    `use_backend %[var(txn.to),field(1,|)]${SIDE} if { var(txn.side) -m bool }`,
+    "use_backend %[var(txn.to),field(1,|)]",
+  ];
+}
+
+// A browser uses a connection for every host that its certificate covers; each environment has its own.
+function misdirected(dir: string): string[] {
+  const at = `${dir}/environments.map`;
+  return [
+    `http-request set-var(sess.env) ssl_fc_sni,lower,map(${at}) if { ssl_fc_has_sni } !{ var(sess.env) -m found }`,
+    `http-request set-var(sess.env) ssl_fc_sni,lower,regsub(^[^.]*,*),map(${at}) if { ssl_fc_has_sni } !{ var(sess.env) -m found }`,
+    'http-request return status 421 content-type text/plain string "421 this connection is for another host" if { var(sess.env) -m found } !{ var(txn.to),field(1,.),strcmp(sess.env) eq 0 }',
+  ];
+}
+
+// What a proxy in front says of its client; the last address is the one that it saw itself.
+function trustedHeaders(isTrusted: string): string[] {
+  return [
+    `http-request set-var(txn.proto) str(https) if ${isTrusted} { req.hdr(x-forwarded-proto) -i https }`,
+    `http-request set-src req.hdr_ip(x-forwarded-for,-1) if ${isTrusted} { req.hdr(x-forwarded-for) -m found }`,
   ];
 }
 
@@ -310,7 +378,7 @@ function forwardedHeaders(): string[] {
     "http-request del-header x-real-ip",
     "http-request add-header x-forwarded-for %[src]",
     "http-request add-header x-real-ip %[src]",
-    "http-request add-header x-forwarded-proto https",
+    "http-request add-header x-forwarded-proto %[var(txn.proto)]",
     "http-request add-header x-forwarded-host %[req.hdr(host)]",
     "http-request add-header x-forwarded-port %[dst_port]",
     "http-response set-header strict-transport-security max-age=31536000 if !{ capture.req.hdr(0) -m sub localhost }",
@@ -322,11 +390,14 @@ function logFormat({ telemetry }: EdgeLayout): string[] {
   return telemetry ? [`log-format "${fields}"`] : [];
 }
 
-interface Pool {
-  readonly service: string;
-  readonly slot: Slot;
-  readonly policy: PoolPolicy;
-}
+/** Of apps that have a host. */
+const environmentsOf = (state: EdgeState): string[] => [
+  ...new Set(
+    Object.entries(state.apps)
+      .filter(([, { declaration }]) => declaration.hosts.length > 0)
+      .map(([appName]) => appName.split("/")[0] ?? ""),
+  ),
+];
 
 function allowlistsOf(state: EdgeState): Allowlist[] {
   return Object.entries(state.apps).flatMap(([appName, { declaration }]) =>
@@ -337,77 +408,4 @@ function allowlistsOf(state: EdgeState): Allowlist[] {
         : [];
     }),
   );
-}
-
-function poolsOf({ declaration }: EdgeApp): Pool[] {
-  return Object.entries(declaration.services).flatMap(([service, slots]) =>
-    (["a", "b"] as const).map((slot) => ({ service, slot, policy: slots[slot] })),
-  );
-}
-
-function renderPool(appName: string, pool: Pool, servers: readonly string[]): string {
-  const { health, limits } = pool.policy;
-  const lines = [
-    "balance roundrobin",
-    ...checkLines(health),
-    `timeout check ${health.timeout}ms`,
-    `timeout server ${limits.timeout}ms`,
-    `stick-table type ipv6 size 100k expire 1m store http_req_rate(${RATE_WINDOW_S}s)`,
-    "http-request track-sc0 src",
-    `http-request deny deny_status 429 if { sc_http_req_rate(0) gt ${Math.ceil(limits.requestsPerSecond * RATE_WINDOW_S)} }`,
-    `http-request deny deny_status 429 if { sc_conn_cur(1) gt ${limits.connections} }`,
-    `http-request deny deny_status 413 if { req.hdr_val(content-length) gt ${limits.body} }`,
-    // Only what is safe to repeat may be sent a second time after it reached an instance.
-    limits.retryIdempotencyKey
-      ? "http-request disable-l7-retry if !{ method GET HEAD OPTIONS } !{ req.hdr(idempotency-key) -m found }"
-      : "http-request disable-l7-retry if !{ method GET HEAD OPTIONS }",
-    // A page's script can read this, and says with it which release the page is from.
-    ...(pool.policy.usage
-      ? [
-          "http-response add-header server-timing holdfast;desc=%[srv_name,field(4,.)]-%[unique-id] if { res.hdr(content-type) -m beg text/html }",
-        ]
-      : []),
-    ...servers,
-  ];
-  return section(`backend ${poolId(appName, pool.service, pool.slot)}`, lines);
-}
-
-function checkLines(health: Health): string[] {
-  // Without a path an instance is healthy when it accepts a connection.
-  if (health.path === undefined) return [];
-  const host = health.host ?? "localhost";
-  return [
-    "option httpchk",
-    `http-check send meth GET uri ${health.path} ver HTTP/1.1 hdr host ${host} hdr user-agent holdfast-probe hdr x-forwarded-proto https hdr connection close`,
-    `http-check expect status ${health.status}`,
-  ];
-}
-
-function serversOf(state: EdgeState, appName: string, { service, slot, policy }: Pool): string[] {
-  const servers = state.apps[appName]?.servers ?? [];
-  return servers
-    .filter((server) => server.service === service && server.slot === slot)
-    .map((server) => `server ${serverLine(server, policy)}`);
-}
-
-/** Name, address and options: the same in the file and for `add server` at run time. */
-export function serverLine(server: PooledServer, policy: PoolPolicy | undefined): string {
-  const { health, limits } = policy ?? { health: defaultHealth, limits: defaultLimits };
-  const { host, port } = server.address;
-  return [
-    `${server.name} ${host}:${port}`,
-    `check inter ${health.interval}ms fastinter 200ms downinter 500ms fall 2 rise 1`,
-    "observe layer4 error-limit 1 on-error mark-down",
-    `maxconn ${limits.perInstance} maxqueue ${limits.perInstance * QUEUE_PER_INSTANCE}`,
-  ].join(" ");
-}
-
-function section(head: string, lines: readonly string[]): string {
-  // Every value was checked where it came in; a line that ends early would be somebody's directive.
-  for (const line of [head, ...lines]) {
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: exactly those are looked for
-    if (/[\u0000-\u001f]/.test(line))
-      throw stuck("edge.bad_config", `a control character in: ${JSON.stringify(line)}`);
-  }
-  return [head, ...lines.map((line) => `  ${line}`)].join("\n");
 }

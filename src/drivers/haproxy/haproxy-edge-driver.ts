@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Clock, sleep } from "../../kernel/clock.ts";
 import { stuck, transient } from "../../kernel/error.ts";
+import type { Slot } from "../../resources/app/app.ts";
 import type {
   EdgeDeclaration,
   EdgeDriver,
@@ -16,10 +17,12 @@ import type {
 } from "../../resources/app/app-driver.ts";
 import type { EngineDriver, EngineView } from "../../resources/engine/engine-driver.ts";
 import { run } from "../exec.ts";
-import { keepJson, readJson, readText, writeWhole } from "../files.ts";
+import { readJson, readText, writeWhole } from "../files.ts";
 import type { LocalCa } from "../local-ca/local-ca.ts";
 import { findFreePort } from "../process/free-port.ts";
 import { SupervisedEngine } from "../process/supervised-engine.ts";
+import { renderBodyLimitScript } from "./body-limit.ts";
+import { configFileOf, writeEdgeFiles } from "./edge-files.ts";
 import {
   type EdgeApp,
   type EdgeState,
@@ -28,16 +31,18 @@ import {
   poolId,
   serviceId,
 } from "./edge-state.ts";
-import { renderErrorPages, renderNoRoutePage } from "./error-pages.ts";
+import { type EdgeLayout, renderReloadPart } from "./haproxy-config.ts";
 import {
-  type EdgeLayout,
-  ERROR_STATUSES,
-  renderConfig,
-  renderReloadPart,
-  serverLine,
-} from "./haproxy-config.ts";
-import { internalEntries, renderMap, routeEntries } from "./haproxy-maps.ts";
+  environmentEntries,
+  internalEntries,
+  plainEntries,
+  renderMap,
+  routeEntries,
+} from "./haproxy-maps.ts";
 import { type LiveServer, parseServers } from "./haproxy-stats.ts";
+import { haproxyVersion } from "./haproxy-version.ts";
+import { HaproxyWorkers, RELOAD_TIMEOUT_MS } from "./haproxy-workers.ts";
+import { SIDE, serverLine, sideServerLine } from "./pool-config.ts";
 import { RuntimeApi } from "./runtime-api.ts";
 import { renderUsageScript } from "./usage-script.ts";
 
@@ -53,8 +58,6 @@ const INTERNAL_PORTS = { first: 30_000, last: 31_999 };
 /** How soon a certificate that somebody renewed is seen. */
 const CERTIFICATES_LOOK_MS = 10_000;
 const AGAIN = "it is tried again; holdfast logs --engine edge";
-const RELOAD_AGAIN_MS = 2_500;
-const RELOAD_TIMEOUT_MS = 10_000;
 const LEAVE_ATTEMPTS = 40;
 const LEAVE_RETRY_MS = 50;
 const VIEW_MAX_AGE_MS = 20;
@@ -62,7 +65,7 @@ const VIEW_MAX_AGE_MS = 20;
 export class HaproxyEdgeDriver implements EdgeDriver {
   readonly #options: HaproxyOptions;
   readonly #api: RuntimeApi;
-  readonly #master: RuntimeApi;
+  readonly #workers: HaproxyWorkers;
   readonly #engine: SupervisedEngine;
   #state: EdgeState;
   #queue: Promise<unknown> = Promise.resolve();
@@ -75,7 +78,8 @@ export class HaproxyEdgeDriver implements EdgeDriver {
     this.#options = options;
     const { dir, adminSocket } = options.layout;
     this.#api = new RuntimeApi(adminSocket);
-    this.#master = new RuntimeApi(options.masterSocket);
+    const master = new RuntimeApi(options.masterSocket);
+    this.#workers = new HaproxyWorkers(options.clock, master, this.#api);
     this.#engine = new SupervisedEngine({ ...options, dir: join(dir, "run") });
     this.#state = readJson<EdgeState>(join(dir, "state.json")) ?? EMPTY_EDGE_STATE;
   }
@@ -100,7 +104,12 @@ export class HaproxyEdgeDriver implements EdgeDriver {
         ({ pool, name }) =>
           name === server.name && pool === poolId(appName, server.service, server.slot),
       );
-      return seen ? [{ ...server, state: seen.state, requests: seen.requests }] : [];
+      const beside = live.find(
+        ({ pool, name }) =>
+          name === server.name && pool === sidePoolId(appName, server.service, server.slot),
+      );
+      const requests = (seen?.requests ?? 0) + (beside?.requests ?? 0);
+      return seen ? [{ ...server, state: seen.state, requests }] : [];
     });
     const problem = app?.declaration.hosts
       .map((host) => this.#options.ca.problemWith(host))
@@ -136,19 +145,18 @@ export class HaproxyEdgeDriver implements EdgeDriver {
       const app = this.#requireApp(appName);
       const pool = poolId(appName, service, slot);
       const policy = app.declaration.services[service]?.[slot];
-      const live = await this.#freshServers();
-      if (!live.some((one) => one.pool === pool && one.name === name)) {
-        const [, ...options] = serverLine(server, policy).split(" ");
-        await this.#api.expect(
-          /New server registered/,
-          `add server ${pool}/${name} ${options.join(" ")}`,
-        );
-      }
-      const server_ = `${pool}/${name}`;
+      const side = sidePoolId(appName, service, slot);
+      await this.#addServer(side, sideServerLine(server, policy));
+      await this.#addServer(pool, serverLine(server, policy));
       await this.#api.expect(
         /^\s*$/,
-        `set server ${server_} state ready`,
-        `enable health ${server_}`,
+        `set server ${side}/${name} state ready`,
+        `set server ${pool}/${name} state ready`,
+        `enable health ${pool}/${name}`,
+        // Otherwise those that came at run time have none.
+        ...(policy?.affinity
+          ? [pool, side].map((one) => `enable dynamic-cookie backend ${one}`)
+          : []),
       );
       const servers = [
         ...app.servers.filter((one) => one.name !== name),
@@ -160,14 +168,14 @@ export class HaproxyEdgeDriver implements EdgeDriver {
 
   drain(appName: string, server: Pick<EdgeServer, "service" | "slot" | "name">): Promise<void> {
     return this.#exclusively(async () => {
-      const id = `${poolId(appName, server.service, server.slot)}/${server.name}`;
-      await this.#api.expect(/^\s*$|No such server/, `set server ${id} state drain`);
+      for (const id of serverIds(appName, server))
+        await this.#api.expect(/^\s*$|No such server/, `set server ${id} state drain`);
     });
   }
 
   leave(appName: string, server: Pick<EdgeServer, "service" | "slot" | "name">): Promise<void> {
     return this.#exclusively(async () => {
-      await this.#removeServer(`${poolId(appName, server.service, server.slot)}/${server.name}`);
+      for (const id of serverIds(appName, server)) await this.#removeServer(id);
       const app = this.#requireApp(appName);
       const servers = app.servers.filter(({ name }) => name !== server.name);
       this.#save(withApp(this.#state, appName, { ...app, servers }));
@@ -232,6 +240,7 @@ export class HaproxyEdgeDriver implements EdgeDriver {
   async #observeEngine(): Promise<EngineView> {
     const { layout } = this.#options;
     const process = this.#engine.observe();
+    const note = process.running ? await this.#workers.describeEarlier() : undefined;
     return {
       version: await haproxyVersion(),
       packages: "haproxy",
@@ -242,6 +251,7 @@ export class HaproxyEdgeDriver implements EdgeDriver {
       recentEnds: process.recentEnds,
       detail: process.detail,
       address: [...layout.httpsBinds, ...layout.httpBinds].join(" "),
+      ...(note !== undefined && { note }),
       ...(this.#isReloadOwed() && { outdated: "what HAProxy has loaded" }),
     };
   }
@@ -251,7 +261,7 @@ export class HaproxyEdgeDriver implements EdgeDriver {
       const { dir } = this.#options.layout;
       mkdirSync(dir, { recursive: true, mode: 0o755 });
       await this.#options.ca.ensureHosts(["localhost"]);
-      this.#writeFiles(this.#state);
+      writeEdgeFiles(this.#state, this.#options.layout);
     });
   }
 
@@ -259,7 +269,7 @@ export class HaproxyEdgeDriver implements EdgeDriver {
     return this.#exclusively(async () => {
       const { adminSocket } = this.#options.layout;
       await this.#options.ca.ensureHosts(this.#hosts(this.#state));
-      this.#writeFiles(this.#state);
+      writeEdgeFiles(this.#state, this.#options.layout);
       const loading = this.#fingerprint();
       await this.#checkConfig();
       for (const socket of [adminSocket, this.#options.masterSocket])
@@ -279,7 +289,7 @@ export class HaproxyEdgeDriver implements EdgeDriver {
   // --- inside
 
   get #configFile(): string {
-    return join(this.#options.layout.dir, "haproxy.cfg");
+    return configFileOf(this.#options.layout);
   }
 
   #exclusively<Result>(work: () => Promise<Result>): Promise<Result> {
@@ -300,24 +310,9 @@ export class HaproxyEdgeDriver implements EdgeDriver {
   }
 
   #save(state: EdgeState): void {
-    this.#writeFiles(state);
+    writeEdgeFiles(state, this.#options.layout);
     this.#state = state;
     this.#wanted = undefined;
-  }
-
-  #writeFiles(state: EdgeState): void {
-    const { layout } = this.#options;
-    for (const status of ERROR_STATUSES) {
-      const file = join(layout.dir, "errors", `${status}.http`);
-      if (!existsSync(file)) writeWhole(file, renderErrorPages(status), 0o644);
-    }
-    writeWhole(join(layout.dir, "errors", "no-route.html"), renderNoRoutePage(), 0o644);
-    writeWhole(join(layout.dir, "usage.js"), renderUsageScript(), 0o644);
-    const routes = renderMap(routeEntries(state, layout));
-    writeWhole(join(layout.dir, "routes.map"), routes, 0o644);
-    writeWhole(join(layout.dir, "internal.map"), renderMap(internalEntries(state)), 0o644);
-    writeWhole(this.#configFile, renderConfig(state, layout), 0o644);
-    keepJson(join(layout.dir, "state.json"), state);
   }
 
   async #write(state: EdgeState): Promise<void> {
@@ -333,7 +328,7 @@ export class HaproxyEdgeDriver implements EdgeDriver {
       this.#save(previous);
       throw error;
     }
-    await this.#reload();
+    await this.#workers.reload();
     this.#markLoaded(loading);
   }
 
@@ -358,6 +353,9 @@ export class HaproxyEdgeDriver implements EdgeDriver {
       .update(renderReloadPart(this.#state, this.#options.layout))
       .update(this.#options.ca.fingerprint())
       .update(renderUsageScript())
+      .update(renderBodyLimitScript())
+      .update(renderMap(environmentEntries(this.#state, this.#options.layout)))
+      .update(renderMap(plainEntries(this.#state)))
       .digest("hex");
   }
 
@@ -374,40 +372,11 @@ export class HaproxyEdgeDriver implements EdgeDriver {
     });
   }
 
-  async #reload(): Promise<void> {
-    const { clock } = this.#options;
-    const pidBefore = await this.#workerPid();
-    const deadline = clock.now() + RELOAD_TIMEOUT_MS;
-    let askedAt = Number.NEGATIVE_INFINITY;
-    while (clock.now() < deadline) {
-      // The master starts itself again for each reload; one that is asked for meanwhile can be lost.
-      if (clock.now() - askedAt > RELOAD_AGAIN_MS) {
-        await this.#master.ask("reload").catch(() => undefined);
-        askedAt = clock.now();
-      }
-      const pid = await this.#workerPid();
-      if (pid !== undefined && pid !== pidBefore) return;
-      await sleep(clock, LEAVE_RETRY_MS);
-    }
-    throw transient(
-      "edge.reload_failed",
-      "HAProxy did not take over the new configuration in time",
-      {
-        hint: "holdfast logs --engine edge",
-      },
-    );
-  }
-
   // Without internal listeners HAProxy has not loaded that map.
   async #replaceInternalMap(state: EdgeState): Promise<void> {
     const entries = internalEntries(state);
     const path = join(this.#options.layout.dir, "internal.map");
     if (entries.length > 0) await this.#api.replaceMap(path, entries);
-  }
-
-  async #workerPid(): Promise<string | undefined> {
-    const info = await this.#api.ask("show info").catch(() => "");
-    return /^Pid: (\d+)$/m.exec(info)?.[1];
   }
 
   async #internalPortsFor(appName: string, declaration: EdgeDeclaration) {
@@ -435,6 +404,16 @@ export class HaproxyEdgeDriver implements EdgeDriver {
     return [...new Set(["localhost", ...(api ? [api.host] : []), ...hosts])].sort();
   }
 
+  async #addServer(pool: string, line: string): Promise<void> {
+    const [name, ...options] = line.split(" ");
+    const live = await this.#freshServers();
+    if (live.some((one) => one.pool === pool && one.name === name)) return;
+    await this.#api.expect(
+      /New server registered/,
+      `add server ${pool}/${name} ${options.join(" ")}`,
+    );
+  }
+
   async #removeServer(id: string): Promise<void> {
     const answer = await this.#api.ask(`set server ${id} state maint`);
     if (/No such (server|backend)/i.test(answer)) return;
@@ -460,20 +439,20 @@ export class HaproxyEdgeDriver implements EdgeDriver {
   }
 }
 
+const sidePoolId = (appName: string, service: string, slot: Slot): string =>
+  `${poolId(appName, service, slot)}${SIDE}`;
+
+/** In its pool and in the one beside it. */
+const serverIds = (
+  appName: string,
+  { service, slot, name }: Pick<EdgeServer, "service" | "slot" | "name">,
+): string[] => [
+  `${poolId(appName, service, slot)}/${name}`,
+  `${sidePoolId(appName, service, slot)}/${name}`,
+];
+
 const EMPTY_APP = { traffic: undefined, internalPorts: {}, servers: [] };
 
 function withApp(state: EdgeState, appName: string, app: EdgeApp): EdgeState {
   return { ...state, apps: { ...state.apps, [appName]: app } };
-}
-
-let version: Promise<string | undefined> | undefined;
-function haproxyVersion(): Promise<string | undefined> {
-  version ??= run(["haproxy", "-v"]).then(
-    ({ stdout }) => /version (\S+)/.exec(stdout)?.[1],
-    () => {
-      version = undefined;
-      return undefined;
-    },
-  );
-  return version;
 }

@@ -1,7 +1,7 @@
 // How the edge splits a service's requests between what serves and a candidate. A map's value says
 // that there is something to split, and how:
 //
-//   stable pool | route | candidate pool | share | key | cookie path | rollout | %
+//   stable pool | route | its release | candidate pool | its release | share | key | cookie path | rollout | %
 //
 // Without the mark at its end none of this is done. Who a request goes to is decided once, where it
 // comes in; calls between services carry the decision on in a member of W3C baggage.
@@ -23,11 +23,11 @@ const field = (number: number): string => `var(txn.to),field(${number},|)`;
 /** The part of a map's value behind its pool and route; empty where nothing is to be split. */
 export function splitSuffix(
   candidatePool: string,
-  { perMille, key, rollout, isSticky }: CandidateTraffic,
+  { release, perMille, key, rollout, isSticky }: CandidateTraffic,
   cookiePath: string | undefined,
 ): string {
   const path = isSticky && cookiePath !== undefined ? cookiePath : NONE;
-  return `|${[candidatePool, perMille, key, path, rollout, "%"].join("|")}`;
+  return `|${[candidatePool, release, perMille, key, path, rollout, "%"].join("|")}`;
 }
 
 /** What HAProxy does between looking up where a request goes and sending it there. */
@@ -39,7 +39,7 @@ export function splitRules(
   const arm = (name: string, when: string): string =>
     `http-request set-var(txn.arm) str(${name}) if ${IS_SPLIT} ${when}`;
   return [
-    `http-request set-var(txn.share) ${field(4)} if ${IS_SPLIT}`,
+    `http-request set-var(txn.share) ${field(6)} if ${IS_SPLIT}`,
     `http-request set-var(txn.bucket) rand(${WHOLE}) if ${IS_SPLIT}`,
     ...(from === "public" ? stickRules() : []),
     arm("stable", "{ always_true }"),
@@ -52,10 +52,10 @@ export function splitRules(
               `{ var(txn.to) -m beg ${pools.join(" ")} } { src ${addresses.join(" ")} }`,
             ),
           ),
-          `http-request set-var(txn.key) ${field(5)} if ${IS_SPLIT}`,
+          `http-request set-var(txn.key) ${field(7)} if ${IS_SPLIT}`,
           arm("tester", `{ req.hdr(${CANDIDATE_HEADER}),strcmp(txn.key) eq 0 }`),
           // Nobody outside says which way a request goes on inside.
-          `http-request del-header baggage if ${IS_SPLIT} { req.hdr(baggage) -m sub ${MEMBER} }`,
+          `http-request del-header baggage if { req.hdr(baggage) -m sub ${MEMBER} }`,
         ]
       : [
           arm("stable", rides("stable")),
@@ -64,19 +64,21 @@ export function splitRules(
         ]),
     `http-request add-header baggage ${MEMBER}=%[var(txn.arm)] if ${IS_SPLIT} !{ req.hdr(baggage) -m sub ${MEMBER} }`,
     `http-request set-var(txn.route) ${field(2)} if ${IS_SPLIT}`,
-    `http-request set-var(txn.to) ${field(3)},concat(|,txn.route) if ${IS_SPLIT} { var(txn.arm) -m str candidate }`,
-    `http-request set-var(txn.to) ${field(3)},concat(|${TESTER_ROUTE}) if ${IS_SPLIT} { var(txn.arm) -m str tester }`,
+    `http-request set-var(txn.release) ${field(5)} if ${IS_SPLIT}`,
+    // The mark is last, so both end: what is not split any more has none.
+    `http-request set-var(txn.to) ${field(4)},concat(|,txn.route,|),concat(,txn.release) if ${IS_SPLIT} { var(txn.arm) -m str candidate }`,
+    `http-request set-var(txn.to) ${field(4)},concat(|${TESTER_ROUTE}|,txn.release) if ${IS_SPLIT} { var(txn.arm) -m str tester }`,
   ];
 }
 
 // A client keeps its place between 0 and 999 for one rollout: with a growing share it may come to
 // the candidate, and never goes back.
 function stickRules(): string[] {
-  const isSticky = `${IS_SPLIT} { ${field(6)} -m beg / }`;
+  const isSticky = `${IS_SPLIT} { ${field(8)} -m beg / }`;
   const cookie = `req.cook(${COOKIE})`;
   return [
-    `http-request set-var(txn.rollout) ${field(7)} if ${isSticky}`,
-    `http-request set-var(txn.path) ${field(6)} if ${isSticky}`,
+    `http-request set-var(txn.rollout) ${field(9)} if ${isSticky}`,
+    `http-request set-var(txn.path) ${field(8)} if ${isSticky}`,
     `http-request set-var(txn.bucket) ${cookie},field(1,.) if ${isSticky} { ${cookie} -m reg ^[0-9]{1,3}\\.[0-9]+$ } { ${cookie},field(2,.),strcmp(txn.rollout) eq 0 }`,
     `http-request set-var(txn.stick) bool(true) if ${isSticky} !{ ${cookie},field(2,.),strcmp(txn.rollout) eq 0 }`,
     `http-response add-header set-cookie "${COOKIE}=%[var(txn.bucket)].%[var(txn.rollout)]; Path=%[var(txn.path)]; Max-Age=${COOKIE_MAX_AGE_S}; Secure; HttpOnly; SameSite=Lax" if { var(txn.stick) -m bool }`,

@@ -2,72 +2,112 @@
 // answered is part of the result.
 
 import { request } from "node:http";
-import { connect } from "node:net";
-import type { Address, HealthProbe, ProbeResult } from "../../resources/app/app-driver.ts";
+import { connect as connectHttp2 } from "node:http2";
+import { setTimeout as pause } from "node:timers/promises";
+import type {
+  Address,
+  HealthProbe,
+  PoolPolicy,
+  ProbeResult,
+} from "../../resources/app/app-driver.ts";
 import type { Health } from "../../resources/app/manifest.ts";
 
 const BODY_SHOWN_CHARS = 200;
+/** Where no path is given: whatever is there to be answered by, but for errors of the app's own. */
+const ANY_ANSWER = { path: "/", status: "100-499" };
+const SECOND_LOOK_MS = 200;
+
+type Question = Health & Pick<PoolPolicy, "protocol"> & { readonly path: string };
+interface Answer {
+  readonly status: number;
+  readonly location: string | undefined;
+  readonly body: string;
+}
 
 export class NetworkProbe implements HealthProbe {
-  probe(address: Address, health: Health, signal: AbortSignal): Promise<ProbeResult> {
-    const bounded = AbortSignal.any([signal, AbortSignal.timeout(health.timeout)]);
-    return health.path === undefined
-      ? probeTcp(address, health, bounded)
-      : probeHttp(address, health, health.path, bounded);
+  async probe(
+    address: Address,
+    health: Health & Pick<PoolPolicy, "protocol">,
+    signal: AbortSignal,
+  ): Promise<ProbeResult> {
+    const { path } = health;
+    if (path !== undefined) return ask(address, { ...health, path }, signal);
+    const first = await ask(address, { ...health, ...ANY_ANSWER }, signal);
+    if (!first.ok) return first;
+    // Some answer one request and die of it.
+    await pause(SECOND_LOOK_MS, undefined, { signal }).catch(() => undefined);
+    return ask(address, { ...health, ...ANY_ANSWER }, signal);
   }
 }
 
-function probeTcp(
-  { host, port }: Address,
-  health: Health,
+async function ask(
+  address: Address,
+  question: Question,
   signal: AbortSignal,
 ): Promise<ProbeResult> {
-  const what = `TCP ${host}:${port}`;
-  return new Promise((resolve) => {
-    const socket = connect({ host, port, signal });
-    socket.on("connect", () => {
-      socket.destroy();
-      resolve({ ok: true, detail: `${what} → accepted` });
-    });
-    socket.on("error", (error) =>
-      resolve({ ok: false, detail: `${what} → ${failureText(error, health)}` }),
-    );
-  });
+  const bounded = AbortSignal.any([signal, AbortSignal.timeout(question.timeout)]);
+  const what = `GET ${question.path}`;
+  try {
+    const answer = await (question.protocol === "h2c" ? askH2 : askH1)(address, question, bounded);
+    const ok = isExpected(answer.status, question.status);
+    const to = answer.location === undefined ? "" : ` to ${answer.location}`;
+    const shown =
+      ok || !answer.body.trim() ? "" : `: ${answer.body.trim().replaceAll(/\s+/g, " ")}`;
+    return {
+      ok,
+      detail: `${what} → ${answer.status}${to}${shown} (expected ${question.status})`,
+    };
+  } catch (error) {
+    return { ok: false, detail: `${what} → ${failureText(error as Error, question)}` };
+  }
 }
 
-function probeHttp(
-  { host, port }: Address,
-  health: Health,
-  path: string,
-  signal: AbortSignal,
-): Promise<ProbeResult> {
-  const what = `GET ${path}`;
-  const headers = {
-    host: health.host ?? `${host}:${port}`,
-    "user-agent": "holdfast-probe",
-    "x-forwarded-proto": "https",
-    connection: "close",
-  };
-  return new Promise((resolve) => {
-    const asked = request({ host, port, path, headers, signal, agent: false }, (answer) => {
-      const status = answer.statusCode ?? 0;
+const headersOf = ({ host, port }: Address, question: Question) => ({
+  host: question.host ?? `${host}:${port}`,
+  "user-agent": "holdfast-probe",
+  "x-forwarded-proto": "https",
+});
+
+function askH1(address: Address, question: Question, signal: AbortSignal): Promise<Answer> {
+  const { host, port } = address;
+  const headers = { ...headersOf(address, question), connection: "close" };
+  return new Promise((resolve, reject) => {
+    const options = { host, port, path: question.path, headers, signal, agent: false };
+    const asked = request(options, (answer) => {
       let body = "";
       answer.setEncoding("utf8").on("data", (text: string) => {
         body = (body + text).slice(0, BODY_SHOWN_CHARS);
       });
-      const finish = (): void => {
-        const ok = isExpected(status, health.status);
-        const to = answer.headers.location ? ` to ${answer.headers.location}` : "";
-        const shown = ok || !body.trim() ? "" : `: ${body.trim().replaceAll(/\s+/g, " ")}`;
-        resolve({ ok, detail: `${what} → ${status}${to}${shown} (expected ${health.status})` });
-      };
+      const finish = (): void =>
+        resolve({ status: answer.statusCode ?? 0, location: answer.headers.location, body });
       answer.on("end", finish).on("error", finish);
     });
-    asked.on("error", (error) =>
-      resolve({ ok: false, detail: `${what} → ${failureText(error, health)}` }),
-    );
-    asked.end();
+    asked.on("error", reject).end();
   });
+}
+
+function askH2(address: Address, question: Question, signal: AbortSignal): Promise<Answer> {
+  const { host: authority, ...headers } = headersOf(address, question);
+  const session = connectHttp2(`http://${address.host}:${address.port}`);
+  return new Promise<Answer>((resolve, reject) => {
+    // The stream's own error says only that the session is gone: it comes a moment later.
+    session.on("error", reject);
+    const stream = session.request(
+      { ":path": question.path, ":authority": authority, ...headers },
+      { signal },
+    );
+    let [status, location, body] = [0, undefined as string | undefined, ""];
+    stream.on("response", (answer) => {
+      status = Number(answer[":status"] ?? 0);
+      location = answer["location"];
+    });
+    stream.setEncoding("utf8").on("data", (text: string) => {
+      body = (body + text).slice(0, BODY_SHOWN_CHARS);
+    });
+    stream
+      .on("error", (error) => setImmediate(reject, error))
+      .on("end", () => resolve({ status, location, body }));
+  }).finally(() => session.destroy());
 }
 
 /** `200` or `200-299`. */
@@ -76,10 +116,9 @@ export function isExpected(status: number, range: string): boolean {
   return from !== undefined && to !== undefined && status >= from && status <= to;
 }
 
-function failureText(error: Error, health: Health): string {
+function failureText(error: Error, { timeout }: Question): string {
   const { code } = error as NodeJS.ErrnoException;
-  if (error.name === "TimeoutError" || error.name === "AbortError" || code === "ABORT_ERR") {
-    return `no answer within ${health.timeout} ms`;
-  }
+  if (error.name === "TimeoutError" || error.name === "AbortError" || code === "ABORT_ERR")
+    return `no answer within ${timeout} ms`;
   return code === "ECONNREFUSED" ? "connection refused" : (code ?? error.message);
 }

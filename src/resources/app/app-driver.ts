@@ -96,7 +96,12 @@ export interface ProbeResult {
 }
 
 export interface HealthProbe {
-  probe(address: Address, health: Health, signal: AbortSignal): Promise<ProbeResult>;
+  /** `protocol`: what the instance speaks where it is not HTTP/1.1. */
+  probe(
+    address: Address,
+    health: Health & Pick<PoolPolicy, "protocol">,
+    signal: AbortSignal,
+  ): Promise<ProbeResult>;
 }
 
 export interface SmokeQuestion {
@@ -145,6 +150,12 @@ export interface PoolPolicy {
   readonly limits: Limits;
   /** Its pages can report what their users see. */
   readonly usage?: true;
+  /** A client stays with the instance that its first request went to. */
+  readonly affinity?: true;
+  /** What its instances speak, where it is not HTTP/1.1. */
+  readonly protocol?: "h2c";
+  /** What of its answers is compressed, where it is not just documents. */
+  readonly compression?: "all" | "none";
   /** Networks whose requests get a candidate as soon as there is one. */
   readonly testers?: readonly string[];
 }
@@ -154,12 +165,16 @@ export interface EdgeDeclaration {
   readonly services: Readonly<Record<string, Readonly<Record<Slot, PoolPolicy>>>>;
   /** Every host that needs a certificate. */
   readonly hosts: readonly string[];
+  /** Those of them that answer over plain HTTP too, instead of leading to HTTPS. */
+  readonly plainHosts?: readonly string[];
 }
 
 /** The part that moves at run time, all of it at once. */
 export interface EdgeTraffic {
   /** Service → the slot that gets all requests, but for the candidate's. */
   readonly slots: Readonly<Record<string, Slot>>;
+  /** Service → the release in that slot: what a request is put down to where no instance got it. */
+  readonly releases: Readonly<Record<string, number>>;
   readonly routes: readonly EdgeRoute[];
   readonly candidate?: CandidateTraffic;
 }
@@ -168,6 +183,7 @@ export interface EdgeTraffic {
 export interface CandidateTraffic {
   readonly slot: Slot;
   readonly services: readonly string[];
+  readonly release: number;
   /** Of 1,000 requests. */
   readonly perMille: number;
   /** A request with this in its candidate header goes there whatever the share. */

@@ -176,6 +176,7 @@ export function trafficFor(placement: Placement, manifest: Manifest): EdgeTraffi
   const services = Object.keys(manifest.services).sort();
   return {
     slots: Object.fromEntries(services.map((service) => [service, placement.slot])),
+    releases: Object.fromEntries(services.map((service) => [service, placement.set.release])),
     routes: services.flatMap((service): EdgeRoute[] =>
       (manifest.services[service]?.routes ?? []).map((route) => ({ ...route, service })),
     ),
@@ -189,6 +190,7 @@ export function declarationFor(
 ): EdgeDeclaration {
   const services: Record<string, Record<Slot, PoolPolicy>> = {};
   const hosts = new Set<string>();
+  const plainHosts = new Set<string>();
   for (const { set, slot } of placements) {
     const manifest = manifestOf(observed, set.release);
     const { testers, preview } = policyOf(observed, set.release);
@@ -197,7 +199,13 @@ export function declarationFor(
       if (!manifest) continue;
       const policy = {
         health: healthOf(manifest, service),
-        limits: spec.limits ?? defaultLimits,
+        // What a release of an earlier build does not say is as by default.
+        limits: { ...defaultLimits, ...spec.limits },
+        ...(spec.affinity && { affinity: true as const }),
+        ...((spec.compression === "all" || spec.compression === "none") && {
+          compression: spec.compression,
+        }),
+        ...(spec.protocol === "h2c" && { protocol: spec.protocol }),
         ...(manifest.usage && { usage: true as const }),
         ...(addresses.length > 0 && { testers: addresses }),
       };
@@ -205,12 +213,17 @@ export function declarationFor(
       services[service] = known ? { ...known, [slot]: policy } : { a: policy, b: policy };
       for (const { host } of spec.routes) {
         hosts.add(host);
+        if (spec.https === "optional") plainHosts.add(host);
         const shown = preview === undefined ? undefined : previewHost(host);
         if (shown !== undefined) hosts.add(shown);
       }
     }
   }
-  return { services, hosts: [...hosts].sort() };
+  return {
+    services,
+    hosts: [...hosts].sort(),
+    ...(plainHosts.size > 0 && { plainHosts: [...plainHosts].sort() }),
+  };
 }
 
 /** Where a candidate is shown alone; a wildcard has no such place. */

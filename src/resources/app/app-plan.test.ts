@@ -203,7 +203,9 @@ function play(drawn: Story): { steps: readonly AppStep[]; observed: AppObserved;
     edge: {
       isLoaded: true,
       declaration: { services: { web: { a: {} as never, b: {} as never } }, hosts: [] },
-      traffic: drawn.traffic ? { slots: { web: drawn.traffic }, routes: [] } : undefined,
+      traffic: drawn.traffic
+        ? { slots: { web: drawn.traffic }, releases: { web: 1 }, routes: [] }
+        : undefined,
       servers,
     },
     stores: { ready: true },

@@ -411,7 +411,7 @@ function isStaleReleaseTask(app: App, { rollout }: AppStatusFields, task: Instan
 
 function planDelete(app: App, status: AppStatusFields, observed: AppObserved): Plan<AppStep> {
   if (!observed.edge) return wait("the edge does not run", EDGE_DOWN_RECHECK_MS);
-  const unrouted: EdgeTraffic = { slots: {}, routes: [] };
+  const unrouted: EdgeTraffic = { slots: {}, releases: {}, routes: [] };
   const { traffic, declaration } = observed.edge;
   const why = `${app.name} is being destroyed`;
   const hasTraffic = traffic !== undefined && canonicalJson(traffic) !== canonicalJson(unrouted);

@@ -30,7 +30,7 @@ import { type AppObserved, findServer, RELEASE_TASK, targetSet } from "./app-obs
 import { type AppStep, type InstanceOrder, planApp } from "./app-plan.ts";
 import { keptPlacements, reportApp } from "./app-report.ts";
 import { variablesFor } from "./app-variables.ts";
-import { defaultResources, graceMsOf, healthOf } from "./manifest.ts";
+import { defaultResources, graceMsOf, healthOf, lifeMsOf } from "./manifest.ts";
 import { observeRollout } from "./rollout-observe.ts";
 import { SMOKE_TASK } from "./smoke-report.ts";
 import { candidateKey } from "./traffic-plan.ts";
@@ -184,10 +184,24 @@ async function probeUnjoined(app: App, observed: AppObserved, deps: Deps, signal
       keptPlacements(app.status ?? EMPTY_STATUS).some(({ set }) => set.release === labels.release),
   );
   const entries = await Promise.all(
-    suspects.map(async ({ name, address, labels }): Promise<[string, ProbeResult]> => {
+    suspects.map(async ({ name, address, labels, startedAt }): Promise<[string, ProbeResult]> => {
       const manifest = observed.releases.get(labels.release)?.spec.manifest;
       if (!manifest || !address) return [name, { ok: false, detail: "it has no address yet" }];
-      return [name, await deps.probe.probe(address, healthOf(manifest, labels.component), signal)];
+      const health = healthOf(manifest, labels.component);
+      const protocol = manifest.services[labels.component]?.protocol;
+      const result = await deps.probe.probe(
+        address,
+        { ...health, ...(protocol === "h2c" && { protocol }) },
+        signal,
+      );
+      const lifeMs = lifeMsOf(health);
+      const isYoung = observed.now - startedAt < lifeMs;
+      return [
+        name,
+        result.ok && isYoung
+          ? { ok: false, detail: `${result.detail}; it has to live for ${lifeMs / 1000} s` }
+          : result,
+      ];
     }),
   );
   return new Map(entries);

@@ -43,7 +43,9 @@ const health = z
       .regex(PROBE_PATH, "must be a path that starts with /, with what a URL allows")
       .max(PATH_MAX)
       .optional()
-      .describe("Path that is asked over HTTP. Without it the TCP port must accept connections."),
+      .describe(
+        "Path that is asked over HTTP. Without it an instance is ready once it has lived for two seconds and answers / twice in a row with anything below 500; from then on its port must accept connections.",
+      ),
     status: z
       .string()
       .regex(/^[1-5]\d\d(-[1-5]\d\d)?$/, "must be a status such as 200 or a range such as 200-299")
@@ -109,8 +111,10 @@ const limits = z
       .int()
       .positive()
       .max(100_000)
-      .default(500)
-      .describe("Open connections one client address may hold; then 429."),
+      .default(200)
+      .describe(
+        "Open connections one client address may hold; then 429. The edge as a whole takes 200.",
+      ),
     perInstance: z
       .number()
       .int()
@@ -118,9 +122,19 @@ const limits = z
       .max(100_000)
       .default(256)
       .describe("Requests one instance works on at once; more wait in a bounded queue."),
-    timeout: duration("Time the app may take to begin its answer; then 504.", "100ms").prefault(
-      "1m",
-    ),
+    tunnels: z
+      .number()
+      .int()
+      .positive()
+      .max(100_000)
+      .default(1_000)
+      .describe(
+        "WebSockets one instance holds, and bodies of no said length, beside its requests.",
+      ),
+    timeout: duration(
+      "Time the app may take to begin its answer, then 504, and between two parts of one. A stream of events (Accept: text/event-stream) may be quiet for an hour.",
+      "100ms",
+    ).prefault("1m"),
     retryIdempotencyKey: z
       .boolean()
       .default(false)
@@ -178,6 +192,26 @@ const service = z
     limits: limits.optional(),
     objectives: objectives.optional(),
     metrics: metrics.optional(),
+    affinity: z
+      .boolean()
+      .default(false)
+      .describe(
+        "A client stays with one instance, by a cookie: for what keeps sessions in memory, such as socket.io with polling.",
+      ),
+    protocol: z
+      .enum(["http", "h2c"])
+      .default("http")
+      .describe("What its instances speak: HTTP/1.1, or HTTP/2 without TLS, as gRPC servers do."),
+    compression: z
+      .enum(["documents", "all", "none"])
+      .default("documents")
+      .describe(
+        "What is compressed where the client can read it: pages, styles and scripts; `all`, plain text and JSON too, where the end of each line that is streamed waits for the next; or nothing.",
+      ),
+    https: z
+      .enum(["redirect", "optional"])
+      .default("redirect")
+      .describe("Plain HTTP: leads to HTTPS, or is answered too."),
     env: variables.describe("Variables for this service only."),
     drain: duration("Time requests under way get to finish before SIGTERM.").prefault("30s"),
     stopGrace,
@@ -397,6 +431,12 @@ export function healthOf(manifest: Manifest, serviceName: string): Health {
   const host = own.host ?? service?.routes[0]?.host;
   return host === undefined ? own : { ...own, host: host.replace(/^\*/, "www") };
 }
+
+const LIFE_MS = 2_000;
+
+/** Time an instance has to live before an answer counts, where no path says that it is healthy. */
+export const lifeMsOf = ({ path, grace }: Health): number =>
+  path === undefined ? Math.min(LIFE_MS, grace / 2) : 0;
 
 /** Time a new instance of the component has to become ready. */
 export function graceMsOf(manifest: Manifest, component: string): number {

@@ -132,7 +132,9 @@ function probeHint(probe: ProbeResult | undefined, app: App, wanted: WantedInsta
   if (probe?.detail.includes("→ 3"))
     return "point health.path in holdfast.yaml at a path that answers 200 itself; redirects are not followed";
   if (probe?.detail.includes("refused"))
-    return `it must listen on $PORT, or holdfast.yaml must say where it does (services.${wanted.component.name}.port); ${logs}`;
+    return `nothing listens where it is asked: if it only needs longer to start, raise services.${wanted.component.name}.health.grace; if it listens elsewhere, let it use $PORT or name the port (services.${wanted.component.name}.port); ${logs}`;
+  if (probe?.detail.startsWith("GET / → 5"))
+    return `an app whose / answers that when it is well needs a services.${wanted.component.name}.health.path that does not; ${logs}`;
   return logs;
 }
 

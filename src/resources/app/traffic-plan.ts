@@ -70,6 +70,7 @@ function candidateTraffic(
   const policy = policyOf(observed, placement.set.release);
   return {
     slot: placement.slot,
+    release: placement.set.release,
     services,
     perMille: hasShare ? perMille : 0,
     key: candidateKey(app, rollout, policy),
@@ -105,7 +106,12 @@ function withOwnServices(
   const own = Object.keys(manifestOf(observed, placement.set.release)?.services ?? {});
   const fresh = own.filter((service) => traffic.slots[service] === undefined);
   const slots = Object.fromEntries(fresh.map((service) => [service, placement.slot]));
-  return { ...traffic, slots: { ...traffic.slots, ...slots } };
+  const releases = Object.fromEntries(fresh.map((service) => [service, placement.set.release]));
+  return {
+    ...traffic,
+    slots: { ...traffic.slots, ...slots },
+    releases: { ...traffic.releases, ...releases },
+  };
 }
 
 const isInPool = (

@@ -13,6 +13,8 @@ export interface EngineView {
   readonly recentEnds: number;
   readonly detail: string | undefined;
   readonly address: string;
+  /** What a person should know of it while all is well. */
+  readonly note?: string;
   /** What of its configuration should say something else by now. */
   readonly outdated?: string;
 }

@@ -27,6 +27,7 @@ export function reportEngine(engine: Engine, { view }: EngineObserved): EngineSt
     address: view.address,
     ...(view.version !== undefined && { version: view.version }),
     ...(view.detail !== undefined && { detail: view.detail }),
+    ...(view.note !== undefined && { note: view.note }),
     ...(view.startedAt !== undefined && { startedAt: view.startedAt }),
   };
 }

@@ -50,6 +50,7 @@ export interface EngineStatusFields {
   readonly initialized: boolean;
   readonly state: "not-installed" | "creating" | "starting" | "ready" | "stopped" | "data-missing";
   readonly detail?: string;
+  readonly note?: string;
   readonly version?: string;
   readonly address?: string;
   readonly startedAt?: number;

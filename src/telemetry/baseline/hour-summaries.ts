@@ -93,7 +93,7 @@ export class HourSummaries {
     const rows = await store.database.read(`
       SELECT epoch_ms(date_trunc('hour', time))::DOUBLE AS hour, environment, app, service,
              count(*)::DOUBLE AS requests,
-             (count(*) FILTER (status >= 500 OR status < 100))::DOUBLE AS errors,
+             (count(*) FILTER (failed = 1))::DOUBLE AS errors,
              approx_quantile(duration_ms, 0.5)::DOUBLE AS p50,
              approx_quantile(duration_ms, 0.95)::DOUBLE AS p95
       FROM (${store.rows("requests", { from, to: to - 1 })})

@@ -17,7 +17,8 @@ export function countRequests(
   requests.onLoaded(async ({ rows }) => {
     const groups = await database.read(`
       SELECT environment, app, service, release, route = 'internal' AS internal,
-             CASE WHEN status < 100 THEN 'none' ELSE (status // 100) || 'xx' END AS code,
+             CASE WHEN failed = 1 AND status < 500 THEN 'none'
+                  WHEN status < 100 THEN 'aborted' ELSE (status // 100) || 'xx' END AS code,
              count(*)::DOUBLE AS n, sum(duration_ms)::DOUBLE AS ms, ${buckets}
       FROM (${rows}) GROUP BY ALL`);
     for (const group of groups) observeGroup(registry, group);
@@ -37,7 +38,7 @@ function observeGroup(registry: MetricRegistry, group: Row): void {
   registry.observe({
     name: "holdfast_requests_total",
     type: "counter",
-    help: "Requests as the edge saw them, by class of their status.",
+    help: "Requests as the edge saw them, by class of their status; none: no whole answer, by the app's doing; aborted: the client went away.",
     labels: { ...labels, code: String(code) },
     value: Number(group["n"]),
     isDelta: true,

@@ -13,6 +13,7 @@ import { isTooLarge, problemOf } from "./database.ts";
 
 /** The rows of one table: those in files, of which only these count, and those that are in memory yet. */
 export interface TableRows {
+  /** As SQL. */
   readonly columns: readonly string[];
   readonly files: readonly string[];
   readonly where: string;
@@ -70,7 +71,7 @@ export async function answerQuestion(options: QuestionOptions): Promise<ResultTa
     for (const [name, { columns, files: settled, where }] of rows) {
       const list = [`${scratch}.${name}.parquet`, ...settled].map(quoted).join(", ");
       await connection.run(
-        `CREATE VIEW ${name} AS SELECT ${columns.join(", ")} FROM read_parquet([${list}]) WHERE ${where}`,
+        `CREATE VIEW ${name} AS SELECT ${columns.join(", ")} FROM read_parquet([${list}], union_by_name = true) WHERE ${where}`,
       );
     }
     return await ask(connection, sql, limit, timeoutMs);

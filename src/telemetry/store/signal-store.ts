@@ -1,13 +1,13 @@
 // One signal's way through the store: journal (durable) → live rows (in memory, can be asked) →
 // Parquet (small, for long). A row is in exactly one of the last two, as the archive says.
 
-import { mkdirSync, rmSync, statSync } from "node:fs";
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { DEFAULT_POLICY, type Signal, type TelemetryPolicies } from "../../kernel/signal.ts";
 import { quoted, timestamp } from "../sql.ts";
 import type { Archive, ArchiveFile } from "./archive.ts";
 import type { Database } from "./database.ts";
-import { Journal } from "./journal.ts";
+import { Journal, MARK } from "./journal.ts";
 import type { TableRows } from "./question.ts";
 import { TABLES, type Table } from "./tables.ts";
 
@@ -18,6 +18,8 @@ export interface SignalStoreOptions {
   readonly database: Database;
   readonly now: () => number;
   readonly policies: () => TelemetryPolicies;
+  /** Told of lines that could not be read, and of a copy of what they were in. */
+  readonly onUnreadable: (signal: Signal, lines: number, copy: string) => void;
   /** Where marks say how far log files were read: whether a file is still there. */
   readonly isSource?: (file: string) => boolean;
 }
@@ -35,6 +37,9 @@ export interface Loaded {
   readonly rows: string;
 }
 
+/** Batches with lines that could not be read. */
+const UNREADABLE_KEPT = 4;
+const NEWLINE = 10;
 const SETTLE_AFTER_MS = 60_000;
 const SETTLE_BYTES = 32 * 1024 ** 2;
 /** Longer than any question may take. */
@@ -163,17 +168,19 @@ export class SignalStore {
 
   /** A query for all rows of an extent, whole rows of the table's columns. */
   rows(extent: Extent): string {
-    const { columns, files, where } = this.parts(extent);
+    const { files, where } = this.parts(extent);
     const list = files.map(quoted).join(", ");
-    const live = this.#liveRows(columns, where);
+    const live = this.#liveRows(namesOf(this.#table), where);
     if (files.length === 0) return live;
-    return `${live} UNION ALL SELECT ${columns.join(", ")} FROM read_parquet([${list}]) WHERE ${where}`;
+    const kept = `SELECT * FROM read_parquet([${list}], union_by_name = true) WHERE ${where}`;
+    // By name: where all files are of an earlier build, the table says which columns they lack.
+    const whole = `SELECT * EXCLUDE (batch) FROM ${this.#liveTable} WHERE false UNION ALL BY NAME ${kept}`;
+    return `${live} UNION ALL SELECT ${columnsOf(this.#table).join(", ")} FROM (${whole})`;
   }
 
   /** The same for another database, by files; what is in none yet can be copied into one. */
   parts({ from, to, environment }: Extent): TableRows {
     const { archive, database } = this.#options;
-    const columns = this.#table.columns.map(({ name }) => name);
     const files = archive
       .files(this.signal)
       .filter((file) => file.to >= from && file.from <= to)
@@ -183,9 +190,9 @@ export class SignalStore {
       `time <= ${timestamp(to)}`,
       ...(environment === undefined ? [] : [`environment = ${quoted(environment)}`]),
     ].join(" AND ");
-    const live = this.#liveRows(columns, where);
+    const live = this.#liveRows(namesOf(this.#table), where);
     return {
-      columns,
+      columns: columnsOf(this.#table),
       files: files.map((file) => archive.pathOf(file)),
       where,
       copyLive: async (file) => {
@@ -238,9 +245,26 @@ export class SignalStore {
       await this.#options.database.write(
         `INSERT INTO ${this.#liveTable} SELECT ${batch}, * FROM (${rows})`,
       );
+      await this.#checkAllRead(batch, file);
     }
     this.#live.push(batch);
     this.#liveBytes += size;
+  }
+
+  // What can't be read is no row; it is counted, and kept where a person can look at it.
+  async #checkAllRead(batch: number, file: string): Promise<void> {
+    const [found] = await this.#options.database.read(
+      `SELECT count(*)::DOUBLE AS n FROM ${this.#liveTable} WHERE batch = ${batch}`,
+    );
+    const unread = linesIn(file) - Number(found?.["n"] ?? 0);
+    if (unread <= 0) return;
+    const { onUnreadable, dir } = this.#options;
+    const kept = join(dirname(dir), "unreadable", `${this.signal}.${batch}.txt`);
+    mkdirSync(dirname(kept), { recursive: true, mode: 0o700 });
+    for (const old of readdirSync(dirname(kept)).sort().slice(0, -UNREADABLE_KEPT))
+      rmSync(join(dirname(kept), old), { force: true });
+    copyFileSync(file, kept);
+    onUnreadable(this.signal, unread, kept);
   }
 
   async #settle(): Promise<void> {
@@ -322,7 +346,7 @@ export class SignalStore {
         first.environment,
         first.hour,
         name,
-        `SELECT * FROM read_parquet([${list}])`,
+        `SELECT * FROM read_parquet([${list}], union_by_name = true)`,
       );
       archive.replace(small, [merged]);
     }
@@ -360,6 +384,28 @@ export class SignalStore {
       to: Number(found?.["last"]) + 1,
     };
   }
+}
+
+const namesOf = ({ columns }: Table): string[] => columns.map(({ name }) => name);
+
+/** As they are read from files. */
+const columnsOf = ({ columns, ofEarlier }: Table): string[] =>
+  columns.map(({ name }) =>
+    ofEarlier?.[name] === undefined ? name : `coalesce(${name}, ${ofEarlier[name]}) AS ${name}`,
+  );
+
+/** Lines of a journal that are records. */
+function linesIn(file: string): number {
+  const bytes = readFileSync(file);
+  const mark = MARK.charCodeAt(0);
+  let lines = 0;
+  for (let at = 0; at < bytes.length; ) {
+    if (bytes[at] !== mark && bytes[at] !== NEWLINE) lines += 1;
+    const end = bytes.indexOf(NEWLINE, at);
+    if (end < 0) break;
+    at = end + 1;
+  }
+  return lines;
 }
 
 const hourOf = (ms: number): string => new Date(ms).toISOString().slice(0, 13);

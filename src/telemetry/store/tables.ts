@@ -16,6 +16,8 @@ export interface Table {
   readonly signal: Signal;
   readonly says: string;
   readonly columns: readonly Column[];
+  /** What a column holds in files of an earlier build, which did not have it. */
+  readonly ofEarlier?: Readonly<Record<string, string>>;
   /** A query whose rows are those of journal files, in the order of `columns`. */
   readonly parse: (files: readonly string[]) => string;
   /** Leaves out of rows what is about people, as each environment's policy says. */
@@ -101,7 +103,7 @@ function readLines(
   const types = columns.map((name) => `'${name}': 'VARCHAR'`).join(", ");
   return (
     `read_csv(${listOf(files)}, delim = '${delimiter}', quote = '', escape = '', comment = '${MARK}', ` +
-    `header = false, auto_detect = false, ignore_errors = true, nullstr = '${NEVER}', columns = {${types}})`
+    `header = false, auto_detect = false, ignore_errors = true, null_padding = true, nullstr = '${NEVER}', columns = {${types}})`
   );
 }
 
@@ -184,6 +186,23 @@ const LOGS: Table = {
   rowGroupRows: 122_880,
 };
 
+/**
+ * The one definition of a request that failed. HAProxy's termination state says who ended it (S, s: the
+ * instance, I: the edge itself) and when (D: while its answer was under way, which a status does not
+ * tell); a tunnel (101) ends as either side likes.
+ */
+const failedWhere = (status: string): string => `
+  CASE WHEN ${status} >= 500 THEN 1
+       WHEN ${status} < 100 AND starts_with(ending, 'S') THEN 1
+       WHEN ${status} <> 101 AND regexp_matches(ending, '^[SsI]D') THEN 1
+       ELSE 0 END`;
+
+/** What a client chose, as the edge writes it: with the escapes of JSON. */
+const unescaped = (text: string): string => `
+  CASE WHEN contains(${text}, '\\')
+       THEN coalesce(json_extract_string(CASE WHEN json_valid('"' || ${text} || '"') THEN '"' || ${text} || '"' END, '$'), ${text})
+       ELSE ${text} END`;
+
 const REQUESTS: Table = {
   signal: "requests",
   says: "One row per request, as the edge saw it: also those between services of one app.",
@@ -218,24 +237,33 @@ const REQUESTS: Table = {
     column("span_id", "VARCHAR", "the edge's span in it"),
     column("parent_span_id", "VARCHAR", "span of the caller; empty where the edge began the trace"),
     column("user_agent", "VARCHAR", "where the environment's privacy keeps it"),
+    column(
+      "failed",
+      "INTEGER",
+      "1: answered with a 5xx, not at all, or with an answer that was broken off, by the app's doing or for want of it; a client that went away is 0",
+    ),
+    column(
+      "url_bytes",
+      "INTEGER",
+      "length of path and query as they came; these are kept up to 4 KB",
+    ),
   ],
+  ofEarlier: { failed: failedWhere("status"), url_bytes: "length(path) + length(query)" },
   parse: (files) => `
     SELECT make_timestamp(timeUs),
            CASE WHEN isApp THEN parts[1] ELSE 'platform' END,
            CASE WHEN isApp THEN parts[2] ELSE '' END,
            CASE WHEN isApp THEN parts[3] ELSE 'edge' END,
-           coalesce(try_cast(regexp_extract(instance, '\\.r(\\d+)', 1) AS INTEGER), 0),
+           coalesce(try_cast(regexp_extract(instance, '\\.r(\\d+)', 1) AS INTEGER), try_cast(release AS INTEGER), 0),
            CASE WHEN instance = '<NOSRV>' THEN '' ELSE instance END,
-           coalesce(nullif(route, '-'), ''), client, method, host, path, query, version,
+           coalesce(nullif(route, '-'), ''), client, method, ${unescaped("host")}, path, query, version,
            try_cast(status AS INTEGER), try_cast(queueMs AS INTEGER), try_cast(connectMs AS INTEGER),
            try_cast(responseMs AS INTEGER), try_cast(totalMs AS INTEGER), try_cast(bytesIn AS BIGINT),
            try_cast(bytesOut AS BIGINT), ending, try_cast(retries AS INTEGER),
            CASE WHEN length(continuedTrace) = 49 THEN continuedTrace[:32] ELSE requestId END,
            requestId[17:],
            CASE WHEN length(continuedTrace) = 49 THEN continuedTrace[34:] ELSE '' END,
-           CASE WHEN contains(userAgent, '\\')
-                THEN coalesce(json_extract_string(CASE WHEN json_valid('"' || userAgent || '"') THEN '"' || userAgent || '"' END, '$'), userAgent)
-                ELSE userAgent END
+           ${unescaped("coalesce(userAgent, '')")}, ${failedWhere("try_cast(status AS INTEGER)")}, try_cast(urlBytes AS INTEGER)
     FROM (SELECT *, string_split(pool, '.') AS parts, pool LIKE '%.%.%.%' AS isApp,
                  try_cast('0x' || requestId[:16] AS BIGINT) AS timeUs
           FROM ${readLines(files, REQUEST_COLUMNS, "\t")})

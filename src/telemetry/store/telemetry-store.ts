@@ -26,6 +26,8 @@ export interface TelemetryStoreOptions {
   readonly onDead?: (why: string) => void;
   /** Data that had to go because the disk was full. */
   readonly onDropped: (signal: Signal, rows: number) => void;
+  /** Lines that are no rows, with a file that they are in. */
+  readonly onUnreadable?: (signal: Signal, lines: number, copy: string) => void;
 }
 
 const LOAD_EVERY_MS = 1_000;
@@ -70,6 +72,7 @@ export class TelemetryStore {
         database,
         now,
         policies,
+        onUnreadable: options.onUnreadable ?? (() => undefined),
         ...(signal === "logs" && { isSource }),
       });
     }

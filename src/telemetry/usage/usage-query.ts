@@ -99,7 +99,7 @@ const pagesSql = (reports: string, requests: string, limit: number): string => `
           coalesce(failed, 0) AS failed, LCP, INP, CLS
    FROM (SELECT page, ${VIEWS}, ${VISITORS}, ${ERRORS}, ${VITALS} FROM ${reports} GROUP BY page) AS seen
    FULL JOIN (SELECT ${pageOf("path")} AS page, count(*)::DOUBLE AS failed FROM ${requests}
-              WHERE (status >= 500 OR status < 100) AND method = 'GET' AND route <> 'internal'
+              WHERE failed = 1 AND method = 'GET' AND route <> 'internal'
                 AND NOT regexp_matches(path, '\\.[a-z0-9]{1,5}$') GROUP BY ALL) AS broken
    ON seen.page = broken.page)
   QUALIFY least(by_views, by_time, by_failures) <= ${Math.trunc(limit)}`;

@@ -1,0 +1,15 @@
+import { run } from "../exec.ts";
+
+let version: Promise<string | undefined> | undefined;
+
+/** `2.6.12-1+deb12u2`; undefined where it is not installed, and asked again then. */
+export function haproxyVersion(): Promise<string | undefined> {
+  version ??= run(["haproxy", "-v"]).then(
+    ({ stdout }) => /version (\S+)/.exec(stdout)?.[1],
+    () => {
+      version = undefined;
+      return undefined;
+    },
+  );
+  return version;
+}
