@@ -21,7 +21,7 @@ import {
   type StoreTarget,
   type Target,
 } from "./drivers/prometheus/prometheus-config.ts";
-import { enginePort } from "./host/ports.ts";
+import { enginePort, portToStart } from "./host/ports.ts";
 import { systemClock } from "./kernel/clock.ts";
 import { asHoldfastError, messageOf } from "./kernel/error.ts";
 import type { ResourceStore } from "./kernel/resource-store.ts";
@@ -126,6 +126,11 @@ export function composeMonitoring(options: WorldOptions, store: ResourceStore, w
         for (const other of PROGRAMS) await port(other);
         return port(name);
       },
+      portToStart: async () => {
+        const found = await portToStart(home, name, PLATFORM);
+        known[name] = found;
+        return found;
+      },
     });
   const exporter = (name: string, program: MonitoringProgram) =>
     new MonitoringEngineDriver({
@@ -135,6 +140,7 @@ export function composeMonitoring(options: WorldOptions, store: ResourceStore, w
       dirOf: (environment) => join(home.monitoringDir, `${name}.${environment}`),
       logFileOf: (environment) => home.logFile(`engine.${name}.${environment}`),
       portOf: (environment) => enginePort(home, name, environment),
+      portToStart: (environment) => portToStart(home, name, environment),
     });
   return {
     engines: {

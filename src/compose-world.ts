@@ -28,7 +28,13 @@ import { RedisEngineDriver } from "./drivers/redis/redis-engine-driver.ts";
 import { ensureRedisMonitor, REDIS_MONITOR } from "./drivers/redis/redis-monitor.ts";
 import { edgeLayout } from "./host/edge-layout.ts";
 import type { Home } from "./host/home.ts";
-import { enginePort, type InstallationPorts, monitoringPorts, storePorts } from "./host/ports.ts";
+import {
+  enginePort,
+  type InstallationPorts,
+  monitoringPorts,
+  portToStart,
+  storePorts,
+} from "./host/ports.ts";
 import type { NodeRuntime } from "./host/runtime.ts";
 import { systemClock } from "./kernel/clock.ts";
 import { stuck } from "./kernel/error.ts";
@@ -191,6 +197,7 @@ function composeStores({ home }: WorldOptions, store: SqliteStore, vault: Secret
     dirOf: (environment: string) => join(home.environmentDir(environment), name),
     logFileOf: (environment: string) => home.logFile(`engine.${name}.${environment}`),
     portOf: (environment: string) => enginePort(home, name, environment),
+    portToStart: (environment: string) => portToStart(home, name, environment),
     adminPassword: (environment: string) =>
       vault.ensure(`engine/${name}/${environment}`, newPassword),
   });

@@ -44,7 +44,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
       ...port("api", env["HOLDFAST_API_PORT"]),
     },
     secretKey: env["HOLDFAST_SECRET_KEY"] || undefined,
-    apiUrl: env["HOLDFAST_API"] || undefined,
+    apiUrl: apiUrl(env["HOLDFAST_API"]),
     token: env["HOLDFAST_TOKEN"] || undefined,
     apiHost: apiHost(env["HOLDFAST_API_HOST"]),
     trustedProxies: networks(env["HOLDFAST_TRUSTED_PROXIES"]),
@@ -59,6 +59,15 @@ function apiHost(text: string | undefined): string | undefined {
   if (HOST.test(text)) return text;
   throw invalid("config.bad_host", `HOLDFAST_API_HOST=${text} is not the name of a host`, {
     hint: "lowercase, without port and scheme, such as holdfast.example.com",
+  });
+}
+
+function apiUrl(text: string | undefined): string | undefined {
+  if (!text) return undefined;
+  const url = URL.parse(text);
+  if ((url?.protocol === "https:" || url?.protocol === "http:") && url.hostname !== "") return text;
+  throw invalid("config.bad_url", `HOLDFAST_API=${text} is not the URL of an API`, {
+    hint: "with its scheme, such as https://holdfast.example.com or http://127.0.0.1:7070",
   });
 }
 

@@ -12,6 +12,7 @@ import type { ApiDeps, MigrationFinding, SourceDifference } from "./api-deps.ts"
 import { assertExpands, withContracts } from "./change-checks.ts";
 import type { ChangeFacts, ChangeOptions } from "./change-record.ts";
 import { pinned } from "./change-record.ts";
+import { repairedRelease } from "./change-repair.ts";
 import { type BudgetLeft, riskOf } from "./change-risk.ts";
 import type { ChangeRequest, ChangeRunner, Rehearsal } from "./change-runner.ts";
 import type { EnvironmentView } from "./environment-view.ts";
@@ -136,7 +137,11 @@ export class ChangeAssessor {
     const before = this.releaseBefore(environment, rehearsal);
     const source = await this.#sourceDifference(before, rehearsal);
     const migrations = await this.#migrations(source, rehearsal);
-    const budgets = await budgetsLeft(this.#deps, environment, app);
+    const status = this.#appOf(environment, app)?.status;
+    const budgets = (await budgetsLeft(this.#deps, environment, app)).map((budget) => {
+      const repairs = repairedRelease(budget, status);
+      return { ...budget, ...(repairs !== undefined && { repairs }) };
+    });
     const known = { rehearsal, source, migrations, budgets };
     const now = this.#deps.clock.now();
     const risk = riskOf({ ...known, app: this.#appOf(environment, app), now });

@@ -4,6 +4,7 @@
 import { invalid } from "../kernel/error.ts";
 import type { MigrationFinding } from "./api-deps.ts";
 import type { ChangeFacts, ChangeOptions } from "./change-record.ts";
+import type { BudgetLeft } from "./change-risk.ts";
 import type { ChangeRequest, Rehearsal } from "./change-runner.ts";
 import type { EnvironmentView } from "./environment-view.ts";
 
@@ -49,15 +50,20 @@ export function assertBudget(
   { budgets, risk }: ChangeFacts,
   options: ChangeOptions,
 ): void {
-  const spent = budgets.find(({ left }) => left <= 0);
+  const spent = budgets.find(({ left, repairs }) => left <= 0 && repairs === undefined);
   const { spentErrorBudget, riskyFrom } = place.rules;
   if (!spent || spentErrorBudget === "allow" || risk.score < riskyFrom) return;
   if (options.overrideBudget && options.reason !== undefined) return;
   throw invalid(
     "change.budget_spent",
-    `the error budget of ${spent.service} is spent, and this change is risky (${risk.score} of 100, held from ${riskyFrom})`,
+    `the error budget of ${spent.service} is spent${blameOf(spent)}, and this change is risky (${risk.score} of 100, held from ${riskyFrom})`,
     {
-      hint: "make it smaller, wait until the budget recovers (holdfast slo), or --override-budget --reason <why>",
+      hint: "make it smaller, wait until the budget recovers (holdfast slo), or --override-budget --reason <why>. What repairs the release that spent most of it is not held, until a newer one has succeeded",
     },
   );
 }
+
+const blameOf = ({ spentBy }: BudgetLeft): string =>
+  spentBy === undefined
+    ? ""
+    : ` (${Math.round(spentBy.share * 100)} % of it by release ${spentBy.release})`;

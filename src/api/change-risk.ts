@@ -24,6 +24,10 @@ export interface BudgetLeft {
   readonly service: string;
   /** Share of the error budget that is left; below 0: more than all is spent. */
   readonly left: number;
+  /** The release that spent most of it, and its share of what failed. */
+  readonly spentBy?: { readonly release: number; readonly share: number };
+  /** The release that spent it, and that this change is to repair. */
+  readonly repairs?: number;
 }
 
 export interface RiskFacts {
@@ -53,8 +57,16 @@ export function riskOf(facts: RiskFacts): { score: number; parts: RiskPart[] } {
   const failed = app?.status?.history.find(({ outcome }) => outcome !== "succeeded");
   if (failed?.endedAt !== undefined && now - failed.endedAt < DAY_MS)
     add(15, `a change failed ${Math.round((now - failed.endedAt) / 3_600_000)} h ago`);
-  const tightest = budgets.toSorted((one, other) => one.left - other.left)[0];
-  if (tightest && tightest.left <= 0) add(30, `the error budget of ${tightest.service} is spent`);
+  // What it repairs comes last.
+  const tightest = budgets.toSorted(
+    (one, other) =>
+      Number(one.repairs !== undefined) - Number(other.repairs !== undefined) ||
+      one.left - other.left,
+  )[0];
+  if (tightest?.repairs !== undefined)
+    add(10, `it is to repair release ${tightest.repairs}, which spent the error budget`);
+  else if (tightest && tightest.left <= 0)
+    add(30, `the error budget of ${tightest.service} is spent`);
   else if (tightest && tightest.left < 0.25)
     add(
       15,

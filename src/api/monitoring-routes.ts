@@ -15,6 +15,7 @@ import { OBJECTIVE_DAYS, type Objective } from "../resources/app/objectives.ts";
 import { alertsRoute } from "./alert-views.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { AppOperations } from "./app-operations.ts";
+import type { BudgetLeft } from "./change-risk.ts";
 import { type Route, route } from "./route.ts";
 
 const PROMETHEUS = [
@@ -331,7 +332,7 @@ export async function budgetsLeft(
   deps: ApiDeps,
   environment: string,
   app: string,
-): Promise<readonly { readonly service: string; readonly left: number }[]> {
+): Promise<readonly BudgetLeft[]> {
   const own = deps.objectives().filter((one) => one.environment === environment && one.app === app);
   const asked = Promise.all(own.map((one) => objectiveView(deps, one))).catch(() => []);
   const views = await Promise.race([
@@ -340,7 +341,11 @@ export async function budgetsLeft(
   ]);
   return views
     .filter(({ requests }) => requests >= BUDGET_REQUESTS_MIN)
-    .map(({ service, budgetLeft }) => ({ service, left: budgetLeft }));
+    .map(({ service, budgetLeft, bad, consumedBy: [most] }) => ({
+      service,
+      left: budgetLeft,
+      ...(most && { spentBy: { release: most.release, share: most.bad / Math.max(bad, 1) } }),
+    }));
 }
 
 async function objectiveView(deps: ApiDeps, objective: Objective): Promise<ObjectiveView> {

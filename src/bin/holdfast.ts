@@ -3,7 +3,7 @@
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { main } from "../cli/main.ts";
-import { Output } from "../cli/output.ts";
+import { endQuietly, Output } from "../cli/output.ts";
 import { readConfig } from "../config.ts";
 import { homeAt } from "../host/home.ts";
 import { createLifecycle } from "../host/lifecycle.ts";
@@ -14,6 +14,7 @@ const loading = process.env["HOLDFAST_LOADING"];
 delete process.env["HOLDFAST_LOADING"];
 if (loading !== undefined) rmSync(loading, { force: true });
 
+endQuietly();
 try {
   const { version } = JSON.parse(
     readFileSync(join(import.meta.dirname, "..", "..", "package.json"), "utf8"),

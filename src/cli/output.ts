@@ -6,16 +6,21 @@ import { EXIT_CODE, type HoldfastError, messageOf } from "../kernel/error.ts";
 const STYLES = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 } as const;
 export type Style = keyof typeof STYLES;
 
+/** For a process whose reader may have seen enough: `holdfast logs | head`. */
+export function endQuietly(): void {
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    process.exit(error.code === "EPIPE" ? 0 : 1);
+  });
+  // Nobody listens to problems any more; what is done goes on, and its exit status says how it went.
+  process.stderr.on("error", () => undefined);
+}
+
 export class Output {
   readonly isJson: boolean;
   readonly #isColored: boolean;
 
   constructor(isJson: boolean) {
     this.isJson = isJson;
-    // Whoever reads has seen enough: `holdfast logs | head`.
-    process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-      process.exit(error.code === "EPIPE" ? 0 : 1);
-    });
     this.#isColored = process.stdout.isTTY === true && !process.env["NO_COLOR"] && !isJson;
   }
 

@@ -3,9 +3,10 @@
 
 import type { Config } from "../config.ts";
 import { keepJson, readJson } from "../drivers/files.ts";
-import { findFreePort, isPortFree } from "../drivers/process/free-port.ts";
+import { findFreePort, isListening, isPortFree } from "../drivers/process/free-port.ts";
 import { invalid } from "../kernel/error.ts";
 import type { Home } from "./home.ts";
+import { findOwned } from "./own-marks.ts";
 
 export interface InstallationPorts {
   readonly http: number;
@@ -58,9 +59,29 @@ export async function enginePort(home: Home, engine: string, environment: string
   const key = `${engine}.${environment}`;
   const known = ports?.engines[key];
   if (known !== undefined) return known;
-  const taken = new Set(Object.values(ports?.engines ?? {}));
+  return chooseEnginePort(home, key);
+}
+
+/**
+ * The port of an engine that does not run and is to be started: another one where a program that is
+ * not ours listens there by now. What a process of ours still holds is waited for, never passed by.
+ */
+export async function portToStart(
+  home: Home,
+  engine: string,
+  environment: string,
+): Promise<number> {
+  const port = await enginePort(home, engine, environment);
+  if (await isPortFree(port)) return port;
+  const own = findOwned(home).map(({ pid }) => pid);
+  return isListening(own, port) ? port : chooseEnginePort(home, `${engine}.${environment}`);
+}
+
+async function chooseEnginePort(home: Home, key: string): Promise<number> {
+  const before = readJson<InstallationPorts>(home.portsFile);
+  const taken = new Set(Object.values(before?.engines ?? {}));
   const port = await findFreePort(taken, home.root + key, RANGES.engine);
-  const now = readJson<InstallationPorts>(home.portsFile) ?? ports;
+  const now = readJson<InstallationPorts>(home.portsFile) ?? before;
   if (now) keepJson(home.portsFile, { ...now, engines: { ...now.engines, [key]: port } });
   return port;
 }

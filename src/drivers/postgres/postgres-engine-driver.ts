@@ -20,6 +20,8 @@ export interface PostgresOptions {
   readonly dirOf: (environment: string) => string;
   readonly logFileOf: (environment: string) => string;
   readonly portOf: (environment: string) => Promise<number>;
+  /** For its start: another one where a program of somebody else's has it. */
+  readonly portToStart: (environment: string) => Promise<number>;
   readonly adminPassword: (environment: string) => Redacted;
 }
 
@@ -108,7 +110,7 @@ export class PostgresEngineDriver implements EngineDriver {
 
   async start(environment: string): Promise<void> {
     const dir = this.#options.dirOf(environment);
-    const port = await this.#options.portOf(environment);
+    const port = await this.#options.portToStart(environment);
     const settings = {
       listen_addresses: HOST,
       port: String(port),

@@ -30,6 +30,8 @@ export interface MonitoringOptions {
   readonly dirOf: (name: string) => string;
   readonly logFileOf: (name: string) => string;
   readonly portOf: (name: string) => Promise<number>;
+  /** For its start: another one where a program of somebody else's has it. */
+  readonly portToStart: (name: string) => Promise<number>;
   /** Keeps apps away from it; before it listens. */
   readonly closePort: () => Promise<unknown>;
 }
@@ -76,13 +78,14 @@ export class MonitoringEngineDriver implements EngineDriver {
   }
 
   async start(name: string): Promise<void> {
-    const { program, dirOf, portOf } = this.#options;
+    const { program, dirOf, portToStart } = this.#options;
     const dir = dirOf(name);
+    const port = await portToStart(name);
     this.#writeFiles(dir);
     const argv = [
       ...asUser(findSystemUser("prometheus")),
       program.command,
-      ...program.argv(dir, await portOf(name)),
+      ...program.argv(dir, port),
     ];
     await this.#options.closePort();
     this.#engine(name).start(argv as unknown as Argv, await program.variables?.(name));

@@ -19,6 +19,8 @@ export interface RedisOptions {
   readonly dirOf: (environment: string) => string;
   readonly logFileOf: (environment: string) => string;
   readonly portOf: (environment: string) => Promise<number>;
+  /** For its start: another one where a program of somebody else's has it. */
+  readonly portToStart: (environment: string) => Promise<number>;
   readonly adminPassword: (environment: string) => Redacted;
 }
 
@@ -60,6 +62,7 @@ export class RedisEngineDriver implements EngineDriver {
   }
 
   async start(environment: string): Promise<void> {
+    await this.#options.portToStart(environment);
     const dir = this.#options.dirOf(environment);
     const user = findSystemUser("redis");
     const usersFile = join(dir, "users.acl");
