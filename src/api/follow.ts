@@ -1,7 +1,7 @@
 // Long work, told as it happens: NDJSON, one event per line, the last one with the outcome.
 
 import { Readable } from "node:stream";
-import { assert, messageOf } from "../kernel/error.ts";
+import { messageOf } from "../kernel/error.ts";
 import type { Ref } from "../kernel/resource.ts";
 import {
   APP,
@@ -12,6 +12,12 @@ import {
   type RolloutFailure,
   type TimelineEntry,
 } from "../resources/app/app.ts";
+import {
+  RELEASE,
+  type ReleaseSpec,
+  type ReleaseStatus,
+  releaseName,
+} from "../resources/release/release.ts";
 import { TASK, type TaskSpec, type TaskStatus } from "../resources/task/task.ts";
 import type { ApiDeps } from "./api-deps.ts";
 
@@ -21,6 +27,12 @@ export type RolloutEvent =
       readonly behind: { readonly release: number; readonly phase: string } | undefined;
     }
   | ({ readonly event: "timeline" } & TimelineEntry)
+  | {
+      readonly event: "build";
+      readonly release: number;
+      /** Builds that come before it; 0: it is being built. */
+      readonly ahead: number;
+    }
   | {
       readonly event: "ended";
       readonly outcome: NonNullable<Rollout["outcome"]> | "superseded";
@@ -41,7 +53,19 @@ export function followRollout(
   const ref = { kind: APP, name: appName };
   let told = 0;
   let waitingFor: number | undefined;
-  return follow(deps, ref, signal, (): RolloutEvent[] => {
+  let ahead: number | undefined;
+  const build = (rollout: Rollout): RolloutEvent[] => {
+    const { release } = rollout.placement.set;
+    const name = releaseName(appName, release);
+    const status = deps.store.find<ReleaseSpec, ReleaseStatus>({ kind: RELEASE, name })?.status;
+    if (rollout.phase !== "building" || status?.phase !== "building") return [];
+    if (ahead === (status.ahead ?? 0)) return [];
+    ahead = status.ahead ?? 0;
+    return [{ event: "build", release, ahead }];
+  };
+  const isOfApp = ({ kind, name }: Ref): boolean =>
+    (kind === APP && name === appName) || (kind === RELEASE && name.startsWith(`${appName}/`));
+  return follow(deps, isOfApp, signal, (): RolloutEvent[] => {
     const app = deps.store.find<AppSpec, AppStatus>(ref);
     if (!app)
       return [
@@ -66,7 +90,7 @@ export function followRollout(
       .slice(told)
       .map((entry) => ({ event: "timeline", ...entry }) as const);
     told = rollout.timeline.length;
-    if (rollout.outcome === undefined) return fresh;
+    if (rollout.outcome === undefined) return [...fresh, ...build(rollout)];
     const { outcome, placement, startedAt, endedAt, failure } = rollout;
     const details = {
       startedAt,
@@ -114,29 +138,34 @@ export type TaskEvent =
 export function followTask(deps: ApiDeps, name: string, signal: AbortSignal): Readable {
   const ref = { kind: TASK, name };
   let hasStarted = false;
-  return follow(deps, ref, signal, (): TaskEvent[] => {
-    const task = deps.store.find<TaskSpec, TaskStatus>(ref);
-    if (!task) {
-      const detail = "it was removed";
-      return [{ event: "ended", code: undefined, signal: undefined, detail }];
-    }
-    const { status } = task;
-    const events: TaskEvent[] = [];
-    if (!hasStarted && status && status.phase !== "starting") {
-      hasStarted = true;
-      events.push({ event: "started" });
-    }
-    const exit = status?.exit;
-    if (status?.phase === "ended" && exit)
-      events.push({ event: "ended", code: exit.code, signal: exit.signal, detail: exit.detail });
-    return events;
-  });
+  return follow(
+    deps,
+    (one) => one.kind === TASK && one.name === name,
+    signal,
+    (): TaskEvent[] => {
+      const task = deps.store.find<TaskSpec, TaskStatus>(ref);
+      if (!task) {
+        const detail = "it was removed";
+        return [{ event: "ended", code: undefined, signal: undefined, detail }];
+      }
+      const { status } = task;
+      const events: TaskEvent[] = [];
+      if (!hasStarted && status && status.phase !== "starting") {
+        hasStarted = true;
+        events.push({ event: "started" });
+      }
+      const exit = status?.exit;
+      if (status?.phase === "ended" && exit)
+        events.push({ event: "ended", code: exit.code, signal: exit.signal, detail: exit.detail });
+      return events;
+    },
+  );
 }
 
-/** Looks whenever the resource is written; ends with the event that is named `ended`. */
+/** Looks whenever a resource that matters is written; ends with the event that is named `ended`. */
 function follow<Event extends { readonly event: string }>(
   deps: ApiDeps,
-  ref: Ref,
+  matters: (ref: Ref) => boolean,
   signal: AbortSignal,
   look: () => readonly Event[],
 ): Readable {
@@ -161,10 +190,9 @@ function follow<Event extends { readonly event: string }>(
     }
   };
   const unsubscribe = deps.store.subscribe((changed) => {
-    if (changed.kind === ref.kind && changed.name === ref.name) check();
+    if (matters(changed)) check();
   });
   signal.addEventListener("abort", finish, { once: true });
-  assert(ref.name !== "", "nothing to follow");
   queueMicrotask(check);
   return stream;
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { SeededRandom, VirtualClock } from "../../test/support/virtual-clock.ts";
-import { sleep } from "./clock.ts";
+import { sleep, systemClock } from "./clock.ts";
 import { WorkQueue } from "./work-queue.ts";
 
 function queueWith(
@@ -72,6 +72,25 @@ describe("work queue", () => {
     queue.add("a");
     await clock.advance(10_500);
     assert.equal(looks, 11);
+  });
+
+  it("leaves turns to everything else, whatever a look says", async () => {
+    let looks = 0;
+    const queue = new WorkQueue({
+      clock: systemClock,
+      random: new SeededRandom(1),
+      maxWorkers: 1,
+      work: async () => {
+        looks += 1;
+        return { recheckAfterMs: 0 };
+      },
+      onError: () => undefined,
+    });
+    queue.add("a");
+    // Without turns of its own this timer would never come.
+    await sleep(systemClock, 50);
+    await queue.stop();
+    assert.ok(looks > 1 && looks < 500, String(looks));
   });
 
   it("begins nothing after it was stopped, and waits for what is under way", async () => {

@@ -105,9 +105,13 @@ export class WorkQueue {
       if (this.#busy === 0) this.#onIdle?.();
       return;
     }
-    if (isDirty || recheckAfterMs === 0) this.add(key);
+    if (isDirty) this.add(key);
     else if (recheckAfterMs === undefined) this.#entries.delete(key);
-    else entry.cancelTimer = this.#options.clock.after(recheckAfterMs, () => this.add(key));
+    else {
+      // Never at once: looks that only wait for each other would leave no turn to anything else.
+      const afterMs = Math.max(1, recheckAfterMs);
+      entry.cancelTimer = this.#options.clock.after(afterMs, () => this.add(key));
+    }
     this.#startWork();
   }
 }

@@ -7,6 +7,7 @@ import type { Accepted } from "../../api/release-writer.ts";
 import type { CommandContext, Options } from "../command.ts";
 import { durationText } from "../output.ts";
 import { awaitChange } from "./change-options.ts";
+import { showLines } from "./show-lines.ts";
 
 const EXIT_SUPERSEDED = 75;
 const EXIT_FAILED = 3;
@@ -45,11 +46,17 @@ async function followAccepted(context: Following, accepted: Accepted): Promise<n
   }
   const timeline: { at: number; text: string }[] = [];
   let startedAt = 0;
+  const build = new BuildOutput(context, accepted);
   for await (const event of context.client.events<RolloutEvent>(
     `/v1/apps/${accepted.environment}/${accepted.app}/rollouts/${accepted.generation}`,
     {},
     context.signal,
   )) {
+    if (event.event === "build") {
+      build.begin(event);
+      continue;
+    }
+    await build.end();
     if (event.event === "waiting") {
       const { behind } = event;
       if (behind)
@@ -66,6 +73,39 @@ async function followAccepted(context: Following, accepted: Accepted): Promise<n
   }
   output.progress("the connection ended; the rollout goes on: holdfast status");
   return EXIT_SUPERSEDED;
+}
+
+/** What a build says, where a person looks on; with --json it is in the logs alone. */
+class BuildOutput {
+  readonly #context: Following;
+  readonly #accepted: Accepted;
+  readonly #done = new AbortController();
+  #showing: Promise<void> | undefined;
+
+  constructor(context: Following, accepted: Accepted) {
+    this.#context = context;
+    this.#accepted = accepted;
+  }
+
+  begin({ release, ahead }: Extract<RolloutEvent, { event: "build" }>): void {
+    const { output } = this.#context;
+    if (ahead > 0) {
+      output.progress(`  waits for ${ahead === 1 ? "another build" : `${ahead} other builds`}`);
+      return;
+    }
+    if (output.isJson || this.#showing !== undefined) return;
+    const { environment, app } = this.#accepted;
+    const query = { environment, app, service: "build", release };
+    this.#showing = showLines(this.#context, query, this.#done.signal, ({ text }) =>
+      output.progress(`  ${output.paint("dim", `│ ${text}`)}`),
+    );
+  }
+
+  async end(): Promise<void> {
+    if (this.#showing === undefined) return;
+    this.#done.abort();
+    await this.#showing;
+  }
 }
 
 function reportEnd(

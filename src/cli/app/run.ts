@@ -1,15 +1,12 @@
 import { fstatSync } from "node:fs";
 import { constants } from "node:os";
-import { setTimeout } from "node:timers/promises";
 import type { TaskEvent } from "../../api/follow.ts";
 import { invalid, messageOf } from "../../kernel/error.ts";
-import type { LogLine } from "../../kernel/signal.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { appName, listOf } from "./change.ts";
+import { showLines } from "./show-lines.ts";
 
 const EXIT_INTERRUPTED = 130;
-const LINES_AT_ONCE = 10_000;
-const LOOK_MS = 250;
 
 export const runCommand: Command = {
   usage: "run <app> <command...>",
@@ -45,7 +42,7 @@ export const runCommand: Command = {
     const done = AbortSignal.any([ended.signal, signal]);
     const feeding = takesInput ? feed(context, `${base}/${task.task}/input`, done) : undefined;
     const logs = { environment, app: String(app), service: "run", instance: task.instance };
-    const showing = showOutput(context, logs, done);
+    const showing = showLines(context, logs, done, (line) => output.line(line, line.text));
     let code = EXIT_INTERRUPTED;
     try {
       for await (const event of client.events<TaskEvent>(`${base}/${task.task}`, {}, signal)) {
@@ -86,37 +83,6 @@ async function feed({ client, output }: CommandContext, path: string, done: Abor
     if (!done.aborted) output.progress(`its input can't be sent: ${messageOf(error)}`);
   } finally {
     process.stdin.destroy();
-  }
-}
-
-/** Shows every line, in order, until `done` and there is none left: lines of one source have times of their own. */
-async function showOutput(
-  { client, output, signal }: CommandContext,
-  query: Readonly<Record<string, string | number | boolean>>,
-  done: AbortSignal,
-): Promise<void> {
-  let after = 0;
-  let isLast = false;
-  while (!isLast && !signal.aborted) {
-    // What was written before the end is found by a question that is asked after it.
-    isLast = done.aborted;
-    try {
-      let count = LINES_AT_ONCE;
-      while (count === LINES_AT_ONCE) {
-        count = 0;
-        const page = { ...query, after, limit: LINES_AT_ONCE };
-        for await (const line of client.events<LogLine>("/v1/logs", page, signal)) {
-          output.line(line, line.text);
-          after = line.time;
-          count += 1;
-        }
-      }
-    } catch (error) {
-      // The command itself goes on: its end is what counts.
-      if (isLast && !signal.aborted)
-        output.progress(`its output can't be shown: ${messageOf(error)}`);
-    }
-    if (!isLast) await setTimeout(LOOK_MS, undefined, { signal: done }).catch(() => undefined);
   }
 }
 

@@ -87,7 +87,11 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
 
   async observe(request: BuildRequest): Promise<BuildState> {
     const key = this.#buildKey(request);
-    return { result: this.#results.get(key), ahead: this.#queue.ahead(key) };
+    return {
+      result: this.#results.get(key),
+      ahead: this.#queue.ahead(key),
+      isEnding: this.#queue.isEnding(key),
+    };
   }
 
   async start(request: BuildRequest, onEnd: () => void): Promise<void> {

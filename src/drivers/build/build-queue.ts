@@ -34,6 +34,10 @@ export class BuildQueue {
     return job.isRunning ? 0 : Math.max(1, this.#jobs.indexOf(job));
   }
 
+  isEnding(key: string): boolean {
+    return this.#find(key)?.abort.signal.aborted === true;
+  }
+
   /** What runs is told to end; what waits is told when its turn comes, which is at once. */
   cancel(key: string): void {
     const job = this.#find(key);

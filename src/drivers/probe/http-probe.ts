@@ -1,6 +1,7 @@
 // A health check from outside the instance: nothing needs to be installed in it, and what it
 // answered is part of the result.
 
+import { randomBytes } from "node:crypto";
 import { request } from "node:http";
 import { connect as connectHttp2 } from "node:http2";
 import { setTimeout as pause } from "node:timers/promises";
@@ -62,11 +63,21 @@ async function ask(
   }
 }
 
-const headersOf = ({ host, port }: Address, question: Question) => ({
-  host: question.host ?? `${host}:${port}`,
-  "user-agent": "holdfast-probe",
-  "x-forwarded-proto": "https",
-});
+// With what an app has from the edge in every request, and may rely on; its trace is not sampled.
+function headersOf({ host, port }: Address, question: Question) {
+  const name = question.host ?? `${host}:${port}`;
+  const id = randomBytes(16).toString("hex");
+  return {
+    host: name,
+    "user-agent": "holdfast-probe",
+    "x-forwarded-for": "127.0.0.1",
+    "x-forwarded-host": name,
+    "x-forwarded-proto": "https",
+    "x-real-ip": "127.0.0.1",
+    "x-request-id": id,
+    traceparent: `00-${id}-${id.slice(0, 16)}-00`,
+  };
+}
 
 function askH1(address: Address, question: Question, signal: AbortSignal): Promise<Answer> {
   const { host, port } = address;

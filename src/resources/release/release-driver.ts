@@ -26,6 +26,8 @@ export interface BuildState {
   readonly result: BuildOutcome | undefined;
   /** Builds before it; 0 while it runs, undefined where it was not begun. */
   readonly ahead: number | undefined;
+  /** It was told to end, and has not yet. */
+  readonly isEnding?: boolean;
 }
 
 /** Every method is idempotent; a build that was begun and lost is simply begun again. */

@@ -51,7 +51,8 @@ export function planRelease(release: Release, { build }: ReleaseObserved): Plan<
   if (status?.phase === "failed") {
     const { reason = "the build failed", hint = "" } = status.failure ?? {};
     const rest = blocked(reason, hint, AT_REST_MS);
-    return changeOr(isRunning && !build.result ? [{ do: "cancel-build", why: reason }] : [], rest);
+    const isToEnd = isRunning && !build.result && build.isEnding !== true;
+    return changeOr(isToEnd ? [{ do: "cancel-build", why: reason }] : [], rest);
   }
   if (isRunning) return wait(waitingFor(build.ahead ?? 0), BUILDING_RECHECK_MS);
   const why = `release ${release.spec.number} needs an artifact`;
