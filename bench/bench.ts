@@ -2,7 +2,7 @@
 
 import { measureDeploy } from "./deploy.ts";
 import { measureDisturbance } from "./disturbance.ts";
-import { measureEdge } from "./edge.ts";
+import { type ByCpu, measureEdge } from "./edge.ts";
 import { measureObserving } from "./observe.ts";
 import { measurePass } from "./pass.ts";
 import { writeTable } from "./readme-table.ts";
@@ -10,6 +10,12 @@ import { writeTable } from "./readme-table.ts";
 const log = (text: string): void => console.error(text);
 const number = (value: number | undefined, digits = 2): string =>
   value === undefined ? "not measured: not installed" : value.toFixed(digits);
+
+/** The median of all rounds, and the least and the most of them. */
+const spread = (ratio: ByCpu | undefined): string =>
+  ratio === undefined
+    ? number(undefined)
+    : `${number(ratio.median)} (${number(ratio.least)} to ${number(ratio.most)})`;
 
 const pass = await measurePass();
 const edge = await measureEdge(log);
@@ -37,10 +43,14 @@ const rows = [
   ["the same for answers of 20 KB", "", number(edge.overBareHaproxyPage)],
   ["the same with TLS", "≥ 0.90", number(edge.overBareHaproxyTls)],
   ["request records, traces and metrics on, over off", "≥ 0.90", number(edge.telemetryOnOverOff)],
-  ["the same by CPU of the edge alone", "≥ 0.90", number(edge.telemetryOnOverOffByCpu)],
+  ["the same by CPU of the edge alone", "≥ 0.90", spread(edge.byCpu.overUnseen)],
   ["request records kept, over answers that were got", "≥ 1", number(edge.recordsOverAnswers, 4)],
   ["over nginx as reverse proxy", "≥ 0.9", number(edge.overNginx)],
   ["over Caddy", "≥ 4", number(edge.overCaddy)],
+  ["by the edge's CPU, everything on, over a bare HAProxy", "≥ 0.67", spread(edge.byCpu.overBare)],
+  ["over HAProxy written by hand for the same work", "", spread(edge.byCpu.overHaproxyByHand)],
+  ["over nginx for the same work", "≥ 0.8", spread(edge.byCpu.overNginx)],
+  ["over Caddy for the same work", "≥ 1.75", spread(edge.byCpu.overCaddy)],
   ["over a proxy in Node", "≥ 3", number(edge.overNode)],
   [
     "failed requests in 20 deploys, 10 rollbacks, 10 restarts, 10 instance kills, 5 control-plane kills",

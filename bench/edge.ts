@@ -6,21 +6,19 @@
 
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { writeEdgeFiles } from "../src/drivers/haproxy/edge-files.ts";
 import type { EdgeState } from "../src/drivers/haproxy/edge-state.ts";
-import { renderErrorPages, renderNoRoutePage } from "../src/drivers/haproxy/error-pages.ts";
-import {
-  type EdgeLayout,
-  ERROR_STATUSES,
-  renderConfig,
-} from "../src/drivers/haproxy/haproxy-config.ts";
+import { type EdgeLayout, renderConfig } from "../src/drivers/haproxy/haproxy-config.ts";
 import { renderMap, routeEntries } from "../src/drivers/haproxy/haproxy-maps.ts";
 import { LocalCa } from "../src/drivers/local-ca/local-ca.ts";
 import { TelemetryClient } from "../src/drivers/telemetry-client.ts";
 import { homeAt } from "../src/host/home.ts";
 import type { ResultTable } from "../src/kernel/signal.ts";
 import { defaultHealth, defaultLimits } from "../src/resources/app/manifest.ts";
+import { caddyOfSameWork, haproxyByHand, nginxOfSameWork } from "./edge-peers.ts";
 
 const UPSTREAM = 19_100;
 const PORTS = {
@@ -32,12 +30,16 @@ const PORTS = {
   caddy: 19_106,
   node: 19_107,
   unseen: 19_108,
+  "nginx-same": 19_109,
+  "caddy-same": 19_110,
+  "haproxy-same": 19_111,
 } as const;
 type Proxy = keyof typeof PORTS;
 const PAGE_BYTES = 20_000;
 const HOST = "bench.localhost";
-const SECONDS = Number(process.env["HOLDFAST_BENCH_SECONDS"] ?? 4);
-const ROUNDS = Number(process.env["HOLDFAST_BENCH_ROUNDS"] ?? 3);
+/** Short and many: what the machine does otherwise changes within seconds. */
+const SECONDS = Number(process.env["HOLDFAST_BENCH_SECONDS"] ?? 2);
+const ROUNDS = Number(process.env["HOLDFAST_BENCH_ROUNDS"] ?? 7);
 /** Only these, to take something apart. */
 const ONLY = process.env["HOLDFAST_BENCH_PROXIES"]?.split(",");
 const PROXY_CPU = "0";
@@ -48,6 +50,12 @@ interface Measured {
   readonly perSecond: number;
   /** Of one core, while under load. */
   readonly cpu: number;
+}
+
+export interface ByCpu {
+  readonly median: number;
+  readonly least: number;
+  readonly most: number;
 }
 
 export async function measureEdge(log: (text: string) => void) {
@@ -88,6 +96,26 @@ export async function measureEdge(log: (text: string) => void) {
         "--adapter",
         "caddyfile",
       ]);
+    if (tls.nginx)
+      proxies["nginx-same"] = start(PROXY_CPU, [
+        "nginx",
+        "-c",
+        join(dir, "nginx-same.conf"),
+        "-g",
+        "daemon off;",
+      ]);
+    if (tls.caddy)
+      proxies["caddy-same"] = start(PROXY_CPU, [
+        "env",
+        "GOMAXPROCS=1",
+        tls.caddy,
+        "run",
+        "--config",
+        join(dir, "Caddyfile-same"),
+        "--adapter",
+        "caddyfile",
+      ]);
+    proxies["haproxy-same"] = start(PROXY_CPU, ["haproxy", "-f", join(dir, "by-hand.cfg")]);
     proxies.node = start(PROXY_CPU, [
       process.execPath,
       join(import.meta.dirname, "node-proxy.ts"),
@@ -121,16 +149,32 @@ export async function measureEdge(log: (text: string) => void) {
       const [one, other] = [median(a + path), median(b + path)];
       return one && other && one.perSecond / other.perSecond;
     };
-    const perCpuSecond = (name: string): number => {
-      const { perSecond, cpu } = median(name) ?? { perSecond: 0, cpu: 1 };
-      return perSecond / cpu;
+    // Of each round by itself, so that what drifts from one to the next is in neither.
+    const byCpu = (a: Proxy, b: Proxy): ByCpu | undefined => {
+      const [one, other] = [results.get(`${a}/`), results.get(`${b}/`)];
+      if (!one || !other) return undefined;
+      const ratios = one
+        .map(({ answers, cpu }, round) => {
+          const peer = other[round] ?? { answers: 0, cpu: 1 };
+          return answers / cpu / (peer.answers / peer.cpu);
+        })
+        .sort((x, y) => x - y);
+      const [least = 0, most = 0] = [ratios[0], ratios.at(-1)];
+      return { median: ratios[Math.floor(ratios.length / 2)] ?? 0, least, most };
     };
     return {
       medians: Object.fromEntries([...results.keys()].map((name) => [name, median(name)])),
       telemetryMicrosPerRecord: (cpuSeconds(telemetry.pid ?? 0) / records) * 1e6,
       recordsOverAnswers: records / answered,
       telemetryOnOverOff: ratio("holdfast", "unseen"),
-      telemetryOnOverOffByCpu: perCpuSecond("holdfast/") / perCpuSecond("unseen/"),
+      /** Answers per second of the proxy's own CPU, as ratios. */
+      byCpu: {
+        overUnseen: byCpu("holdfast", "unseen"),
+        overBare: byCpu("holdfast", "bare"),
+        overHaproxyByHand: byCpu("holdfast", "haproxy-same"),
+        overNginx: byCpu("holdfast", "nginx-same"),
+        overCaddy: byCpu("holdfast", "caddy-same"),
+      },
       overBareHaproxy: ratio("holdfast", "bare"),
       overBareHaproxyPage: ratio("holdfast", "bare", "/page"),
       overBareHaproxyTls: ratio("holdfast-tls", "bare-tls"),
@@ -230,21 +274,7 @@ async function prepare(dir: string): Promise<{ nginx: boolean; caddy: string | u
   });
   await ca.ensureHosts([HOST]);
   const pem = join(dir, "ca", "hosts", `${HOST}.pem`);
-  mkdirSync(join(dir, "errors"));
-  for (const status of ERROR_STATUSES)
-    writeFileSync(join(dir, "errors", `${status}.http`), renderErrorPages(status));
-  writeFileSync(join(dir, "errors", "no-route.html"), renderNoRoutePage());
   const state = edgeState();
-  writeFileSync(
-    join(dir, "routes.map"),
-    renderMap([
-      ...routeEntries(state, { httpsPort: PORTS.holdfast }),
-      ...routeEntries(state, { httpsPort: PORTS["holdfast-tls"] }).filter(([key]) =>
-        key.includes(":"),
-      ),
-    ]),
-  );
-  writeFileSync(join(dir, "internal.map"), "");
   const layout: EdgeLayout = {
     httpBinds: [],
     httpsBinds: [`127.0.0.1:${PORTS["holdfast-tls"]}`],
@@ -261,6 +291,25 @@ async function prepare(dir: string): Promise<{ nginx: boolean; caddy: string | u
     threads: 1,
     telemetry: true,
   };
+  mkdirSync(join(dir, "errors"));
+  writeEdgeFiles(state, layout);
+  writeFileSync(
+    join(dir, "routes.map"),
+    renderMap([
+      ...routeEntries(state, { httpsPort: PORTS.holdfast }),
+      ...routeEntries(state, { httpsPort: PORTS["holdfast-tls"] }).filter(([key]) =>
+        key.includes(":"),
+      ),
+    ]),
+  );
+  const peer = (name: Proxy) => ({ dir, port: PORTS[name], upstream: UPSTREAM });
+  writeFileSync(join(dir, "by-hand.cfg"), haproxyByHand(peer("haproxy-same")));
+  writeFileSync(join(dir, "nginx-same.conf"), nginxOfSameWork(peer("nginx-same")));
+  writeFileSync(join(dir, "Caddyfile-same"), caddyOfSameWork(peer("caddy-same")));
+  // Takes the records that HAProxy by hand writes, and drops them.
+  createServer((socket) => void socket.on("error", () => undefined).resume())
+    .listen(join(dir, "sink.sock"))
+    .unref();
   // The public listener redirects what is not TLS: to measure without TLS that one rule is left out.
   const plain = (config: string, port: number): string =>
     config

@@ -58,12 +58,10 @@ export function assertBudget(
     "change.budget_spent",
     `the error budget of ${spent.service} is spent${blameOf(spent)}, and this change is risky (${risk.score} of 100, held from ${riskyFrom})`,
     {
-      hint: "make it smaller, wait until the budget recovers (holdfast slo), or --override-budget --reason <why>. What repairs the release that spent most of it is not held, until a newer one has succeeded",
+      hint: "make it smaller, wait until the budget recovers (holdfast slo), or --override-budget --reason <why>. What repairs a release that spent much of it is not held, until a newer one has succeeded",
     },
   );
 }
 
-const blameOf = ({ spentBy }: BudgetLeft): string =>
-  spentBy === undefined
-    ? ""
-    : ` (${Math.round(spentBy.share * 100)} % of it by release ${spentBy.release})`;
+const blameOf = ({ spentBy: [most] = [] }: BudgetLeft): string =>
+  most === undefined ? "" : ` (${Math.round(most.share * 100)} % of it by release ${most.release})`;

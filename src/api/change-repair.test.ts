@@ -11,7 +11,7 @@ const ended = (release: number, outcome: Rollout["outcome"]) =>
 const spentBy = (release: number, share = 0.9, left = -3): BudgetLeft => ({
   service: "web",
   left,
-  spentBy: { release, share },
+  spentBy: [{ release, share }],
 });
 
 describe("repairs", () => {
@@ -28,8 +28,20 @@ describe("repairs", () => {
     const repaired = [ended(13, "succeeded"), ended(12, "rolled-back")];
     assert.equal(repairedRelease(spentBy(12), { history: repaired }), undefined);
   });
+  it("are found beside releases that spent more, and were repaired", () => {
+    const budget = {
+      ...spentBy(5),
+      spentBy: [
+        { release: 5, share: 0.6 },
+        { release: 12, share: 0.4 },
+      ],
+    };
+    const history = [ended(12, "rolled-back"), ended(11, "succeeded")];
+    assert.equal(repairedRelease(budget, { history }), 12);
+    assert.equal(repairedRelease(budget, { history: [ended(13, "succeeded")] }), undefined);
+  });
   it("are not what comes where nobody is to blame, or nothing is spent", () => {
-    assert.equal(repairedRelease(spentBy(12, 0.4), { history: [] }), undefined);
+    assert.equal(repairedRelease(spentBy(12, 0.05), { history: [] }), undefined);
     assert.equal(repairedRelease(spentBy(12, 0.9, 0.2), { history: [] }), undefined);
     assert.equal(repairedRelease({ service: "web", left: -1 }, { history: [] }), undefined);
   });

@@ -4,20 +4,23 @@
 import type { AppStatusFields } from "../resources/app/app.ts";
 import type { BudgetLeft } from "./change-risk.ts";
 
-/** Of the requests that failed, a release that is to blame for a spent budget had at least this share. */
-const BLAMED_SHARE = 0.5;
+/** Of a whole budget: who alone spent so much of it is to blame. */
+const BLAMED_FROM = 0.25;
 
 /**
- * The release that spent most of a spent budget, as long as no newer one has succeeded: whatever comes
+ * A release that spent much of a spent budget, as long as no newer one has succeeded: whatever comes
  * now is the attempt to repair it. Afterwards a spent budget holds risky changes like before.
  */
 export function repairedRelease(
-  { left, spentBy }: BudgetLeft,
+  { left, spentBy = [] }: BudgetLeft,
   status: Pick<AppStatusFields, "history"> | undefined,
 ): number | undefined {
-  if (left > 0 || spentBy === undefined || spentBy.share < BLAMED_SHARE) return undefined;
-  const isOver = status?.history.some(
-    ({ outcome, placement }) => outcome === "succeeded" && placement.set.release > spentBy.release,
-  );
-  return isOver ? undefined : spentBy.release;
+  if (left > 0) return undefined;
+  const isOver = (release: number): boolean =>
+    status?.history.some(
+      ({ outcome, placement }) => outcome === "succeeded" && placement.set.release > release,
+    ) === true;
+  const spent = 1 - left;
+  return spentBy.find(({ release, share }) => share * spent >= BLAMED_FROM && !isOver(release))
+    ?.release;
 }

@@ -24,8 +24,8 @@ export interface BudgetLeft {
   readonly service: string;
   /** Share of the error budget that is left; below 0: more than all is spent. */
   readonly left: number;
-  /** The release that spent most of it, and its share of what failed. */
-  readonly spentBy?: { readonly release: number; readonly share: number };
+  /** Releases and their shares of what failed, the largest first. */
+  readonly spentBy?: readonly { readonly release: number; readonly share: number }[];
   /** The release that spent it, and that this change is to repair. */
   readonly repairs?: number;
 }

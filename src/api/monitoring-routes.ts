@@ -341,10 +341,13 @@ export async function budgetsLeft(
   ]);
   return views
     .filter(({ requests }) => requests >= BUDGET_REQUESTS_MIN)
-    .map(({ service, budgetLeft, bad, consumedBy: [most] }) => ({
+    .map(({ service, budgetLeft, bad, consumedBy }) => ({
       service,
       left: budgetLeft,
-      ...(most && { spentBy: { release: most.release, share: most.bad / Math.max(bad, 1) } }),
+      spentBy: consumedBy.map((one) => ({
+        release: one.release,
+        share: one.bad / Math.max(bad, 1),
+      })),
     }));
 }
 
