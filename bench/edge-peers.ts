@@ -78,7 +78,7 @@ http {
     listen 127.0.0.1:${port};
     server_name bench.localhost;
     limit_req zone=rate burst=100000 nodelay;
-    limit_conn open 100000;
+    limit_conn open 60000;
     add_header X-Request-ID $request_id;
     location / {
       proxy_pass http://u;

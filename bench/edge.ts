@@ -244,6 +244,7 @@ async function load(name: Proxy, proxy: ChildProcess, path: string): Promise<Mea
   if (/Non-2xx|Socket errors/.test(output))
     throw new Error(`${name} answered with errors: ${output}`);
   const answers = Number(/(\d+) requests in/.exec(output)?.[1]);
+  if (!(answers > 0)) throw new Error(`${name} answered nothing: ${output}`);
   return { answers, perSecond: Number(/Requests\/sec:\s+([\d.]+)/.exec(output)?.[1]), cpu };
 }
 

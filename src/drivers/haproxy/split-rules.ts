@@ -17,7 +17,9 @@ const NONE = "-";
 export const TESTER_ROUTE = "tester";
 
 const WHOLE = 1_000;
-const IS_SPLIT = "{ var(txn.to) -m end |% }";
+/** Looked for once: asking for a variable costs less than comparing a text, and a dozen rules do. */
+const MARK_SPLIT = "http-request set-var(txn.split) bool(true) if { var(txn.to) -m end |% }";
+const IS_SPLIT = "{ var(txn.split) -m found }";
 const field = (number: number): string => `var(txn.to),field(${number},|)`;
 
 /** The part of a map's value behind its pool and route; empty where nothing is to be split. */
@@ -39,6 +41,7 @@ export function splitRules(
   const arm = (name: string, when: string): string =>
     `http-request set-var(txn.arm) str(${name}) if ${IS_SPLIT} ${when}`;
   return [
+    MARK_SPLIT,
     `http-request set-var(txn.share) ${field(6)} if ${IS_SPLIT}`,
     `http-request set-var(txn.bucket) rand(${WHOLE}) if ${IS_SPLIT}`,
     ...(from === "public" ? stickRules() : []),
@@ -65,7 +68,6 @@ export function splitRules(
     `http-request add-header baggage ${MEMBER}=%[var(txn.arm)] if ${IS_SPLIT} !{ req.hdr(baggage) -m sub ${MEMBER} }`,
     `http-request set-var(txn.route) ${field(2)} if ${IS_SPLIT}`,
     `http-request set-var(txn.release) ${field(5)} if ${IS_SPLIT}`,
-    // The mark is last, so both end: what is not split any more has none.
     `http-request set-var(txn.to) ${field(4)},concat(|,txn.route,|),concat(,txn.release) if ${IS_SPLIT} { var(txn.arm) -m str candidate }`,
     `http-request set-var(txn.to) ${field(4)},concat(|${TESTER_ROUTE}|,txn.release) if ${IS_SPLIT} { var(txn.arm) -m str tester }`,
   ];
