@@ -394,16 +394,35 @@ describe("requests at HAProxy", { timeout: 240_000 }, () => {
       assert.equal((await askH2(said, body)).status, 200);
     });
 
-    it("holds no instance while bodies trickle in", async () => {
-      const slow = Array.from({ length: 40 }, () => {
-        const socket = open();
-        socket.write(`POST / HTTP/1.1\r\nhost: ${HOST}\r\ncontent-length: 1000\r\n\r\nx`);
-        return socket;
+    for (const [what, head] of [
+      ["POST", "POST / HTTP/1.1\r\ncontent-length: 1000"],
+      ["DELETE", "DELETE / HTTP/1.1\r\ncontent-length: 1000"],
+      ["GET", "GET / HTTP/1.1\r\ncontent-length: 1000"],
+      ["POST in chunks", "POST / HTTP/1.1\r\ntransfer-encoding: chunked"],
+      ["GET in chunks", "GET / HTTP/1.1\r\ntransfer-encoding: chunked"],
+      ["REPORT in chunks", "REPORT / HTTP/1.1\r\ntransfer-encoding: chunked"],
+    ] as const)
+      it(`holds no instance while bodies trickle in: ${what}`, async () => {
+        const before = got;
+        const slow = Array.from({ length: 40 }, () => {
+          const socket = open();
+          socket.write(
+            `${head}\r\nhost: ${HOST}\r\n\r\n${head.includes("chunked") ? "1\r\nx\r\n" : "x"}`,
+          );
+          return socket;
+        });
+        await sleep(systemClock, 500);
+        assert.equal(got, before, "no instance was asked");
+        assert.equal(statusOf(await askRaw(`GET / HTTP/1.1\r\nhost: ${HOST}`)), 200);
+        assert.equal(statusOf(await raw(chunked(over.subarray(0, 100)))), 200);
+        for (const socket of slow) socket.destroy();
       });
-      await sleep(systemClock, 500);
-      assert.equal(statusOf(await askRaw(`GET / HTTP/1.1\r\nhost: ${HOST}`)), 200);
-      for (const socket of slow) socket.destroy();
-    });
+
+    for (const method of ["GET", "HEAD", "OPTIONS", "DELETE", "REPORT"])
+      it(`lets no ${method} bring a body that nobody counts, over HTTP/2`, async () => {
+        const { status } = await askH2({ ":method": method }, over);
+        assert.ok([411, 413].includes(status), String(status));
+      });
   });
 
   describe("streams and tunnels", () => {
@@ -412,6 +431,17 @@ describe("requests at HAProxy", { timeout: 240_000 }, () => {
         `GET /events HTTP/1.1\r\nhost: ${HOST}\r\naccept: text/event-stream`,
       );
       assert.match(text, /data: 2/);
+    });
+
+    it("keeps room for requests beside streams of events", async () => {
+      const streams = Array.from({ length: 3 * ROOM + 3 }, () =>
+        askRaw(`GET /events HTTP/1.1\r\nhost: ${HOST}\r\naccept: text/event-stream`),
+      );
+      await sleep(systemClock, 300);
+      // While all of them go on: it does not wait for one of them to end.
+      const answer = await first(askRaw(`GET / HTTP/1.1\r\nhost: ${HOST}`), TIMEOUT_MS);
+      assert.equal(statusOf(answer ?? ""), 200);
+      for (const text of await Promise.all(streams)) assert.match(text, /data: 2/);
     });
 
     it("answers 504 where nothing begins in time", async () => {
@@ -558,6 +588,14 @@ describe("requests at HAProxy", { timeout: 240_000 }, () => {
       const reply = await askH2({ ...grpc, ":method": "POST" }, body, "grpc.localhost");
       assert.deepEqual(reply, { status: 200, text: "/shop.Cart/Add" });
     });
+  });
+
+  it("counts connections of a client for tunnels as for requests", async () => {
+    const config = haproxy.readFile("haproxy.cfg");
+    const pools = config.split("\n\n").filter((one) => one.startsWith("backend production.shop."));
+    assert.ok(pools.length > 4);
+    for (const pool of pools)
+      assert.match(pool, /deny_status 429 if \{ sc_conn_cur\(1\) gt 1000 \}/);
   });
 
   it("refuses connections of one address beyond its share, and takes others then", async () => {

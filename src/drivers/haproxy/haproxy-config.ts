@@ -342,10 +342,10 @@ function identifyRequest({ telemetry }: EdgeLayout): string[] {
   ];
 }
 
-// Tunnels have room of their own, and so have bodies that have to be counted as they come.
+// What lasts has room of its own, and so have bodies that have to be counted as they come.
 function toPool(): string[] {
   return [
-    "http-request set-var(txn.side) bool(true) if { req.hdr(upgrade) -m found } or { req.hdr(transfer-encoding) -m found } or { method POST PUT PATCH DELETE } !{ req.hdr(content-length) -m found }",
+    "http-request set-var(txn.side) bool(true) if { req.hdr(upgrade) -m found } or { req.hdr(transfer-encoding) -m found } or !{ method GET HEAD OPTIONS } !{ req.hdr(content-length) -m found } or { req.hdr(accept) -m sub text/event-stream }",
     `use_backend %[var(txn.to),field(1,|)]${SIDE} if { var(txn.side) -m bool }`,
     "use_backend %[var(txn.to),field(1,|)]",
   ];

@@ -1,5 +1,6 @@
 // Pools: the instances of a service in one slot, twice. What is short and of a known length goes to the
-// first; tunnels and bodies of no said length have the one beside it, with room of their own.
+// first; tunnels, streams of events and bodies of no said length have the one beside it, with room of
+// their own.
 
 import type { Slot } from "../../resources/app/app.ts";
 import type { PoolPolicy } from "../../resources/app/app-driver.ts";
@@ -15,7 +16,7 @@ import {
 
 export const RATE_WINDOW_S = 10;
 const QUEUE_PER_INSTANCE = 4;
-/** At the end of a pool's name: its twin for tunnels and for bodies of no said length. */
+/** At the end of a pool's name: its twin for what lasts, and for bodies of no said length. */
 export const SIDE = ".side";
 const AFFINITY_COOKIE = "holdfast-instance";
 /** What comes whole, or may wait. */
@@ -27,7 +28,8 @@ const STREAM_TYPES = "text/plain application/json";
 const NO_TYPE = "holdfast/none";
 /** The page where a body was too large, or broken; which one it is, the status says. */
 export const BODY_REFUSED = "body-refused";
-const BODY_WAIT = "30s";
+/** No instance is held while a body trickles in; where there is none, this is over at once. */
+const AWAIT_BODY = "http-request wait-for-body time 30s at-least 16k";
 /** A stream of events has nothing to say while nothing happens. */
 const EVENTS_MAY_BE_QUIET =
   "http-request set-timeout server 1h if { req.hdr(accept) -m sub text/event-stream }";
@@ -60,9 +62,9 @@ export function renderPool(appName: string, pool: Pool, servers: readonly string
     `http-request deny deny_status 429 if { sc_conn_cur(1) gt ${limits.connections} }`,
     `http-request deny deny_status 413 if { req.hdr_val(content-length) gt ${limits.body} } { req.hdr(expect) -m found }`,
     `http-request use-service lua.holdfast-too-large if { req.hdr_val(content-length) gt ${limits.body} }`,
-    // No instance is held while a body trickles in.
-    `http-request wait-for-body time ${BODY_WAIT} at-least 16k if { method POST PUT PATCH }`,
-    EVENTS_MAY_BE_QUIET,
+    AWAIT_BODY,
+    // Over HTTP/2 any method can bring a body without saying so; here nothing would count it.
+    'http-request return status 411 content-type text/plain string "411 a body needs a content-length here" if !{ req.hdr(content-length) -m found } { req.body_len gt 0 }',
     // Only what is safe to repeat may be sent a second time after it reached an instance.
     limits.retryIdempotencyKey
       ? "http-request disable-l7-retry if !{ method GET HEAD OPTIONS } !{ req.hdr(idempotency-key) -m found }"
@@ -78,7 +80,8 @@ export function renderPool(appName: string, pool: Pool, servers: readonly string
   return section(`backend ${poolId(appName, pool.service, pool.slot)}`, lines);
 }
 
-// The same instances, with room of their own and without checks: where one does not answer, another is
+// The same instances for what lasts (tunnels, streams of events) or has no said length, with room of
+// their own and without checks: where one does not answer, another is
 // asked, and the pool itself says who is there. Nothing that came this way is sent a second time.
 export function renderSidePool(
   appName: string,
@@ -103,7 +106,10 @@ export function renderSidePool(
     "filter lua.holdfast-body-limit",
     `http-request track-sc0 src table ${id}`,
     `http-request deny deny_status 429 if { sc_http_req_rate(0) gt ${Math.ceil(limits.requestsPerSecond * RATE_WINDOW_S)} }`,
+    `http-request deny deny_status 429 if { sc_conn_cur(1) gt ${limits.connections} }`,
     `http-request deny deny_status 413 if { req.hdr_val(content-length) gt ${limits.body} }`,
+    // Calls in gRPC speak both ways at once.
+    `${AWAIT_BODY} if !{ req.hdr(upgrade) -m found } !{ req.hdr(content-type) -m beg application/grpc }`,
     EVENTS_MAY_BE_QUIET,
     `http-request set-var(txn.bodymax) int(${limits.body}) if !{ req.hdr(upgrade) -m found }`,
     "http-after-response set-status 413 if { var(txn.toolarge) -m bool }",

@@ -129,7 +129,7 @@ const limits = z
       .max(100_000)
       .default(1_000)
       .describe(
-        "WebSockets one instance holds, and bodies of no said length, beside its requests.",
+        "WebSockets and streams of events (Accept: text/event-stream) one instance holds, and bodies of no said length, beside its requests.",
       ),
     timeout: duration(
       "Time the app may take to begin its answer, then 504, and between two parts of one. A stream of events (Accept: text/event-stream) may be quiet for an hour.",
