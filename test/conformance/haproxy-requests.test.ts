@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { request } from "node:http";
 import {
   connect as connectHttp2,
@@ -10,9 +11,11 @@ import {
   type ServerHttp2Stream,
 } from "node:http2";
 import { createServer as createNetServer, type Socket } from "node:net";
+import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import { gunzipSync } from "node:zlib";
+import * as grpc from "@grpc/grpc-js";
 import { findFreePort } from "../../src/drivers/process/free-port.ts";
 import { sleep, systemClock } from "../../src/kernel/clock.ts";
 import { REQUEST_COLUMNS, type RequestColumn } from "../../src/kernel/signal.ts";
@@ -100,10 +103,18 @@ describe("requests at HAProxy", { timeout: 240_000 }, () => {
         web: { a: policy, b: policy },
         sticky: { a: { ...policy, affinity: true }, b: policy },
         grpc: { a: { ...policy, protocol: "h2c" }, b: policy },
+        calls: { a: { ...policy, protocol: "h2c" }, b: policy },
         nobody: { a: policy, b: policy },
         packed: { a: { ...policy, compression: "all" }, b: policy },
       },
-      hosts: [HOST, "sticky.localhost", "grpc.localhost", "nobody.localhost", "packed.localhost"],
+      hosts: [
+        HOST,
+        "sticky.localhost",
+        "grpc.localhost",
+        "calls.localhost",
+        "nobody.localhost",
+        "packed.localhost",
+      ],
     });
     await edge.declare(OTHER_APP, {
       services: { web: { a: policy, b: policy } },
@@ -115,12 +126,13 @@ describe("requests at HAProxy", { timeout: 240_000 }, () => {
     await put(OTHER_APP, "web", 1);
     const at = (host: string, service: string) => ({ host, path: "/", service });
     await edge.shift(APP, {
-      slots: { web: "a", sticky: "a", grpc: "a", nobody: "a", packed: "a" },
-      releases: { web: 7, sticky: 7, grpc: 7, nobody: 7 },
+      slots: { web: "a", sticky: "a", grpc: "a", calls: "a", nobody: "a", packed: "a" },
+      releases: { web: 7, sticky: 7, grpc: 7, calls: 7, nobody: 7 },
       routes: [
         at(HOST, "web"),
         at("sticky.localhost", "sticky"),
         at("grpc.localhost", "grpc"),
+        at("calls.localhost", "calls"),
         at("nobody.localhost", "nobody"),
         at("packed.localhost", "packed"),
       ],
@@ -583,11 +595,71 @@ describe("requests at HAProxy", { timeout: 240_000 }, () => {
       const name = "production.shop.grpc.r1.1";
       const address = { host: "127.0.0.1", port: await haproxy.listen(name, server) };
       await haproxy.edge.join(APP, { service: "grpc", slot: "a", name, address });
-      const grpc = { ":authority": "grpc.localhost", ":path": "/shop.Cart/Add", te: "trailers" };
+      const call = { ":authority": "grpc.localhost", ":path": "/shop.Cart/Add", te: "trailers" };
       const body = Buffer.from("a message");
-      const reply = await askH2({ ...grpc, ":method": "POST" }, body, "grpc.localhost");
+      const reply = await askH2({ ...call, ":method": "POST" }, body, "grpc.localhost");
       assert.deepEqual(reply, { status: 200, text: "/shop.Cart/Add" });
     });
+  });
+
+  it("passes calls of gRPC on, both ways at once", async () => {
+    const bytes = { serialize: (it: Buffer) => it, deserialize: (it: Buffer) => it };
+    const method = (name: string, isStream: boolean) => ({
+      path: `/shop.Cart/${name}`,
+      requestStream: isStream,
+      responseStream: isStream,
+      requestSerialize: bytes.serialize,
+      requestDeserialize: bytes.deserialize,
+      responseSerialize: bytes.serialize,
+      responseDeserialize: bytes.deserialize,
+    });
+    const definition = { add: method("Add", false), chat: method("Chat", true) };
+    const server = new grpc.Server();
+    server.addService(definition, {
+      add: (call: grpc.ServerUnaryCall<Buffer, Buffer>, done: grpc.sendUnaryData<Buffer>) =>
+        done(null, Buffer.from(`added ${call.request}`)),
+      chat: (call: grpc.ServerDuplexStream<Buffer, Buffer>) => {
+        call.on("data", (it: Buffer) => call.write(Buffer.from(`echo ${it}`)));
+        call.on("end", () => call.end());
+      },
+    });
+    const port = await new Promise<number>((resolve, reject) => {
+      server.bindAsync("127.0.0.1:0", grpc.ServerCredentials.createInsecure(), (error, bound) =>
+        error ? reject(error) : resolve(bound),
+      );
+    });
+    const name = "production.shop.calls.r1.1";
+    const address = { host: "127.0.0.1", port };
+    await haproxy.edge.join(APP, { service: "calls", slot: "a", name, address });
+    const credentials = grpc.credentials.createSsl(
+      readFileSync(join(haproxy.root, "ca", "ca.crt")),
+    );
+    const Client = grpc.makeGenericClientConstructor(definition, "shop.Cart");
+    const client = new Client(`127.0.0.1:${haproxy.httpsPort}`, credentials, {
+      "grpc.ssl_target_name_override": "calls.localhost",
+      "grpc.default_authority": "calls.localhost",
+    });
+    try {
+      const added = await new Promise<Buffer>((resolve, reject) => {
+        client["add"]?.(Buffer.from("a tent"), (error: Error | null, value: Buffer) =>
+          error ? reject(error) : resolve(value),
+        );
+      });
+      assert.equal(added.toString(), "added a tent");
+      const chat = client["chat"]?.() as unknown as grpc.ClientDuplexStream<Buffer, Buffer>;
+      chat.on("error", () => undefined);
+      const heard: string[] = [];
+      chat.on("data", (it: Buffer) => heard.push(it.toString()));
+      for (const word of ["one", "two", "three"]) {
+        chat.write(Buffer.from(word));
+        // Each is answered while the call goes on.
+        await until(`the answer to ${word}`, () => heard.at(-1) === `echo ${word}`);
+      }
+      chat.end();
+    } finally {
+      client.close();
+      server.forceShutdown();
+    }
   });
 
   it("counts connections of a client for tunnels as for requests", async () => {
