@@ -99,6 +99,10 @@ describe("export", { timeout: 300_000 }, () => {
     await holdfast.ok("up");
     await holdfast.ok("deploy", app.dir);
     await visit("/before");
+    // What is on its way when an export is added may be taken for later.
+    await until("what came before is kept", async () =>
+      (await holdfast.ok("logs", "exported", "--text", "/before")).includes("/before"),
+    );
     const args = ["export", "add", "vendor", "--endpoint", `http://127.0.0.1:${port}`];
     const added = await holdfast.run(args, `api-key=${SECRET},x-tenant=a%20b\n`);
     assert.equal(added.code, 0, added.stderr);

@@ -251,12 +251,15 @@ describe("the shop", { timeout: 600_000 }, () => {
   it("takes a release back that crashes again and again, and says so", async () => {
     const serving = (await shop()).release;
     await holdfast.ok("config", "set", "storefront", "STOREFRONT_FAULT=crash-after:5s");
+    let blocked: Awaited<ReturnType<typeof statusNow>>["blocked"] = [];
     await until(
       "it is taken back",
-      async () => (await statusNow()).blocked.some(({ reason }) => reason.includes("rolled back")),
+      async () => {
+        ({ blocked } = await statusNow());
+        return blocked.some(({ reason }) => reason.includes("rolled back"));
+      },
       60_000,
     );
-    const { blocked } = await statusNow();
     assert.match(blocked[0]?.reason ?? "", /again and again \(exit status 1\); release \d+ serves/);
     assert.match(blocked[0]?.hint ?? "", /holdfast rollout storefront --release \d+/);
     assert.equal((await shop()).release, serving);
