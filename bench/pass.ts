@@ -73,7 +73,7 @@ async function settledWorld(count: number): Promise<() => Promise<void>> {
       probe: world,
       edge: world,
       stores: {
-        readiness: async () => ({ ready: true }),
+        readiness: async () => ({ ready: true, startedAt: 0 }),
         ensureAccess: async () => ({}),
         ports: async () => [],
         hasData: async () => false,

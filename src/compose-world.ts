@@ -28,6 +28,7 @@ import { RedisEngineDriver } from "./drivers/redis/redis-engine-driver.ts";
 import { ensureRedisMonitor, REDIS_MONITOR } from "./drivers/redis/redis-monitor.ts";
 import { edgeLayout } from "./host/edge-layout.ts";
 import type { Home } from "./host/home.ts";
+import { wasStoppedAt } from "./host/last-stop.ts";
 import {
   enginePort,
   type InstallationPorts,
@@ -138,12 +139,14 @@ function composeCompute(
       isBuilder(user)
         ? { doors: registryPorts(process.env), asksMetadata: false }
         : appReach(user, { home, ports }, edge, store),
+    wasStoppedAt: (at) => wasStoppedAt(home, at),
   });
   const dockerCompute = new DockerComputeDriver({
     clock,
     engine: docker,
     installation: home.root,
     logDir: home.logSourcesDir,
+    wasStoppedAt: (at) => wasStoppedAt(home, at),
   });
   return { sources, builder, processCompute, dockerCompute };
 }

@@ -10,6 +10,7 @@ import type { RedisAccess } from "./redis/redis-access.ts";
 
 interface EngineStatusSeen {
   readonly state?: string;
+  readonly startedAt?: number;
   readonly pass?: { readonly reason?: string; readonly hint?: string };
 }
 
@@ -30,17 +31,21 @@ export class EnvironmentStores implements AppStores {
 
   async readiness(appName: string, manifest: Manifest): Promise<StoresReadiness> {
     const environment = appName.split("/")[0] ?? "";
+    let startedAt = 0;
     for (const store of needsOf(manifest)) {
       const status = this.#store.find<unknown, EngineStatusSeen>({
         kind: KINDS[store],
         name: environment,
       })?.status;
-      if (status?.state === "ready") continue;
+      if (status?.state === "ready") {
+        startedAt = Math.max(startedAt, status.startedAt ?? 0);
+        continue;
+      }
       const reason =
         status?.pass?.reason ?? `${store} of ${environment} is ${status?.state ?? "not there"}`;
       return { ready: false, reason, hint: status?.pass?.hint ?? "holdfast status" };
     }
-    return { ready: true };
+    return { ready: true, startedAt };
   }
 
   async ensureAccess(

@@ -12,16 +12,19 @@ import { removeFirewall } from "../drivers/process/firewall.ts";
 import { sleep, systemClock } from "../kernel/clock.ts";
 import { stuck } from "../kernel/error.ts";
 import type { Home } from "./home.ts";
+import { noteStop, noteStopped, wasStoppedAt } from "./last-stop.ts";
 import { findOwned, type OwnedProcess } from "./own-marks.ts";
 
 const POLL_MS = 50;
 const GRACE_MS = { instance: 10_000, edge: 10_000, store: 60_000 } as const;
 
 export async function stopEverything(home: Home): Promise<void> {
+  noteStop(home, systemClock.now());
   await stopAll(instanceDirs(home), "SIGTERM", GRACE_MS.instance, "group");
   await removeFirewall(home.root);
   Cgroup.removeEmpty(home.root);
   await stopContainers(home);
+  noteStopped(home, systemClock.now());
   await stopAll([join(home.edgeDir, "run")], "SIGTERM", GRACE_MS.edge, "child");
   await stopAll(
     foldersIn(home.monitoringDir).map((dir) => join(dir, "run")),
@@ -85,6 +88,7 @@ async function stopContainers(home: Home): Promise<void> {
     engine,
     installation: home.root,
     logDir: home.logSourcesDir,
+    wasStoppedAt: (at) => wasStoppedAt(home, at),
   });
   await driver.stopAll(GRACE_MS.instance / 1000);
 }

@@ -30,6 +30,7 @@ if (version === undefined || !existsSync(BUSYBOX)) {
       engine,
       installation: root,
       logDir: join(root, "logs"),
+      wasStoppedAt: () => false,
     });
   const driver = open();
   before(() => mkdirSync(join(root, "logs"), { recursive: true }));

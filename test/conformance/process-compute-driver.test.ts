@@ -44,6 +44,7 @@ const open = (): ProcessComputeDriver =>
     users: new AppUsers(join(root, "users.json")),
     guardedPorts: () => [],
     reachOf: () => ({ doors: [], asksMetadata: false }),
+    wasStoppedAt: () => false,
   });
 
 runComputeSuite({

@@ -96,15 +96,11 @@ describe("a control plane that is killed", { timeout: 900_000 }, () => {
   };
 
   const untilSettled = (name: string, what: string): Promise<void> =>
-    until(
-      `${what} has come to its end`,
-      async () => {
-        const app = await viewOf(name);
-        const rests = app?.instances.every(({ state }) => state === "ready" || state === "warm");
-        return app !== undefined && app.rollout === undefined && rests === true;
-      },
-      60_000,
-    );
+    until(`${what} has come to its end`, async () => {
+      const app = await viewOf(name);
+      const rests = app?.instances.every(({ state }) => state === "ready" || state === "warm");
+      return app !== undefined && app.rollout === undefined && rests === true;
+    });
 
   /** Nothing is done any more: what comes next is of what is asked for next. */
   const quiet = async (): Promise<void> => {
@@ -142,7 +138,6 @@ describe("a control plane that is killed", { timeout: 900_000 }, () => {
       "it is back",
       async () =>
         holdfast.controlPlanePid !== controlPlanePid && (await viewOf(name)) !== undefined,
-      60_000,
     );
     await untilSettled(name, `the deploy that was killed after ${what} (${step})`);
     return step;

@@ -305,7 +305,6 @@ describe("change control", { timeout: 600_000 }, () => {
       "it has run",
       async () =>
         (await holdfast.json<ChangeView>("change", "show", String(change))).phase === "succeeded",
-      60_000,
     );
     assert.equal(await setting("echo.localhost"), "after");
     const { releases } = await holdfast.json<Releases>("releases", "echo");

@@ -141,16 +141,12 @@ cedar: |
     await done(dev("promote", "shop", "--from", "staging", "--to", "production", "--no-wait"));
     const promotion = (await last()).number;
     await done(ana("approve", String(promotion)));
-    await until(
-      "it is promoted",
-      async () => (await shown(promotion)).phase === "succeeded",
-      60_000,
-    );
+    await until("it is promoted", async () => (await shown(promotion)).phase === "succeeded");
     await policy("rules: { standardChanges: [] }\n");
     await done(dev("rollback", "shop", "--no-wait"));
     const back = (await last()).number;
     await done(ana("approve", String(back)));
-    await until("it is back", async () => (await shown(back)).phase === "succeeded", 60_000);
+    await until("it is back", async () => (await shown(back)).phase === "succeeded");
     assert.equal((await shown(back)).voided, undefined);
   });
 
@@ -216,16 +212,8 @@ cedar: |
     await holdfast.ok("account", "set", "ben", "--disable");
     await holdfast.ok("account", "remove", "temp");
     await holdfast.ok("freeze", "remove", "quiet");
-    await until(
-      "it is said",
-      async () => /disabled or gone/.test((await shown(ofBen)).text),
-      90_000,
-    );
-    await until(
-      "it waits again",
-      async () => /more approval/.test((await shown(ofDev)).text),
-      90_000,
-    );
+    await until("it is said", async () => /disabled or gone/.test((await shown(ofBen)).text));
+    await until("it waits again", async () => /more approval/.test((await shown(ofDev)).text));
     const values = await holdfast.ok("config", "list", "shop");
     assert.doesNotMatch(values, /BEN|DEV/);
   });

@@ -59,10 +59,8 @@ describe("an account of one environment", { timeout: 300_000 }, () => {
     await until("production's lines can be found", async () =>
       (await holdfast.ok("logs", JEWEL)).includes("says hello"),
     );
-    await until(
-      "production is in the metrics",
-      async () => (await holdfast.ok("metrics", "holdfast_instance_wanted")).includes(JEWEL),
-      60_000,
+    await until("production is in the metrics", async () =>
+      (await holdfast.ok("metrics", "holdfast_instance_wanted")).includes(JEWEL),
     );
   });
   after(async () => {
@@ -144,7 +142,7 @@ describe("an account of one environment", { timeout: 300_000 }, () => {
         )
       ).text();
     // Until there is something to see, nothing that is not seen proves anything.
-    await until("its own it gets", async () => /plain/.test(await own()), 60_000);
+    await until("its own it gets", async () => /plain/.test(await own()));
     for (const query of queries)
       for (const kind of ["GET", "form"])
         for (const environment of ["staging", "production", undefined]) {

@@ -24,7 +24,6 @@ import { Installation } from "../support/installation.ts";
 import { until } from "../support/wait.ts";
 
 const API_HOST = "api.localhost";
-const SLOW_MS = 100_000;
 const manifest = (name: string, more = ""): string => `
 name: ${name}
 services:
@@ -168,7 +167,7 @@ describe("from the pipeline", { timeout: 600_000 }, () => {
     process.kill(holdfast.controlPlanePid, "SIGKILL");
     const broken = await pushing;
     assert.notEqual(broken.code, 0, broken.output);
-    await until("its release serves", async () => (await serving("pushed")) === "5", SLOW_MS);
+    await until("its release serves", async () => (await serving("pushed")) === "5");
     const again = await push(ci, "staging/pushed");
     assert.equal(again.code, 0, again.output);
   });
@@ -185,7 +184,6 @@ describe("from the pipeline", { timeout: 600_000 }, () => {
     await until(
       "it is deployed",
       async () => (await serving("asked", "asked.localhost").catch(() => "")) === "1",
-      SLOW_MS,
     );
   });
 
@@ -215,14 +213,10 @@ describe("from the pipeline", { timeout: 600_000 }, () => {
     (await holdfast.json<RepositoryReport>("repository", "show", name)).pushes;
   const ended = async (name: string, number: number): Promise<PushView> => {
     let found: PushView | undefined;
-    await until(
-      `push ${number} of ${name} ends`,
-      async () => {
-        found = (await pushes(name)).find((one) => one.number === number);
-        return found !== undefined && !["fetching", "waiting", "deploying"].includes(found.phase);
-      },
-      SLOW_MS,
-    );
+    await until(`push ${number} of ${name} ends`, async () => {
+      found = (await pushes(name)).find((one) => one.number === number);
+      return found !== undefined && !["fetching", "waiting", "deploying"].includes(found.phase);
+    });
     return found as PushView;
   };
   const toldOf = (path: RegExp): string[] =>
@@ -261,11 +255,11 @@ describe("from the pipeline", { timeout: 600_000 }, () => {
       const { phase, text, pusher } = await ended(name, 1);
       assert.deepEqual([phase, pusher], ["succeeded", "ana"], text);
       assert.equal(await serving(name), "1");
-      await until("it was told", () => toldOf(statuses).at(-1) === words[1], SLOW_MS);
+      await until("it was told", () => toldOf(statuses).at(-1) === words[1]);
       assert.deepEqual([...new Set(toldOf(statuses))], words);
       assert.ok(host.told.every(({ path }) => path.includes(id) || path.includes("deployments")));
       if (deployments)
-        await until("its deployment too", () => toldOf(deployments).at(-1) === words[1], SLOW_MS);
+        await until("its deployment too", () => toldOf(deployments).at(-1) === words[1]);
     });
   }
 
@@ -348,14 +342,10 @@ describe("from the pipeline", { timeout: 600_000 }, () => {
     await deliver(name, deliveryOf("gitea", secret, { commit: id }));
     const one = await ended(name, 2);
     assert.equal(one.phase, "succeeded", one.text);
-    await until(
-      "it was tried",
-      async () => (await pushes(name))[0]?.problem !== undefined,
-      SLOW_MS,
-    );
+    await until("it was tried", async () => (await pushes(name))[0]?.problem !== undefined);
     assert.match((await pushes(name))[0]?.problem ?? "", /503 not now/);
     host.failWith = undefined;
-    await until("it was told", () => toldOf(/statuses/).at(-1) === "success", SLOW_MS);
+    await until("it was told", () => toldOf(/statuses/).at(-1) === "success");
     assert.equal((await pushes(name))[0]?.problem, undefined);
   });
 

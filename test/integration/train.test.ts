@@ -18,8 +18,6 @@ interface Status {
   readonly apps: readonly { name: string; release?: number }[];
 }
 
-const SLOW_MS = 100_000;
-
 describe("a train of apps", { timeout: 300_000 }, () => {
   const holdfast = new Installation();
   const apps = { page: new AppFolder({}, "page"), ledger: new AppFolder({}, "ledger") };
@@ -96,14 +94,10 @@ describe("a train of apps", { timeout: 300_000 }, () => {
     await holdfast.ok("up");
     await running;
     let view: TrainView | undefined;
-    await until(
-      "it has come to its end",
-      async () => {
-        [view] = await trains();
-        return view?.phase !== "running" && view?.phase !== "undoing";
-      },
-      SLOW_MS,
-    );
+    await until("it has come to its end", async () => {
+      [view] = await trains();
+      return view?.phase !== "running" && view?.phase !== "undoing";
+    });
     assert.equal(view?.phase, "succeeded", view?.text ?? "no train");
   });
 

@@ -81,7 +81,7 @@ const DAY_MS = 86_400_000;
 const REST_MS = 240_000;
 
 const STORES: AppStores = {
-  readiness: async () => ({ ready: true }),
+  readiness: async () => ({ ready: true, startedAt: 0 }),
   ensureAccess: async () => ({ DATABASE_URL: new Redacted("postgres://secret") }),
   ports: async () => [],
   hasData: async () => false,

@@ -1,7 +1,10 @@
+/** A busy machine builds, starts and checks in its own time; one that is not never waits for this. */
+const SLOW_MS = 100_000;
+
 export async function until(
   what: string,
   check: () => boolean | Promise<boolean>,
-  timeoutMs = 20_000,
+  timeoutMs = SLOW_MS,
 ): Promise<void> {
   const deadline = Date.now() + timeoutMs;
   while (!(await check())) {

@@ -28,6 +28,8 @@ export interface DockerComputeOptions {
   /** Tells the containers of this installation from all others. */
   readonly installation: string;
   readonly logDir: string;
+  /** Whether the whole installation was being stopped at this time. */
+  readonly wasStoppedAt: (at: number) => boolean;
 }
 
 const DEFAULT_PORT = 3_000;
@@ -107,7 +109,7 @@ export class DockerComputeDriver implements ComputeDriver {
     if (before?.State.Status === "exited" && spec.labels.role === "task") return;
     const exits =
       before && before.State.Status !== "created"
-        ? exitsOf(before, this.#stopping.has(spec.name))
+        ? this.#exitsOf(before, this.#stopping.has(spec.name))
         : [];
     this.#stopping.delete(spec.name);
     if (before) await engine.call("DELETE", `/containers/${id}?force=true`, { accept: [404] });
@@ -307,7 +309,7 @@ export class DockerComputeDriver implements ComputeDriver {
     const network = Object.values(details.NetworkSettings.Networks)[0];
     const isRunning = details.State.Running;
     const stoppingSince = this.#stopping.get(name);
-    const exits = exitsOf(details, stoppingSince !== undefined);
+    const exits = this.#exitsOf(details, stoppingSince !== undefined);
     return {
       name,
       owner: labels[`${LABEL}.owner`] ?? "",
@@ -322,6 +324,13 @@ export class DockerComputeDriver implements ComputeDriver {
       exit: isRunning ? undefined : exitOf(details),
       exits,
     };
+  }
+
+  #exitsOf(details: ContainerDetails, wasAsked: boolean): readonly InstanceExit[] {
+    const before = JSON.parse(details.Config.Labels[`${LABEL}.exits`] ?? "[]") as InstanceExit[];
+    if (details.State.Running || wasAsked) return before;
+    const exit = exitOf(details);
+    return this.#options.wasStoppedAt(exit.at) ? before : [...before, exit].slice(-EXITS_KEPT);
   }
 
   async #signal(owner: string, name: string, signal: "SIGTERM" | "SIGKILL"): Promise<void> {
@@ -450,10 +459,4 @@ function exitOf({ State, HostConfig }: ContainerDetails): InstanceExit {
     signal,
     ...(detail !== undefined && { detail }),
   };
-}
-
-function exitsOf(details: ContainerDetails, wasAsked: boolean): readonly InstanceExit[] {
-  const before = JSON.parse(details.Config.Labels[`${LABEL}.exits`] ?? "[]") as InstanceExit[];
-  if (details.State.Running || wasAsked) return before;
-  return [...before, exitOf(details)].slice(-EXITS_KEPT);
 }

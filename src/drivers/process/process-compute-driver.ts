@@ -56,6 +56,8 @@ export interface ProcessComputeOptions {
   readonly guardedPorts: () => readonly number[];
   /** What an app, or the builder of one, may reach from here. */
   readonly reachOf: (user: string) => Reach;
+  /** Whether the whole installation was being stopped at this time. */
+  readonly wasStoppedAt: (at: number) => boolean;
 }
 
 interface InstanceRecord {
@@ -267,13 +269,17 @@ export class ProcessComputeDriver implements ComputeDriver {
     return { ...exit, detail: `out of memory${megabytes}` };
   }
 
-  // An end nobody saw (a reboot) says nothing about the app.
+  // An end nobody saw (a reboot), or that all of them met, says nothing about the app.
   #exitsAfter(
     record: InstanceRecord | undefined,
     exit: InstanceExit | undefined,
   ): readonly InstanceExit[] {
     const before = record?.exits ?? [];
-    const counts = exit !== undefined && exit.at > 0 && record?.stoppingSince === undefined;
+    const counts =
+      exit !== undefined &&
+      exit.at > 0 &&
+      record?.stoppingSince === undefined &&
+      !this.#options.wasStoppedAt(exit.at);
     return counts ? [...before, exit].slice(-EXITS_KEPT) : before;
   }
 

@@ -240,7 +240,8 @@ export interface EdgeDriver {
 }
 
 export type StoresReadiness =
-  | { readonly ready: true }
+  /** When the one that started last did, in ms; before all time where there is none. */
+  | { readonly ready: true; readonly startedAt: number }
   | { readonly ready: false; readonly reason: string; readonly hint: string };
 
 /** The stores of the environment, as one app sees them. */

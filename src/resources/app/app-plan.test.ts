@@ -208,7 +208,7 @@ function play(drawn: Story): { steps: readonly AppStep[]; observed: AppObserved;
         : undefined,
       servers,
     },
-    stores: { ready: true },
+    stores: { ready: true, startedAt: 0 },
     hasData: false,
     smoke: new Map(),
     usage: new Map(),

@@ -157,7 +157,9 @@ async function listInstances(
 
 async function storesReadiness(app: App, releases: ReadonlyMap<number, Release>, deps: Deps) {
   const manifest = releases.get(targetSet(app).release)?.spec.manifest;
-  return manifest ? deps.stores.readiness(app.name, manifest) : ({ ready: true } as const);
+  return manifest
+    ? deps.stores.readiness(app.name, manifest)
+    : ({ ready: true, startedAt: 0 } as const);
 }
 
 function scheduleOf(app: App, releases: ReadonlyMap<number, Release>, now: number) {

@@ -182,6 +182,10 @@ export interface Watch {
   readonly seen: Readonly<Record<string, Tally>>;
   /** The same of the release before, in the minutes before. */
   readonly before?: Readonly<Record<string, Tally>>;
+  /** The platform holds the release up: nothing is counted. */
+  readonly isHeldUp?: boolean;
+  /** How often it did since the watch began. */
+  readonly heldUp?: number;
 }
 
 export interface InstanceView {

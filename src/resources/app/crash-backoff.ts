@@ -20,8 +20,11 @@ export function isCrashLoop(instance: Instance, now: number): boolean {
 }
 
 /** How long until it may be started again; 0 or less: now. */
-export function restartInMs(instance: Instance, now: number): number {
+export const restartInMs = (instance: Instance, now: number): number =>
+  (instance.exit?.at ?? now) + restartDelay(instance, now) - now;
+
+/** How long after its last end it is started again, in ms. */
+export function restartDelay(instance: Instance, now: number): number {
   const exits = Math.max(1, recentExits(instance, now));
-  const delay = Math.min(RESTART_MAX_MS, RESTART_FIRST_MS * 2 ** (exits - 1));
-  return (instance.exit?.at ?? now) + delay - now;
+  return Math.min(RESTART_MAX_MS, RESTART_FIRST_MS * 2 ** (exits - 1));
 }

@@ -45,7 +45,7 @@ const observed = (more: Partial<AppObserved> = {}): AppObserved => ({
   probes: new Map(),
   tails: new Map(),
   edge: undefined,
-  stores: { ready: true },
+  stores: { ready: true, startedAt: 0 },
   smoke: new Map(),
   usage: new Map(),
   hasData: false,

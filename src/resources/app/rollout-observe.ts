@@ -19,7 +19,7 @@ import type { Tally } from "./judgement/sequential-test.ts";
 import { type Objective, objectivesOf } from "./objectives.ts";
 import { ROLLOUT, type RolloutWish } from "./rollout-wish.ts";
 import { candidateKey } from "./traffic-plan.ts";
-import { objectiveKey } from "./watch-report.ts";
+import { objectiveKey, WATCH_LAG_MS } from "./watch-report.ts";
 
 /** Records of requests are there so long after their end. */
 const LAG_MS = 500;
@@ -196,7 +196,7 @@ async function observeWatch(
 ): Promise<WatchedTraffic | undefined> {
   const { placement, previous, since, through } = watch;
   const manifest = manifestOf(observed, placement.set.release);
-  const until = Math.min(observed.now, watch.until) - LAG_MS;
+  const until = Math.min(observed.now - WATCH_LAG_MS, watch.until);
   if (!manifest || until <= through) return undefined;
   const [environment = "", name = ""] = app.name.split("/");
   const objectives = objectivesOf(environment, name, manifest);

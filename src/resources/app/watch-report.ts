@@ -1,22 +1,36 @@
 // The time after a release got everything. What no canary showed, or none was asked for, shows here:
 // a crash loop, or an error budget that burns so fast that it would be gone in two days. Then the
-// release is taken back by itself. What burned before already is not its fault.
+// release is taken back by itself. What burned before already is not its fault, nor is what failed
+// while the platform was starting it after a stop, or had a store of it started again.
 
 import type { App, AppStatusFields, Watch } from "./app.ts";
 import { isSameSet } from "./app.ts";
-import type { AppObserved } from "./app-observed.ts";
-import { isCrashLoop } from "./crash-backoff.ts";
+import {
+  type AppObserved,
+  findInstance,
+  isReady,
+  type WantedInstance,
+  wantedIn,
+} from "./app-observed.ts";
+import { isCrashLoop, restartDelay } from "./crash-backoff.ts";
 import { exitText } from "./instance-exit.ts";
 import { exceedBlock, noEvidence, refutes, type Tally } from "./judgement/sequential-test.ts";
+import { graceMsOf, type Manifest } from "./manifest.ts";
 import { type Objective, objectivesOf } from "./objectives.ts";
 import type { Trouble } from "./rollout-report.ts";
 
+/** The watch looks so far back: by then it is known whether a store was away meanwhile. */
+export const WATCH_LAG_MS = 6_000;
 /** At this rate a budget of thirty days is gone in two: the usual page of the trade. */
 const BURN = 14.4;
 const EFFECTS = [2, 5, 20] as const;
 /** Wrongly, in one of so many releases at most. */
 const LEVEL = 0.001;
 const BAD_MIN = 10;
+/** The platform excuses no more than this in one watch: a release can also take its stores down. */
+const HELD_UP_MAX = 3;
+/** What ended by itself is started again within this, beyond its delay. */
+const RESTART_SEEN_MS = 5_000;
 /** Before, this part of the limit already: it is not the release. */
 const BURNED_BEFORE = 0.5;
 
@@ -31,7 +45,7 @@ export function reportWatch(
   before: Watch,
   observed: AppObserved,
 ): { readonly watch: Watch | undefined; readonly trouble?: Trouble } {
-  const watch = fold(app, before, observed);
+  const watch = fold(app, heldUp(before, observed, isHeldUp(app, before, observed)), observed);
   const reason = crashLoop(watch, status, observed) ?? burning(app, watch, observed);
   if (reason !== undefined) {
     const name = app.name.split("/")[1];
@@ -39,7 +53,9 @@ export function reportWatch(
     return { watch: undefined, trouble: { watch, failure: { reason, hint, log: [] } } };
   }
   const isOver =
-    observed.now >= watch.until || !isSameSet(status.serving?.set, watch.placement.set);
+    watch.through >= watch.until ||
+    observed.now >= watch.until + 2 * WATCH_LAG_MS ||
+    !isSameSet(status.serving?.set, watch.placement.set);
   return { watch: isOver ? undefined : watch };
 }
 
@@ -53,6 +69,49 @@ export function watchInTime(watch: Watch, now: number): Watch {
     through: Math.min(watch.through, now),
     until: watch.until - ahead,
   };
+}
+
+/** Skips what came while the platform holds the release up, and what is not yet counted then. */
+function heldUp(watch: Watch, { now }: AppObserved, is: boolean): Watch {
+  const { isHeldUp: was = false, heldUp: times = 0, ...rest } = watch;
+  const isExcused = is && times + (was ? 0 : 1) <= HELD_UP_MAX;
+  if (!isExcused && !was) return watch;
+  const counted = is && !was ? times + 1 : times;
+  return { ...rest, through: now, heldUp: counted, ...(isExcused && { isHeldUp: true }) };
+}
+
+/**
+ * Whether requests fail for another reason than the release: a store of it is away or was started
+ * since the last count, or one of its services has nothing that serves because it is being started,
+ * as after a reboot. What ended by itself, or is not ready in its time, is its own.
+ */
+function isHeldUp(app: App, { placement, through }: Watch, observed: AppObserved): boolean {
+  const { stores } = observed;
+  if (!stores.ready || stores.startedAt > through) return true;
+  const manifest = observed.releases.get(placement.set.release)?.spec.manifest;
+  const wanted = wantedIn(app, placement, observed);
+  return Object.keys(manifest?.services ?? {}).some((service) => {
+    const own = wanted.filter(({ component }) => component.name === service);
+    return own.length > 0 && own.every((one) => isBeingStarted(one, observed, manifest));
+  });
+}
+
+function isBeingStarted(
+  wanted: WantedInstance,
+  observed: AppObserved,
+  manifest: Manifest | undefined,
+): boolean {
+  const instance = findInstance(observed, wanted.name);
+  if (!instance) return true;
+  const ended = instance.exits.at(-1);
+  // The end of one that was stopped with everything else is not among its own.
+  if (instance.state === "exited") return ended?.at !== instance.exit?.at;
+  if (isReady(wanted, observed) || !manifest) return false;
+  const { now } = observed;
+  const isOwnRestart =
+    ended !== undefined &&
+    instance.startedAt - ended.at < RESTART_SEEN_MS + restartDelay(instance, now);
+  return !isOwnRestart && now - instance.startedAt < graceMsOf(manifest, wanted.component.name);
 }
 
 function fold(app: App, watch: Watch, observed: AppObserved): Watch {

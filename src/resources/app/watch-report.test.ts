@@ -1,0 +1,130 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import type { Release } from "../release/release.ts";
+import { type App, type AppStatusFields, EMPTY_STATUS, type Watch } from "./app.ts";
+import type { Instance } from "./app-driver.ts";
+import type { AppObserved } from "./app-observed.ts";
+import { manifestSchema } from "./manifest.ts";
+import { reportWatch } from "./watch-report.ts";
+
+const NOW = 1_800_000_000_000;
+const MANIFEST = manifestSchema.parse({
+  name: "shop",
+  services: { web: { command: "w", routes: [{ host: "a.localhost" }] } },
+});
+const APP = { name: "production/shop", spec: {}, uid: "u" } as unknown as App;
+const PLACEMENT = { set: { release: 2, restarts: 0 }, slot: "b", counts: { web: 1 } } as const;
+const NAME = "production.shop.web.r2.1";
+const STATUS: AppStatusFields = {
+  ...EMPTY_STATUS,
+  serving: { ...PLACEMENT, since: NOW - 60_000 },
+  history: [{ startedAt: NOW - 60_000 }] as unknown as AppStatusFields["history"],
+};
+const WATCH: Watch = {
+  generation: 3,
+  placement: PLACEMENT,
+  previous: { ...PLACEMENT, set: { release: 1, restarts: 0 }, slot: "a" },
+  since: NOW - 60_000,
+  until: NOW + 240_000,
+  through: NOW - 8_000,
+  burn: {},
+  seen: {},
+};
+const SERVER = { name: NAME, service: "web", slot: "b", address: { host: "h", port: 1 } } as const;
+
+const instance = (more: Partial<Instance>): Instance => ({
+  name: NAME,
+  owner: "u",
+  labels: { component: "web", role: "service", index: "1", release: 2, restarts: 0 },
+  state: "running",
+  address: { host: "h", port: 1 },
+  startedAt: NOW - 50_000,
+  stoppingSince: undefined,
+  exit: undefined,
+  exits: [],
+  ...more,
+});
+
+const observed = (more: Partial<AppObserved> = {}): AppObserved => ({
+  now: NOW,
+  releases: new Map([[2, { spec: { manifest: MANIFEST } } as unknown as Release]]),
+  instances: [instance({})],
+  probes: new Map(),
+  tails: new Map(),
+  edge: {
+    declaration: undefined,
+    traffic: undefined,
+    servers: [{ ...SERVER, state: "up", requests: 0 }],
+  } as unknown as AppObserved["edge"],
+  stores: { ready: true, startedAt: 0 },
+  smoke: new Map(),
+  usage: new Map(),
+  hasData: false,
+  schedule: new Map(),
+  watched: { until: NOW - 6_000, seen: { "availability web": { total: 40, bad: 40 } } },
+  ...more,
+});
+
+const watched = (look: Partial<AppObserved>, before: Partial<Watch> = {}) =>
+  reportWatch(APP, STATUS, { ...WATCH, ...before }, observed(look));
+const DOWN = { edge: { servers: [] } as unknown as AppObserved["edge"] };
+const STARTING = { ...DOWN, instances: [instance({ startedAt: NOW - 1_000 })] };
+
+describe("the watch", () => {
+  it("takes a release back whose requests fail", () => {
+    const { trouble } = watched({});
+    assert.match(
+      trouble?.failure.reason ?? "",
+      /the error budget of web burns: 40 of 40 requests failed/,
+    );
+  });
+
+  for (const [what, look] of [
+    ["is being started after a stop", STARTING],
+    ["was stopped with everything else", { ...DOWN, instances: [stopped()] }],
+    ["is not there yet", { ...DOWN, instances: [] }],
+    ["has a store that is away", { stores: { ready: false, reason: "r", hint: "h" } }],
+    ["has a store that was started again", { stores: { ready: true, startedAt: NOW - 7_000 } }],
+  ] as const)
+    it(`does not count what fails while the release ${what}`, () => {
+      const { watch, trouble } = watched(look);
+      assert.equal(trouble, undefined);
+      assert.equal(watch?.through, NOW);
+      assert.equal(watch?.isHeldUp, true);
+    });
+
+  it("does not count what came before it was ready again either, and then counts on", () => {
+    const { watch, trouble } = watched({}, { isHeldUp: true, heldUp: 1, through: NOW - 7_000 });
+    assert.equal(trouble, undefined);
+    assert.deepEqual([watch?.through, watch?.isHeldUp, watch?.heldUp], [NOW, undefined, 1]);
+    assert.ok(watched({}, watch && { ...watch, through: NOW - 8_000 }).trouble, "it counts on");
+  });
+
+  it("counts what a crash of its own costs, while it starts again too", () => {
+    const at = NOW - 2_000;
+    const crashed = instance({
+      startedAt: NOW - 1_000,
+      exits: [{ at, code: 1, signal: undefined }],
+    });
+    assert.ok(watched({ ...DOWN, instances: [crashed] }).trouble);
+    const exit = { at, code: 1, signal: undefined };
+    const ended = instance({ state: "exited", exit, exits: [exit] });
+    assert.ok(watched({ ...DOWN, instances: [ended] }).trouble);
+  });
+
+  it("counts where it is not ready in its time, or is up no more", () => {
+    assert.ok(watched({ ...DOWN, instances: [instance({ startedAt: NOW - 600_000 })] }).trouble);
+  });
+
+  it("does not excuse a release whose stores go down again and again", () => {
+    const again = { stores: { ready: true, startedAt: NOW - 7_000 } } as const;
+    assert.equal(watched(again, { heldUp: 2 }).trouble, undefined);
+    assert.ok(watched(again, { heldUp: 3 }).trouble);
+  });
+});
+
+function stopped(): Instance {
+  const before = { at: NOW - 500_000, code: 1, signal: undefined };
+  const exit = { at: NOW - 4_000, code: undefined, signal: "SIGTERM" };
+  return instance({ state: "exited", exit, exits: [before] });
+}
