@@ -384,9 +384,14 @@ export interface ArmCounts {
   readonly errors: number;
   /** Requests whose trace has a line or record of level error or worse. */
   readonly logErrors: number;
-  /** Answers that are no error, and how many of them took longer than each bound. */
+  /**
+   * Answers that are no error, and those who waited for a second and more and got none; how many of
+   * them took longer than each bound.
+   */
   readonly timed: number;
   readonly over: readonly number[];
+  /** Age in ms of requests that wait for an answer right now, from a second on. */
+  readonly unanswered?: readonly number[];
   /** ms, at the levels 0, 1/200, … 1; empty where they were not asked for or nothing was timed. */
   readonly quantiles: readonly number[];
 }

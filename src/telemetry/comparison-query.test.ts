@@ -49,6 +49,11 @@ describe("ComparisonQuery", () => {
     for (const status of ["200", "404", "500", "503"]) await append(NOW + 20, 2, { status });
     await append(NOW + 20, 2, { status: "-1", ending: "SH--" });
     await append(NOW + 20, 2, { status: "-1", ending: "CD--" });
+    // Gave up after a second and more, and before; the edge did after four.
+    await append(NOW + 20, 4, { status: "-1", ending: "CH--", totalMs: "3000" });
+    await append(NOW + 20, 4, { status: "-1", ending: "CH--", totalMs: "900" });
+    await append(NOW + 20, 4, { status: "504", ending: "sH--", totalMs: "4000" });
+    await append(NOW + 20, 4, { status: "200", totalMs: "2" });
     await append(NOW + 20, 2, { status: "500", route: "tester" });
     await append(NOW + 20, 2, { pool: "production.other.web.a", status: "500" });
     await append(NOW + 20, 2, { pool: "staging.shop.web.a", status: "500" });
@@ -103,6 +108,12 @@ describe("ComparisonQuery", () => {
     const [later] = await compare({ quantiles: true, latencyFrom: NOW + 5_000 });
     assert.equal(later?.timed, 0);
     assert.deepEqual(later.quantiles, []);
+  });
+
+  it("times those who waited for a second and more in vain, whoever gave up", async () => {
+    const [four] = await compare({ releases: [4], bounds: { web: { 4: [2_500, 3_500] } } });
+    assert.deepEqual([four?.requests, four?.errors, four?.timed], [2, 1, 3]);
+    assert.deepEqual(four?.over, [2, 1]);
   });
 
   it("says nothing where nothing was asked for", async () => {

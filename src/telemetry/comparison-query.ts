@@ -7,6 +7,11 @@ import { quoted } from "./sql.ts";
 import type { Row } from "./store/database.ts";
 import type { TelemetryStore } from "./store/telemetry-store.ts";
 
+/**
+ * Who waited so long for an answer that never came, whoever gave up in the end, is timed as slow.
+ * The edge tells the age of what still waits in whole seconds, so less is not to be seen there either.
+ */
+const UNANSWERED_FROM_MS = 1_000;
 /** A request that ended in the stretch may have begun so long before it. */
 const LONGEST_MS = 120_000;
 const LEVELS = Array.from({ length: QUANTILE_STEPS + 1 }, (_, i) => i / QUANTILE_STEPS);
@@ -46,18 +51,19 @@ export class ComparisonQuery {
         `(count(*) FILTER (isTimed AND duration_ms > (${boundCase(bounds, level)})))::DOUBLE AS over_${level}`,
     );
     return `
-      SELECT service, release, count(*)::DOUBLE AS requests,
+      SELECT service, release, (count(*) FILTER (isCounted))::DOUBLE AS requests,
              (count(*) FILTER (isError))::DOUBLE AS errors,
              (count(*) FILTER (isTimed))::DOUBLE AS timed
              ${over.map((one) => `, ${one}`).join("")}
              ${quantiles ? `, quantile_cont(CASE WHEN isTimed THEN duration_ms END, [${LEVELS.join(", ")}])::DOUBLE[] AS quantiles` : ""}
-      FROM (SELECT service, release, duration_ms,
-                   failed = 1 AS isError,
-                   failed <> 1 AND status >= 100 AND epoch_ms(time) >= ${latencyFrom} AS isTimed
-            FROM (${rows})
+      FROM (SELECT service, release, duration_ms, failed = 1 AS isError,
+                   epoch_ms(time) >= ${latencyFrom} AND (failed <> 1 AND status >= 100 OR isUnanswered) AS isTimed,
+                   status >= 100 OR failed = 1 AS isCounted
+            FROM (SELECT *, duration_ms >= ${UNANSWERED_FROM_MS} AND regexp_matches(ending, '^[CcSs]H') AS isUnanswered
+                  FROM (${rows}))
             WHERE app = ${quoted(app)} AND release IN (${releases.join(", ")}) AND route <> 'tester'
               AND epoch_ms(time) + duration_ms > ${from} AND epoch_ms(time) + duration_ms <= ${through}
-              AND (status >= 100 OR failed = 1))
+              AND (status >= 100 OR failed = 1 OR isUnanswered))
       GROUP BY ALL ORDER BY service, release`;
   }
 

@@ -24,6 +24,7 @@ import type {
   ProbeResult,
   RolloutTelemetry,
   SmokeProbe,
+  UnansweredRequest,
 } from "../../src/resources/app/app-driver.ts";
 
 export interface Faults {
@@ -276,6 +277,10 @@ export class MemoryWorld
         { ...server, state: "up", requests: 0 },
       ];
     });
+  }
+
+  async unanswered(): Promise<readonly UnansweredRequest[]> {
+    return [];
   }
 
   drain(appName: string, { name }: { name: string }): Promise<void> {

@@ -2,7 +2,7 @@
 
 export type Fault =
   | { readonly kind: "none" | "crash-at-start" | "never-healthy" | "broken-migration" | "leak" }
-  | { readonly kind: "errors"; readonly share: number }
+  | { readonly kind: "errors" | "hang"; readonly share: number }
   | { readonly kind: "slow"; readonly ms: number }
   | { readonly kind: "crash-after"; readonly ms: number };
 
@@ -14,6 +14,7 @@ export function parseFault(text: string | undefined): Fault {
     case "":
       return { kind: "none" };
     case "errors":
+    case "hang":
       return { kind, share: Number.parseFloat(value) / 100 };
     case "slow":
       return { kind, ms: parseMs(value) };
@@ -52,6 +53,7 @@ const leaked: Buffer[] = [];
 /** Faults that show in a request. True where it should fail. */
 export async function failRequest(): Promise<boolean> {
   if (fault.kind === "slow") await new Promise((resolve) => setTimeout(resolve, fault.ms));
+  if (fault.kind === "hang" && Math.random() < fault.share) await new Promise(() => undefined);
   if (fault.kind === "leak") leaked.push(Buffer.alloc(LEAK_BYTES_PER_REQUEST, 1));
   return fault.kind === "errors" && Math.random() < fault.share;
 }

@@ -177,6 +177,8 @@ function renderDefaults({ dir, telemetry }: EdgeLayout): string {
     "timeout tunnel 1h",
     "timeout check 5s",
     "option redispatch 1",
+    // A client that left waits for nothing: its request ends, also at the instance, and has a record.
+    "option abortonclose",
     "option http-keep-alive",
     "option splice-auto",
     // X_Forwarded_For and x-forwarded-for are one variable to CGI, WSGI and PHP.

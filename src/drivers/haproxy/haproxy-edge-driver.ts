@@ -14,6 +14,7 @@ import type {
   EdgeServer,
   EdgeTraffic,
   EdgeView,
+  UnansweredRequest,
 } from "../../resources/app/app-driver.ts";
 import type { EngineDriver, EngineView } from "../../resources/engine/engine-driver.ts";
 import { run } from "../exec.ts";
@@ -40,6 +41,7 @@ import {
   routeEntries,
 } from "./haproxy-maps.ts";
 import { type LiveServer, parseServers } from "./haproxy-stats.ts";
+import { parseWaiting } from "./haproxy-streams.ts";
 import { haproxyVersion } from "./haproxy-version.ts";
 import { HaproxyWorkers, RELOAD_TIMEOUT_MS } from "./haproxy-workers.ts";
 import { SIDE, serverLine, sideServerLine } from "./pool-config.ts";
@@ -121,6 +123,15 @@ export class HaproxyEdgeDriver implements EdgeDriver {
       servers,
       ...(problem !== undefined && { problem }),
     };
+  }
+
+  async unanswered(appName: string): Promise<readonly UnansweredRequest[]> {
+    const streams = parseWaiting(await this.#api.ask("show sess"));
+    return this.servers(appName).flatMap(({ service, slot, name }) =>
+      streams
+        .filter(({ pool, server }) => server === name && pool === poolId(appName, service, slot))
+        .map(({ ageMs }) => ({ service, server: name, ageMs })),
+    );
   }
 
   declare(appName: string, declaration: EdgeDeclaration): Promise<void> {

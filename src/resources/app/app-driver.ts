@@ -220,12 +220,23 @@ export interface EdgeView {
   readonly servers: readonly EdgeServer[];
 }
 
+/** A request that an instance has not begun to answer. */
+export interface UnansweredRequest {
+  readonly service: string;
+  /** Name of the instance. */
+  readonly server: string;
+  /** For how long, in whole seconds. */
+  readonly ageMs: number;
+}
+
 export interface EdgeDriver {
   /** What the edge does for this app; undefined while the edge does not run. */
   observe(appName: string): Promise<EdgeView | undefined>;
   declare(appName: string, declaration: EdgeDeclaration): Promise<void>;
   /** Puts the server into the pool, ready for requests. */
   join(appName: string, server: Omit<EdgeServer, "state" | "requests">): Promise<void>;
+  /** What instances hold and have not begun to answer; nothing of tunnels and streams of events. */
+  unanswered(appName: string): Promise<readonly UnansweredRequest[]>;
   /** No new requests for it; those under way go on. */
   drain(appName: string, server: Pick<EdgeServer, "service" | "slot" | "name">): Promise<void>;
   leave(appName: string, server: Pick<EdgeServer, "service" | "slot" | "name">): Promise<void>;

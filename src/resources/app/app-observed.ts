@@ -52,6 +52,8 @@ export interface WatchedTraffic {
   readonly until: number;
   /** Objective (`availability web`) → requests since the last look. */
   readonly seen: Readonly<Record<string, Tally>>;
+  /** Latency objective → requests that hang for longer than it allows. */
+  readonly waiting?: Readonly<Record<string, number>>;
   /** The same of the release before; told once. */
   readonly before?: Readonly<Record<string, Tally>>;
 }

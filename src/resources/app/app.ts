@@ -180,6 +180,8 @@ export interface Watch {
   /** `availability web` → evidence that its error budget burns. */
   readonly burn: Readonly<Record<string, Evidence>>;
   readonly seen: Readonly<Record<string, Tally>>;
+  /** Of those, the slow ones that were counted before they ended. */
+  readonly ahead?: Readonly<Record<string, number>>;
   /** The same of the release before, in the minutes before. */
   readonly before?: Readonly<Record<string, Tally>>;
   /** The platform holds the release up: nothing is counted. */

@@ -16,6 +16,7 @@ import {
 import type { AppDeps } from "./app-reconciler.ts";
 import { boundsFor } from "./judgement/judgement.ts";
 import type { Tally } from "./judgement/sequential-test.ts";
+import { olderThan } from "./judgement/unanswered.ts";
 import { type Objective, objectivesOf } from "./objectives.ts";
 import { ROLLOUT, type RolloutWish } from "./rollout-wish.ts";
 import { candidateKey } from "./traffic-plan.ts";
@@ -27,6 +28,8 @@ const BASELINE_MS = 10 * 60_000;
 const ARMS_EVERY_MS = 2_000;
 const USAGE_EVERY_MS = 2_000;
 const METRICS_EVERY_MS = 10_000;
+/** The edge tells ages in whole seconds. */
+const UNANSWERED_FROM_MS = 1_000;
 /** Records are named by when they began: those that took longer than this are not in a figure. */
 const METRICS_LAG_MS = 5_000;
 
@@ -120,14 +123,66 @@ async function compare(
   const bounds = boundsFor(judgement, from, placement.set.release);
   const isTurn = (everyMs: number): boolean =>
     Math.floor(until / everyMs) > Math.floor(judgement.through / everyMs);
-  const [block, arms, metrics] = await Promise.all([
+  const releases = [from, placement.set.release];
+  const [block, arms, metrics, unanswered] = await Promise.all([
     ask({ from: judgement.through, through: until, bounds }),
     isTurn(ARMS_EVERY_MS)
       ? ask({ from: judgement.since, through: until, quantiles: true })
       : undefined,
     isTurn(METRICS_EVERY_MS) ? readMetrics(app, rollout, until, observed, deps) : undefined,
+    readUnanswered(app, releases, exposedAt + analysis.warmUp, observed, deps),
   ]);
-  return block && { block, until, ...(arms && { arms }), ...(metrics && { metrics }) };
+  return (
+    block && {
+      block: withUnanswered(block, unanswered),
+      until,
+      ...(arms && { arms: withUnanswered(arms, unanswered) }),
+      ...(metrics && { metrics }),
+    }
+  );
+}
+
+type Unanswered = Pick<ArmCounts, "service" | "release"> & { readonly ageMs: number };
+
+/** Requests to these releases that began after `since` and hang; none where the edge does not say. */
+async function readUnanswered(
+  app: App,
+  releases: readonly number[],
+  since: number,
+  { now, edge, instances }: AppObserved,
+  deps: AppDeps,
+): Promise<readonly Unanswered[]> {
+  if (!edge?.servers.some(({ requests }) => requests > 0)) return [];
+  const waiting = await deps.edge.unanswered(app.name).catch(() => []);
+  return waiting.flatMap(({ service, server, ageMs }) => {
+    const release = instances.find(({ name }) => name === server)?.labels.release;
+    const isMeant = ageMs >= UNANSWERED_FROM_MS && now - ageMs >= since;
+    return release !== undefined && isMeant && releases.includes(release)
+      ? [{ service, release, ageMs }]
+      : [];
+  });
+}
+
+/** A release of which nothing has ended yet has an arm too, if something of it hangs. */
+function withUnanswered(
+  arms: readonly ArmCounts[],
+  unanswered: readonly Unanswered[],
+): readonly ArmCounts[] {
+  const isOf = (arm: Pick<ArmCounts, "service" | "release">) => (one: Unanswered) =>
+    one.service === arm.service && one.release === arm.release;
+  const levels = Math.max(0, ...arms.map(({ over }) => over.length));
+  const silent = unanswered.filter((one) => !arms.some((arm) => isOf(arm)(one)));
+  const known = new Map(silent.map((one) => [`${one.service} ${one.release}`, one]));
+  const added = [...known.values()].map(
+    ({ service, release }): ArmCounts => ({
+      ...{ service, release, requests: 0, errors: 0, logErrors: 0, timed: 0, quantiles: [] },
+      over: Array<number>(levels).fill(0),
+    }),
+  );
+  return [...arms, ...added].map((arm) => ({
+    ...arm,
+    unanswered: unanswered.filter(isOf(arm)).map(({ ageMs }) => ageMs),
+  }));
 }
 
 async function readMetrics(
@@ -192,7 +247,7 @@ async function observeWatch(
   app: App,
   watch: Watch,
   observed: AppObserved,
-  { traffic }: AppDeps,
+  deps: AppDeps,
 ): Promise<WatchedTraffic | undefined> {
   const { placement, previous, since, through } = watch;
   const manifest = manifestOf(observed, placement.set.release);
@@ -201,7 +256,7 @@ async function observeWatch(
   const [environment = "", name = ""] = app.name.split("/");
   const objectives = objectivesOf(environment, name, manifest);
   const ask = async (release: number, from: number, to: number) => {
-    const arms = await traffic.compare({
+    const arms = await deps.traffic.compare({
       environment,
       app: name,
       releases: [release],
@@ -213,11 +268,17 @@ async function observeWatch(
     });
     return arms && talliesOf(objectives, arms);
   };
-  const seen = await ask(placement.set.release, through, until);
+  const { release } = placement.set;
+  const [seen, unanswered] = await Promise.all([
+    ask(release, through, until),
+    readUnanswered(app, [release], 0, observed, deps),
+  ]);
   const before = watch.before
     ? undefined
     : await ask(previous.set.release, since - BASELINE_MS, since);
-  return seen && { until, seen, ...(before && { before }) };
+  return (
+    seen && { until, seen, waiting: waitingOf(objectives, unanswered), ...(before && { before }) }
+  );
 }
 
 function latencyBounds(objectives: readonly Objective[], release: number) {
@@ -225,6 +286,20 @@ function latencyBounds(objectives: readonly Objective[], release: number) {
     objectives.flatMap(({ kind, service, underSeconds = 0 }) =>
       kind === "latency" ? [[service, { [release]: [underSeconds * 1000] }]] : [],
     ),
+  );
+}
+
+function waitingOf(
+  objectives: readonly Objective[],
+  unanswered: readonly Unanswered[],
+): Record<string, number> {
+  return Object.fromEntries(
+    objectives.flatMap((objective): [string, number][] => {
+      if (objective.kind !== "latency") return [];
+      const own = unanswered.filter(({ service }) => service === objective.service);
+      const ages = own.map(({ ageMs }) => ageMs);
+      return [[objectiveKey(objective), olderThan(ages, (objective.underSeconds ?? 0) * 1000)]];
+    }),
   );
 }
 

@@ -15,6 +15,7 @@ import {
 import { isCrashLoop, restartDelay } from "./crash-backoff.ts";
 import { exitText } from "./instance-exit.ts";
 import { exceedBlock, noEvidence, refutes, type Tally } from "./judgement/sequential-test.ts";
+import { countAhead } from "./judgement/unanswered.ts";
 import { graceMsOf, type Manifest } from "./manifest.ts";
 import { type Objective, objectivesOf } from "./objectives.ts";
 import type { Trouble } from "./rollout-report.ts";
@@ -119,10 +120,17 @@ function fold(app: App, watch: Watch, observed: AppObserved): Watch {
   if (!watched || watched.until <= watch.through) return watch;
   const burn = { ...watch.burn };
   const seen = { ...watch.seen };
+  const ahead = { ...watch.ahead };
   for (const objective of objectives(app, watch, observed)) {
     const key = objectiveKey(objective);
-    const block = watched.seen[key];
-    if (!block) continue;
+    const waiting = watched.waiting?.[key] ?? 0;
+    const ended = watched.seen[key] ?? { total: 0, bad: 0 };
+    const slow = countAhead(ended.bad, waiting, ahead[key] ?? 0);
+    const isLatency = objective.kind === "latency";
+    const block = isLatency
+      ? { total: ended.total - ended.bad + slow.counted, bad: slow.counted }
+      : ended;
+    if (isLatency) ahead[key] = slow.ahead;
     const limit = limitOf(objective);
     const effects = EFFECTS.map((times) => Math.min(0.95, limit * times));
     burn[key] = exceedBlock(burn[key] ?? noEvidence(effects.length), block, limit, effects);
@@ -134,6 +142,7 @@ function fold(app: App, watch: Watch, observed: AppObserved): Watch {
     through: watched.until,
     burn,
     seen,
+    ahead,
     ...(watched.before && { before: watched.before }),
   };
 }

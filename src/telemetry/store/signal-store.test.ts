@@ -92,6 +92,16 @@ describe("SignalStore", () => {
       assert.deepEqual(await rowsAt(path, "failed"), [{ failed }]);
     });
 
+  it("keeps no status for a client that left before an answer began", async () => {
+    const left = { path: "/left", status: "400", ending: "CH--" };
+    await store.append("requests", requestRecord(Date.now(), { ...left, responseMs: "-1" }));
+    const refused = { path: "/refused", status: "400", ending: "PR--", responseMs: "-1" };
+    await store.append("requests", requestRecord(Date.now(), refused));
+    await store.load(["requests"]);
+    assert.deepEqual(await rowsAt("/left", "status, failed"), [{ status: -1, failed: 0 }]);
+    assert.deepEqual(await rowsAt("/refused", "status"), [{ status: 400 }]);
+  });
+
   it("counts lines that can't be read, and keeps a copy", async () => {
     const good = requestRecord(Date.now(), { path: "/good" });
     const broken = `\xff\xfe half a record\n`;

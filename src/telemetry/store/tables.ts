@@ -197,6 +197,11 @@ const failedWhere = (status: string): string => `
        WHEN ${status} <> 101 AND regexp_matches(ending, '^[SsI]D') THEN 1
        ELSE 0 END`;
 
+/** HAProxy notes a 400 for a client that left before an answer began; nobody was sent one. */
+const STATUS = `
+  CASE WHEN regexp_matches(ending, '^[Cc][QCH]') AND responseMs = '-1' THEN -1
+       ELSE try_cast(status AS INTEGER) END`;
+
 /** What a client chose, as the edge writes it: with the escapes of JSON. */
 const unescaped = (text: string): string => `
   CASE WHEN contains(${text}, '\\')
@@ -257,13 +262,13 @@ const REQUESTS: Table = {
            coalesce(try_cast(regexp_extract(instance, '\\.r(\\d+)', 1) AS INTEGER), try_cast(release AS INTEGER), 0),
            CASE WHEN instance = '<NOSRV>' THEN '' ELSE instance END,
            coalesce(nullif(route, '-'), ''), client, method, ${unescaped("host")}, path, query, version,
-           try_cast(status AS INTEGER), try_cast(queueMs AS INTEGER), try_cast(connectMs AS INTEGER),
+           ${STATUS}, try_cast(queueMs AS INTEGER), try_cast(connectMs AS INTEGER),
            try_cast(responseMs AS INTEGER), try_cast(totalMs AS INTEGER), try_cast(bytesIn AS BIGINT),
            try_cast(bytesOut AS BIGINT), ending, try_cast(retries AS INTEGER),
            CASE WHEN length(continuedTrace) = 49 THEN continuedTrace[:32] ELSE requestId END,
            requestId[17:],
            CASE WHEN length(continuedTrace) = 49 THEN continuedTrace[34:] ELSE '' END,
-           ${unescaped("coalesce(userAgent, '')")}, ${failedWhere("try_cast(status AS INTEGER)")}, try_cast(urlBytes AS INTEGER)
+           ${unescaped("coalesce(userAgent, '')")}, ${failedWhere(`(${STATUS})`)}, try_cast(urlBytes AS INTEGER)
     FROM (SELECT *, string_split(pool, '.') AS parts, pool LIKE '%.%.%.%' AS isApp,
                  try_cast('0x' || requestId[:16] AS BIGINT) AS timeUs
           FROM ${readLines(files, REQUEST_COLUMNS, "\t")})

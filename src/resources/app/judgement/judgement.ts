@@ -17,6 +17,7 @@ import {
   noEvidence,
   type Tally,
 } from "./sequential-test.ts";
+import { type Ahead, countSlow, withWaiting } from "./unanswered.ts";
 
 /** Of all rollouts of releases that are as good, so many at most may be aborted by a test. */
 export const FALSE_ALARMS = 0.005;
@@ -59,6 +60,8 @@ export interface Judgement {
   readonly expected: Readonly<Record<string, Expected>>;
   /** Service → requests of one release that wait for some of the other to be compared with. */
   readonly waiting?: Readonly<Record<string, Pair>>;
+  /** Service → requests that count as slow at LEVELS before they end. */
+  readonly ahead?: Readonly<Record<string, Record<keyof Pair, readonly number[]>>>;
   /** `errors web` → evidence against the candidate. */
   readonly tests: Readonly<Record<string, Evidence>>;
   readonly arms: Readonly<
@@ -108,13 +111,13 @@ export function boundsFor(
   return Object.fromEntries(
     Object.entries(bounds).map(([service, own]) => [
       service,
-      {
-        [serving]: [...own],
-        [candidate]: own.map((ms) => Math.ceil(ms * SLACK.relative + SLACK.ms)),
-      },
+      { [serving]: [...own], [candidate]: candidateBounds(own) },
     ]),
   );
 }
+
+const candidateBounds = (bounds: readonly number[]): number[] =>
+  bounds.map((ms) => Math.ceil(ms * SLACK.relative + SLACK.ms));
 
 interface Pair {
   readonly serving?: ArmCounts;
@@ -130,12 +133,25 @@ export function foldBlock(judgement: Judgement, block: Block, until: number): Ju
   const tests = { ...judgement.tests };
   const expected = { ...judgement.expected };
   const waiting: Record<string, Pair> = {};
+  const ahead = { ...judgement.ahead };
   const services = [...block.serving, ...block.candidate].map(({ service }) => service);
   for (const service of new Set([...Object.keys(judgement.waiting ?? {}), ...services])) {
     const before = judgement.waiting?.[service];
     const serving = joined(before?.serving, armOf(block.serving, service));
     const candidate = joined(before?.candidate, armOf(block.candidate, service));
-    if (!serving?.requests || !candidate?.requests) {
+    const bounds = judgement.bounds[service] ?? [];
+    const slow = {
+      serving: serving ? countSlow(serving, bounds, ahead[service]?.serving) : [],
+      candidate: candidate
+        ? countSlow(candidate, candidateBounds(bounds), ahead[service]?.candidate)
+        : [],
+    };
+    if (
+      !serving ||
+      !candidate ||
+      isSilent(serving, slow.serving) ||
+      isSilent(candidate, slow.candidate)
+    ) {
       waiting[service] = { ...(serving && { serving }), ...(candidate && { candidate }) };
       continue;
     }
@@ -155,17 +171,29 @@ export function foldBlock(judgement: Judgement, block: Block, until: number): Ju
       );
     }
     const test = `latency ${service}`;
-    tests[test] = foldLatency(tests[test], serving, candidate, known);
-    expected[service] = added(known, serving);
+    tests[test] = foldLatency(tests[test], slow, known);
+    ahead[service] = {
+      serving: slow.serving.map((one) => one.ahead),
+      candidate: slow.candidate.map((one) => one.ahead),
+    };
+    expected[service] = added(known, serving, slow.serving);
   }
-  return { ...judgement, through: until, tests, expected, waiting };
+  return { ...judgement, through: until, tests, expected, waiting, ahead };
 }
+
+type SlowCounts = readonly Ahead<Tally>[];
+
+/** Nothing ended, and nothing was seen to hang that was not before. */
+const isSilent = ({ requests }: ArmCounts, slow: SlowCounts): boolean =>
+  requests === 0 && slow.every(({ counted }) => counted.bad === 0);
 
 const armOf = (arms: readonly ArmCounts[], service: string): ArmCounts | undefined =>
   arms.find((arm) => arm.service === service);
 
 function joined(one: ArmCounts | undefined, other: ArmCounts | undefined): ArmCounts | undefined {
-  if (!one || !other) return one ?? other;
+  // What waits is told anew in each block.
+  if (!other) return one && { ...one, unanswered: [] };
+  if (!one) return other;
   // Before there were bounds to count at, how long answers took is not known.
   const isTimed = one.over.length === other.over.length;
   return {
@@ -181,21 +209,18 @@ function joined(one: ArmCounts | undefined, other: ArmCounts | undefined): ArmCo
 // Slow at each level, with two alternatives each: its odds are so many times those of what serves.
 function foldLatency(
   before: Evidence = noEvidence(LEVELS.length * ODDS.length),
-  serving: ArmCounts,
-  candidate: ArmCounts,
+  slow: Record<keyof Pair, SlowCounts>,
   known: Expected,
 ): Evidence {
   return LEVELS.flatMap((_, level) => {
-    const [a, b, expected] = [serving.over[level], candidate.over[level], known.over[level]];
+    const [serving, candidate] = [slow.serving[level], slow.candidate[level]];
+    const expected = known.over[level];
     const own = before.slice(level * ODDS.length, (level + 1) * ODDS.length);
-    if (a === undefined || b === undefined || !expected) return own;
+    if (!serving || !candidate || !expected) return own;
     const rate = rateOf(expected);
     return compareBlock(
       own,
-      {
-        serving: { total: serving.timed, bad: a },
-        candidate: { total: candidate.timed, bad: b },
-      },
+      { serving: serving.counted, candidate: candidate.counted },
       rate,
       ODDS.map((times) => (times * rate) / (1 - rate + times * rate)),
     );
@@ -203,7 +228,8 @@ function foldLatency(
 }
 
 /** Takes up what the whole step looks like so far; arms come with quantiles. */
-export function withArms(judgement: Judgement, { serving, candidate }: Block): Judgement {
+export function withArms(judgement: Judgement, block: Block): Judgement {
+  const [serving, candidate] = [block.serving.map(withWaiting), block.candidate.map(withWaiting)];
   const bounds = { ...judgement.bounds };
   const expected = { ...judgement.expected };
   const arms: Record<string, { serving: ArmSummary; candidate: ArmSummary }> = {};
@@ -340,7 +366,7 @@ function expectedOf(arm: ArmCounts, isTimed: boolean): Expected {
   };
 }
 
-function added(before: Expected, arm: ArmCounts): Expected {
+function added(before: Expected, arm: ArmCounts, slow: SlowCounts): Expected {
   const plus = (one: Tally, other: Tally): Tally => ({
     total: one.total + other.total,
     bad: one.bad + other.bad,
@@ -349,8 +375,8 @@ function added(before: Expected, arm: ArmCounts): Expected {
     errors: plus(before.errors, errorsOf(arm)),
     logErrors: plus(before.logErrors, logErrorsOf(arm)),
     over: before.over.map((tally, level) => {
-      const bad = arm.over[level];
-      return bad === undefined ? tally : plus(tally, { total: arm.timed, bad });
+      const counted = slow[level]?.counted;
+      return counted ? plus(tally, counted) : tally;
     }),
   };
 }
