@@ -21,7 +21,7 @@ import {
   untilReady,
 } from "./own-processes.ts";
 import { installPackages, missingPackages } from "./packages.ts";
-import { ensurePorts } from "./ports.ts";
+import { ensurePorts, moveTakenDoors } from "./ports.ts";
 import { restoreState } from "./restore-state.ts";
 import { endMarked, stopEverything } from "./stop-everything.ts";
 
@@ -57,21 +57,49 @@ async function up(
   const timed = timer(onProgress);
   if (install) await installMissing(config, timed);
   ensureHome(home);
-  const ports = await ensurePorts(config, home);
+  const isFirstStart = !existsSync(home.database);
+  await ensurePorts(config, home);
+  await moveDoors(config, home, isFirstStart, onProgress);
   if (restoreFirst) await stopOwn(home, "control-plane");
   if (restoreFirst) onProgress(restoreState(home, systemClock.now()));
   const wasRunning = isRunning(home, "control-plane") && !isOutdated(home, version);
-  await timed(wasRunning ? "control plane runs" : "control plane", () =>
-    startOwnProcesses(home, version),
-  );
-  const client = new Client({ socket: home.apiSocket });
+  const begin = async (): Promise<void> => {
+    await timed(wasRunning ? "control plane runs" : "control plane", () =>
+      startOwnProcesses(home, version),
+    );
+    const client = new Client({ socket: home.apiSocket });
+    try {
+      await client.put(`/v1/environments/${ENVIRONMENT}`);
+      await timed("edge and stores", () => untilEnginesReady(client, home, onProgress));
+    } finally {
+      await client.close();
+    }
+  };
   try {
-    await client.put(`/v1/environments/${ENVIRONMENT}`);
-    await timed("edge and stores", () => untilEnginesReady(client, home, onProgress));
-  } finally {
-    await client.close();
+    await begin();
+  } catch (error) {
+    // Another program, or another installation, was there between our look and our start.
+    if (!(await moveDoors(config, home, isFirstStart, onProgress))) throw error;
+    await begin();
   }
+  const ports = await ensurePorts(config, home);
   return { home: home.root, httpsPort: ports.https, ca: join(home.caDir, "ca.crt"), wasRunning };
+}
+
+// Those that know the old ones start again; what they run is not disturbed.
+async function moveDoors(
+  config: Config,
+  home: Home,
+  isFirstStart: boolean,
+  onProgress: (text: string) => void,
+): Promise<boolean> {
+  const moved = await moveTakenDoors(config, home, isFirstStart);
+  if (moved.length === 0) return false;
+  for (const { door, from, to } of moved)
+    onProgress(`… port ${from} (${door}) is another program's by now: ${to} instead`);
+  await stopOwn(home, "control-plane");
+  await stopOwn(home, "telemetry");
+  return true;
 }
 
 const isOf =

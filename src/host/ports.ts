@@ -23,6 +23,7 @@ export interface InstallationPorts {
 
 const DOORS = ["http", "https", "api", "otlpHttp", "otlpGrpc", "edgeMetrics"] as const;
 type Door = (typeof DOORS)[number];
+const INNER_DOORS = ["otlpHttp", "otlpGrpc", "edgeMetrics"] as const;
 /** What a person may choose. */
 type GivenDoor = "http" | "https" | "api";
 
@@ -51,6 +52,34 @@ export async function ensurePorts(config: Config, home: Home): Promise<Installat
   for (const door of DOORS) ports[door] ??= await choose(door, config, home);
   if (JSON.stringify(ports) !== JSON.stringify(known)) keepJson(home.portsFile, ports);
   return ports;
+}
+
+/**
+ * Doors that nobody outside the installation knows by number get another one where a program that is
+ * not ours listens there by now: before the first start all that nobody chose. What read the ports
+ * before has to start again.
+ *
+ * @returns those that moved
+ */
+export async function moveTakenDoors(
+  config: Config,
+  home: Home,
+  isFirstStart: boolean,
+): Promise<readonly { readonly door: string; readonly from: number; readonly to: number }[]> {
+  const ports = readJson<Record<Door, number>>(home.portsFile);
+  if (!ports) return [];
+  const own = findOwned(home).map(({ pid }) => pid);
+  const moved = [];
+  for (const door of isFirstStart ? DOORS : INNER_DOORS) {
+    const from = ports[door];
+    if (from === undefined || config.ports[door as GivenDoor] !== undefined) continue;
+    if ((await isPortFree(from, hostOf(door, config))) || isListening(own, from)) continue;
+    const to = await findFreePort(new Set([from]), home.root, RANGES[door]);
+    ports[door] = to;
+    moved.push({ door, from, to });
+  }
+  if (moved.length > 0) keepJson(home.portsFile, ports);
+  return moved;
 }
 
 /** The port of an engine of an environment, chosen at the first call. */
@@ -109,9 +138,12 @@ export function monitoringPorts(home: Home): number[] {
   return [ports.edgeMetrics, ...engines];
 }
 
+const hostOf = (door: Door, { bind }: Config): string =>
+  door === "http" || door === "https" ? (bind ?? "0.0.0.0") : "127.0.0.1";
+
 async function choose(door: Door, config: Config, home: Home): Promise<number> {
   const given = config.ports[door as GivenDoor];
-  const host = door === "http" || door === "https" ? (config.bind ?? "0.0.0.0") : "127.0.0.1";
+  const host = hostOf(door, config);
   if (given !== undefined) {
     if (await isPortFree(given, host)) return given;
     throw invalid("port.in_use", `port ${given} (${door}) is in use`, {
