@@ -1,19 +1,15 @@
 // The command line process.
 
-import { readFileSync, rmSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { load, loaded } from "../cli/loading.ts";
 import { main } from "../cli/main.ts";
 import { endQuietly, Output } from "../cli/output.ts";
 import { readConfig } from "../config.ts";
 import { homeAt } from "../host/home.ts";
-import { createLifecycle } from "../host/lifecycle.ts";
 import { asHoldfastError } from "../kernel/error.ts";
 
-// All of it is loaded; see the script that begins us.
-const loading = process.env["HOLDFAST_LOADING"];
-delete process.env["HOLDFAST_LOADING"];
-if (loading !== undefined) rmSync(loading, { force: true });
-
+loaded();
 endQuietly();
 try {
   const { version } = JSON.parse(
@@ -23,7 +19,10 @@ try {
   const { apiSocket } = homeAt(config.home);
   process.exitCode = await main(process.argv.slice(2), {
     client: { socket: apiSocket, url: config.apiUrl, token: config.token },
-    lifecycle: createLifecycle(config, version),
+    lifecycle: async () => {
+      const { createLifecycle } = await load(() => import("../host/lifecycle.ts"));
+      return createLifecycle(config, version);
+    },
     version,
   });
 } catch (error) {

@@ -15,7 +15,8 @@ export interface CommandContext {
   readonly client: Client;
   readonly output: Output;
   readonly environment: string;
-  readonly lifecycle: Lifecycle;
+  /** Loaded when it is asked for. */
+  readonly lifecycle: () => Promise<Lifecycle>;
   /** Fires on Ctrl-C. */
   readonly signal: AbortSignal;
 }

@@ -187,7 +187,7 @@ const EXIT_USAGE = 2;
 
 export interface MainOptions {
   readonly client: ClientOptions;
-  readonly lifecycle: Lifecycle;
+  readonly lifecycle: () => Promise<Lifecycle>;
   readonly version: string;
 }
 

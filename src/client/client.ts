@@ -1,9 +1,11 @@
 // The typed client of the API: over the Unix socket where we are the owner of the installation,
 // over HTTP with a bearer token otherwise.
 
+import { Agent as HttpAgent, type IncomingMessage, request as requestHttp } from "node:http";
+import { Agent as HttpsAgent, request as requestHttps } from "node:https";
 import type { Readable } from "node:stream";
-import { Agent, type Dispatcher, request } from "undici";
-import { errorOfProblem, type Problem, transient } from "../kernel/error.ts";
+import { json, text } from "node:stream/consumers";
+import { errorOfProblem, HoldfastError, type Problem, transient } from "../kernel/error.ts";
 
 export interface ClientOptions {
   readonly socket?: string | undefined;
@@ -17,16 +19,15 @@ type Query = Readonly<Record<string, string | number | boolean | undefined>>;
 
 export class Client {
   readonly #options: ClientOptions;
-  readonly #dispatcher: Agent;
+  readonly #isTls: boolean;
+  readonly #agent: HttpAgent;
 
   constructor(options: ClientOptions) {
     this.#options = options;
-    this.#dispatcher = new Agent({
-      ...(options.url === undefined &&
-        options.socket !== undefined && { connect: { socketPath: options.socket } }),
-      bodyTimeout: 0,
-      headersTimeout: 0,
-    });
+    this.#isTls = options.url?.startsWith("https:") === true;
+    // A connection to the socket costs nothing; one elsewhere is kept for the next question.
+    const keepAlive = options.url !== undefined;
+    this.#agent = this.#isTls ? new HttpsAgent({ keepAlive }) : new HttpAgent({ keepAlive });
   }
 
   get<Answer>(path: string, query?: Query): Promise<Answer> {
@@ -55,23 +56,22 @@ export class Client {
     query: Query,
     signal?: AbortSignal,
   ): Promise<Answer> {
-    const { body } = await this.#send("POST", path, query, archive, "application/gzip", signal);
-    return (await body.json()) as Answer;
+    const answer = await this.#send("POST", path, query, archive, "application/gzip", signal);
+    return (await json(answer)) as Answer;
   }
 
   /** Bytes as they come, until they end or the signal fires. */
   async send(path: string, input: Readable, signal: AbortSignal): Promise<void> {
     const type = "application/octet-stream";
-    const { body } = await this.#send("POST", path, undefined, input, type, signal);
-    await body.dump();
+    await text(await this.#send("POST", path, undefined, input, type, signal));
   }
 
   /** NDJSON, event by event, until the other side ends it. */
   async *events<Event>(path: string, query?: Query, signal?: AbortSignal): AsyncGenerator<Event> {
-    const { body } = await this.#send("GET", path, query, undefined, undefined, signal);
+    const answer = await this.#send("GET", path, query, undefined, undefined, signal);
     let rest = "";
-    body.setEncoding("utf8");
-    const chunks = body[Symbol.asyncIterator]();
+    answer.setEncoding("utf8");
+    const chunks = answer[Symbol.asyncIterator]();
     for (;;) {
       const { done, value } = await chunks.next().catch((cause: unknown) => {
         throw transient("control_plane.away", "the control plane ended the connection", {
@@ -94,34 +94,28 @@ export class Client {
   }
 
   async close(): Promise<void> {
-    await this.#dispatcher.destroy();
+    this.#agent.destroy();
   }
 
   async #json<Answer>(
-    method: Dispatcher.HttpMethod,
+    method: string,
     path: string,
     query?: Query,
     body?: unknown,
   ): Promise<Answer> {
     const sent = body === undefined ? undefined : JSON.stringify(body);
-    const answer = await this.#send(
-      method,
-      path,
-      query,
-      sent,
-      sent === undefined ? undefined : "application/json",
-    );
-    return (await answer.body.json()) as Answer;
+    const type = sent === undefined ? undefined : "application/json";
+    return (await json(await this.#send(method, path, query, sent, type))) as Answer;
   }
 
   async #send(
-    method: Dispatcher.HttpMethod,
+    method: string,
     path: string,
     query: Query = {},
     body?: string | Readable,
     type?: string,
     signal?: AbortSignal,
-  ): Promise<Dispatcher.ResponseData> {
+  ): Promise<IncomingMessage> {
     const url = new URL(path, this.#options.url ?? "http://holdfast");
     for (const [key, value] of Object.entries(query))
       if (value !== undefined) url.searchParams.set(key, String(value));
@@ -132,26 +126,44 @@ export class Client {
         "x-forwarded-for": this.#options.forwardedFor,
       }),
     };
-    const answer = await request(url, {
-      method,
-      headers,
-      dispatcher: this.#dispatcher,
-      ...(body !== undefined && { body }),
-      ...(signal && { signal }),
-    }).catch((cause: unknown) => {
+    const answer = await this.#ask(url, method, headers, body, signal).catch((cause: unknown) => {
+      if (cause instanceof HoldfastError) throw cause;
       throw transient("control_plane.away", "the control plane does not answer", {
         hint: "holdfast up",
         cause,
       });
     });
-    if (answer.statusCode < 300) return answer;
-    const problem = (await answer.body.json().catch(() => undefined)) as Problem | undefined;
+    const status = answer.statusCode ?? 0;
+    if (status < 300) return answer;
+    const problem = (await json(answer).catch(() => undefined)) as Problem | undefined;
     if (problem?.code !== undefined) throw errorOfProblem(problem);
     // Somebody on the way answered in its place.
     throw transient(
       "control_plane.away",
-      `${url.origin} answers ${answer.statusCode}, and not as the control plane does`,
+      `${url.origin} answers ${status}, and not as the control plane does`,
       { hint: "is HOLDFAST_API the address of the API? on the machine itself: holdfast doctor" },
     );
+  }
+
+  #ask(
+    url: URL,
+    method: string,
+    headers: Readonly<Record<string, string>>,
+    body: string | Readable | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<IncomingMessage> {
+    const { socket, url: base } = this.#options;
+    const request = this.#isTls ? requestHttps : requestHttp;
+    return new Promise((resolve, reject) => {
+      const asked = request(url, {
+        ...{ method, headers, agent: this.#agent },
+        ...(base === undefined && socket !== undefined && { socketPath: socket }),
+        ...(signal && { signal }),
+      });
+      // It may be refused before all of it is sent: what is said first counts.
+      asked.on("response", resolve).on("error", reject);
+      if (body === undefined || typeof body === "string") asked.end(body);
+      else body.on("error", (error) => asked.destroy(error)).pipe(asked);
+    });
   }
 }

@@ -1,9 +1,9 @@
 // The policy file of an environment: rules that differ from its class, and Cedar policies.
 
 import { readFileSync } from "node:fs";
-import { stringify } from "yaml";
 import { invalid, messageOf } from "../../kernel/error.ts";
 import type { Command } from "../command.ts";
+import { load } from "../loading.ts";
 
 interface PolicyView {
   readonly environment: string;
@@ -23,6 +23,7 @@ export const policyShow: Command = {
   examples: ["holdfast policy show --env production > policy.yaml"],
   run: async ({ client, output, environment }) => {
     const facts = await client.get<PolicyView>(pathOf(environment));
+    const { stringify } = await load(() => import("yaml"));
     output.result(facts, () => {
       const own = stringify({ rules: facts.rules, ...(facts.cedar && { cedar: facts.cedar }) });
       const others = Object.entries(facts.classRules)

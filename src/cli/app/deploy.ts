@@ -1,6 +1,6 @@
 import type { Outcome } from "../../api/change-operations.ts";
-import { listSource, openSource, packSource } from "../../archive/source-folder.ts";
 import type { Command, CommandContext, Options } from "../command.ts";
+import { load } from "../loading.ts";
 import { CHANGE_OPTIONS, changeFacts } from "./change-options.ts";
 import { followRollout } from "./rollout-progress.ts";
 
@@ -25,6 +25,9 @@ export const deploy: Command = {
 };
 
 async function upload(context: CommandContext, dir: string, options: Options): Promise<Outcome> {
+  const { listSource, openSource, packSource } = await load(
+    () => import("../../archive/source-folder.ts"),
+  );
   const source = await openSource(dir);
   const { folder, commit, committedAt, origin } = source;
   const { output, signal } = context;

@@ -1,9 +1,8 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { stringify } from "yaml";
-import { openSource } from "../../archive/source-folder.ts";
 import { invalid } from "../../kernel/error.ts";
 import type { Command } from "../command.ts";
+import { load } from "../loading.ts";
 
 const FILES = [
   "Procfile",
@@ -20,6 +19,8 @@ export const init: Command = {
   summary: "Write down what Holdfast concludes about an app, as holdfast.yaml.",
   examples: ["holdfast init", "holdfast init ../shop"],
   run: async ({ client, output }, [dir]) => {
+    const { openSource } = await load(() => import("../../archive/source-folder.ts"));
+    const { stringify } = await load(() => import("yaml"));
     const source = await openSource(String(dir ?? "."));
     const target = join(resolve(source.dir), FILE);
     if (existsSync(target))

@@ -13,7 +13,7 @@ async function bringUp(
   restoreState: boolean,
 ): Promise<UpResult> {
   const onProgress = (text: string): void => context.output.progress(text);
-  return context.lifecycle.up({ install, restoreState, onProgress });
+  return (await context.lifecycle()).up({ install, restoreState, onProgress });
 }
 
 export const up: Command = {
@@ -49,13 +49,14 @@ export const start: Command = {
   run: async (context) => {
     const began = Date.now();
     const { output } = context;
+    const lifecycle = await context.lifecycle();
     const result = await bringUp(context, true, false);
-    const code = await deploy.run(context, [`${context.lifecycle.examplesDir}/storefront`], {
+    const code = await deploy.run(context, [`${lifecycle.examplesDir}/storefront`], {
       ifChanged: true,
       adopt: true,
     });
     if (code !== 0) return code;
-    const status = await context.lifecycle.askOverHttps(SHOP_HOST);
+    const status = await lifecycle.askOverHttps(SHOP_HOST);
     if (status !== 200) {
       throw transient("shop.no_answer", `the shop answers ${status ?? "nothing"} over HTTPS`, {
         hint: "holdfast status, holdfast logs storefront",
@@ -94,7 +95,7 @@ export const down: Command = {
   ],
   run: async ({ lifecycle, output }, _args, options) => {
     const all = options["all"] === true;
-    await lifecycle.down({ all, onProgress: (text) => output.progress(text) });
+    await (await lifecycle()).down({ all, onProgress: (text) => output.progress(text) });
     output.result({ stopped: all ? "all" : "control-plane" }, () =>
       all
         ? "everything is stopped; holdfast up brings it back"
@@ -109,7 +110,7 @@ export const doctor: Command = {
   summary: "Check the machine and the installation, and say what to do about what is not right.",
   examples: ["holdfast doctor"],
   run: async ({ lifecycle, output }) => {
-    const findings = await lifecycle.doctor();
+    const findings = await (await lifecycle()).doctor();
     output.result({ findings }, () =>
       findings
         .map(({ what, ok, detail, hint }) => {
