@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { after, before, describe, it } from "node:test";
-import { setImmediate } from "node:timers/promises";
+import { setTimeout } from "node:timers/promises";
 import { AppFolder } from "../support/app-folder.ts";
 import { Installation, STOREFRONT } from "../support/installation.ts";
 import { Load } from "../support/load.ts";
@@ -78,7 +78,7 @@ class Journal {
       const steps = find.all(id).map(({ step }) => (JSON.parse(String(step)) as { do: string }).do);
       const step = steps.find((name, index) => isWanted(name, index + 1));
       if (step !== undefined || isLast) return step;
-      await setImmediate();
+      await setTimeout(1);
     }
   }
 
@@ -106,7 +106,7 @@ describe("a control plane that is killed", { timeout: 900_000 }, () => {
   const quiet = async (): Promise<void> => {
     for (let known = -1; known !== journal.lastId(); ) {
       known = journal.lastId();
-      await new Promise((resolve) => setTimeout(resolve, 2_000));
+      await setTimeout(2_000);
     }
   };
 

@@ -6,9 +6,12 @@ export async function until(
   check: () => boolean | Promise<boolean>,
   timeoutMs = SLOW_MS,
 ): Promise<void> {
-  const deadline = Date.now() + timeoutMs;
+  const began = Date.now();
   while (!(await check())) {
-    if (Date.now() > deadline) throw new Error(`waited ${timeoutMs} ms in vain: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    const waited = Date.now() - began;
+    if (waited > timeoutMs) throw new Error(`waited ${timeoutMs} ms in vain: ${what}`);
+    // What takes longer is not asked for all the time: asking costs what it waits for its turn.
+    const pauseMs = waited < 1_000 ? 50 : 200;
+    await new Promise((resolve) => setTimeout(resolve, pauseMs));
   }
 }
