@@ -662,12 +662,44 @@ describe("requests at HAProxy", { timeout: 240_000 }, () => {
     }
   });
 
-  it("counts connections of a client for tunnels as for requests", async () => {
-    const config = haproxy.readFile("haproxy.cfg");
-    const pools = config.split("\n\n").filter((one) => one.startsWith("backend production.shop."));
-    assert.ok(pools.length > 4);
-    for (const pool of pools)
-      assert.match(pool, /deny_status 429 if \{ sc_conn_cur\(1\) gt 1000 \}/);
+  it("lets one address have so many requests under way, over HTTP/2 and in tunnels too", async () => {
+    const policyOfFew = { ...policy, limits: { ...policy.limits, connections: 3 } };
+    const { edge } = haproxy;
+    await edge.declare("production/few", {
+      services: { web: { a: policyOfFew, b: policyOfFew } },
+      hosts: ["few.localhost"],
+    });
+    await put("production/few", "web", 2);
+    await edge.shift("production/few", {
+      slots: { web: "a" },
+      releases: { web: 1 },
+      routes: [{ host: "few.localhost", path: "/", service: "web" }],
+    });
+    const session = connectHttp2("https://few.localhost", {
+      createConnection: () => open("few.localhost", "h2"),
+    });
+    session.on("error", () => undefined);
+    const slow = (headers: Record<string, string> = {}): Promise<number> =>
+      new Promise((resolve) => {
+        const stream = session.request({
+          ":path": "/slow",
+          ":authority": "few.localhost",
+          ...headers,
+        });
+        stream.on("response", (answer) => resolve(Number(answer[":status"])));
+        stream.on("error", () => resolve(0)).resume();
+      });
+    const events = { accept: "text/event-stream" };
+    // Streams of events and requests are of one count.
+    const asked = [slow(), slow(), slow(events), slow(), slow(events)];
+    const statuses = await Promise.all(asked);
+    assert.deepEqual(statuses.slice(3), [429, 429]);
+    assert.ok(!statuses.slice(0, 3).includes(429), statuses.join(" "));
+    await until("there is room again", async () => {
+      const text = await askRaw("GET / HTTP/1.1\r\nhost: few.localhost");
+      return statusOf(text) === 200;
+    });
+    session.destroy();
   });
 
   it("refuses connections of one address beyond its share, and takes others then", async () => {

@@ -56,10 +56,11 @@ export function renderPool(appName: string, pool: Pool, servers: readonly string
     `timeout check ${health.timeout}ms`,
     `timeout server ${limits.timeout}ms`,
     ...affinityLines(appName, pool),
-    `stick-table type ipv6 size 100k expire 1m store http_req_rate(${RATE_WINDOW_S}s)`,
+    // Of a request `conn_cur` is how many of its address are under way: HTTP/2 brings many on one connection.
+    `stick-table type ipv6 size 100k expire 1m store http_req_rate(${RATE_WINDOW_S}s),conn_cur`,
     "http-request track-sc0 src",
     `http-request deny deny_status 429 if { sc_http_req_rate(0) gt ${Math.ceil(limits.requestsPerSecond * RATE_WINDOW_S)} }`,
-    `http-request deny deny_status 429 if { sc_conn_cur(1) gt ${limits.connections} }`,
+    `http-request deny deny_status 429 if { sc_conn_cur(0) gt ${limits.connections} }`,
     `http-request deny deny_status 413 if { req.hdr_val(content-length) gt ${limits.body} } { req.hdr(expect) -m found }`,
     `http-request use-service lua.holdfast-too-large if { req.hdr_val(content-length) gt ${limits.body} }`,
     AWAIT_BODY,
@@ -106,7 +107,7 @@ export function renderSidePool(
     "filter lua.holdfast-body-limit",
     `http-request track-sc0 src table ${id}`,
     `http-request deny deny_status 429 if { sc_http_req_rate(0) gt ${Math.ceil(limits.requestsPerSecond * RATE_WINDOW_S)} }`,
-    `http-request deny deny_status 429 if { sc_conn_cur(1) gt ${limits.connections} }`,
+    `http-request deny deny_status 429 if { sc_conn_cur(0) gt ${limits.connections} }`,
     `http-request deny deny_status 413 if { req.hdr_val(content-length) gt ${limits.body} }`,
     // Calls in gRPC speak both ways at once.
     `${AWAIT_BODY} if !{ req.hdr(upgrade) -m found } !{ req.hdr(content-type) -m beg application/grpc }`,

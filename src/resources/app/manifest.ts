@@ -113,7 +113,7 @@ const limits = z
       .max(100_000)
       .default(200)
       .describe(
-        "Open connections one client address may hold; then 429. The edge as a whole takes 200.",
+        "Requests of one client address that may be under way at once, tunnels included; then 429. Of connections the edge takes 200 from one address.",
       ),
     perInstance: z
       .number()
