@@ -149,11 +149,11 @@ export function composeMonitoring(options: WorldOptions, store: ResourceStore, w
       [HOST_EXPORTER]: engine("node-exporter", HOST_EXPORTER_PROGRAM),
       [DATABASE_EXPORTER]: exporter("postgres-exporter", {
         ...DATABASE_EXPORTER_PROGRAM,
-        variables: world.storeMonitors.postgres,
+        ...world.storeMonitors.postgres,
       }),
       [CACHE_EXPORTER]: exporter("redis-exporter", {
         ...CACHE_EXPORTER_PROGRAM,
-        variables: world.storeMonitors.redis,
+        ...world.storeMonitors.redis,
       }),
     },
     client: new PrometheusClient({

@@ -42,6 +42,7 @@ import { stuck } from "./kernel/error.ts";
 import { Redacted } from "./kernel/redacted.ts";
 import type { TelemetrySink } from "./resources/app/app-driver.ts";
 import { usesDockerfile } from "./resources/app/infer.ts";
+import type { EngineDriver } from "./resources/engine/engine-driver.ts";
 import {
   classOf,
   ENVIRONMENT,
@@ -234,22 +235,32 @@ function composeStoreMonitors(
   const newPassword = (): string => randomBytes(24).toString("base64url");
   const password = (store: string, environment: string) =>
     vault.ensure(`engine/${store}-monitor/${environment}`, newPassword);
+  const awaits = (what: string, driver: EngineDriver) => async (environment: string) => {
+    const { process } = await driver.observe(environment, AbortSignal.timeout(STORE_LOOK_MS));
+    return process === "ready" ? undefined : `${what} ${environment}`;
+  };
   return {
-    postgres: async (environment: string) => {
-      const port = await enginePort(home, "postgres", environment);
-      const secret = password("postgres", environment);
-      return {
-        DATA_SOURCE_NAME: await ensurePostgresMonitor(postgres, environment, port, secret),
-      };
+    postgres: {
+      awaits: awaits("database", postgres),
+      variables: async (environment: string) => {
+        const port = await enginePort(home, "postgres", environment);
+        const secret = password("postgres", environment);
+        return {
+          DATA_SOURCE_NAME: await ensurePostgresMonitor(postgres, environment, port, secret),
+        };
+      },
     },
-    redis: async (environment: string) => {
-      const secret = password("redis", environment);
-      await ensureRedisMonitor(redis, environment, secret);
-      return {
-        REDIS_ADDR: `redis://127.0.0.1:${await enginePort(home, "redis", environment)}`,
-        REDIS_USER: REDIS_MONITOR,
-        REDIS_PASSWORD: secret.reveal(),
-      };
+    redis: {
+      awaits: awaits("cache", redis),
+      variables: async (environment: string) => {
+        const secret = password("redis", environment);
+        await ensureRedisMonitor(redis, environment, secret);
+        return {
+          REDIS_ADDR: `redis://127.0.0.1:${await enginePort(home, "redis", environment)}`,
+          REDIS_USER: REDIS_MONITOR,
+          REDIS_PASSWORD: secret.reveal(),
+        };
+      },
     },
   };
 }
@@ -270,6 +281,7 @@ function composeSecrets(vault: SecretVault) {
 }
 
 const SIGNING_KEY_BYTES = 24;
+const STORE_LOOK_MS = 5_000;
 
 function composeChannelSecrets(vault: SecretVault) {
   const newKey = (): string => `whsec_${randomBytes(SIGNING_KEY_BYTES).toString("base64")}`;

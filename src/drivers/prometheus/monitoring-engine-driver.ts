@@ -20,6 +20,8 @@ export interface MonitoringProgram {
   readonly argv: (dir: string, port: number) => readonly string[];
   /** Variables, which may be secret; makes sure first of what they need. */
   readonly variables?: (name: string) => Promise<Readonly<Record<string, string>>>;
+  /** What has to be ready before it can start, if that is not. */
+  readonly awaits?: (name: string) => Promise<string | undefined>;
   /** Answers 200 once it is ready. */
   readonly readyPath: string;
 }
@@ -56,6 +58,7 @@ export class MonitoringEngineDriver implements EngineDriver {
     const at = await portOf(name);
     const isReady = process.running && (await this.#isReady(at));
     const outdated = existsSync(dir) ? this.#outdatedFiles(dir) : [];
+    const awaits = process.running ? undefined : await program.awaits?.(name);
     return {
       version: await this.#findVersion(),
       packages: program.packages,
@@ -66,6 +69,7 @@ export class MonitoringEngineDriver implements EngineDriver {
       recentEnds: process.recentEnds,
       detail: process.detail,
       address: `${HOST}:${at}`,
+      ...(awaits !== undefined && { awaits }),
       ...(outdated.length > 0 && { outdated: outdated.join(", ") }),
     };
   }

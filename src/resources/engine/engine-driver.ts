@@ -15,6 +15,8 @@ export interface EngineView {
   readonly address: string;
   /** What a person should know of it while all is well. */
   readonly note?: string;
+  /** What has to be ready before it can start. */
+  readonly awaits?: string;
   /** What of its configuration should say something else by now. */
   readonly outdated?: string;
 }

@@ -44,6 +44,16 @@ describe("engine plan", () => {
     assert.equal(decision.reported.initialized, true);
   });
 
+  it("waits for what has to be ready first, which is no fault", () => {
+    const { plan } = decide({ process: "absent", awaits: "database production" });
+    assert.equal(plan.verdict, "wait");
+    assert.match(
+      plan.verdict === "wait" ? plan.reason : "",
+      /database production is not ready yet/,
+    );
+    assert.equal(stepOf(decide({ process: "absent" })), "start-engine");
+  });
+
   it("goes on creating after a crash in the middle of it", () => {
     assert.equal(
       stepOf(

@@ -15,6 +15,7 @@ export interface EngineStep extends AnyStep {
 
 export const ENGINE_RECHECK_MS = 5_000;
 const STARTING_RECHECK_MS = 150;
+const AWAITING_RECHECK_MS = 500;
 const BLOCKED_RECHECK_MS = 15_000;
 const RESTART_FIRST_MS = 250;
 const RESTART_MAX_MS = 30_000;
@@ -76,6 +77,8 @@ export function planEngine(engine: Engine, { now, view }: EngineObserved): Plan<
 }
 
 function planStart(engine: Engine, now: number, view: EngineView): Plan<EngineStep> {
+  if (view.awaits !== undefined)
+    return wait(`${view.awaits} is not ready yet`, AWAITING_RECHECK_MS);
   const delay = Math.min(RESTART_MAX_MS, RESTART_FIRST_MS * 2 ** Math.max(0, view.recentEnds - 1));
   const waitMs = (view.endedAt ?? 0) + delay - now;
   const reason = `${engine.spec.engine} ended${view.detail ? `: ${view.detail}` : ""}`;
