@@ -173,6 +173,8 @@ export interface Watch {
   readonly generation: number;
   readonly placement: Placement;
   readonly previous: Placement;
+  /** When its first request came to it; a watch of an earlier build does not say. */
+  readonly exposedAt?: number;
   readonly since: number;
   readonly until: number;
   /** Requests that ended up to then are counted. */
@@ -182,7 +184,7 @@ export interface Watch {
   readonly seen: Readonly<Record<string, Tally>>;
   /** Of those, the slow ones that were counted before they ended. */
   readonly ahead?: Readonly<Record<string, number>>;
-  /** The same of the release before, in the minutes before. */
+  /** The same of the release before, in the minutes before this one had any request. */
   readonly before?: Readonly<Record<string, Tally>>;
   /** The platform holds the release up: nothing is counted. */
   readonly isHeldUp?: boolean;

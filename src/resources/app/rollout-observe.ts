@@ -249,7 +249,7 @@ async function observeWatch(
   observed: AppObserved,
   deps: AppDeps,
 ): Promise<WatchedTraffic | undefined> {
-  const { placement, previous, since, through } = watch;
+  const { placement, previous, since, exposedAt = since, through } = watch;
   const manifest = manifestOf(observed, placement.set.release);
   const until = Math.min(observed.now - WATCH_LAG_MS, watch.until);
   if (!manifest || until <= through) return undefined;
@@ -275,7 +275,7 @@ async function observeWatch(
   ]);
   const before = watch.before
     ? undefined
-    : await ask(previous.set.release, since - BASELINE_MS, since);
+    : await ask(previous.set.release, exposedAt - BASELINE_MS, exposedAt);
   return (
     seen && { until, seen, waiting: waitingOf(objectives, unanswered), ...(before && { before }) }
   );

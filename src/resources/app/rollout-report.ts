@@ -432,7 +432,7 @@ function succeed(
 }
 
 function watchOf(
-  { placement, generation, reason }: Rollout,
+  { placement, generation, reason, exposedAt }: Rollout,
   { since: _, ...previous }: Placement & { since: number },
   observed: AppObserved,
 ): Watch | undefined {
@@ -440,7 +440,10 @@ function watchOf(
   const { watch: watchMs } = policyOf(observed, placement.set.release);
   if (watchMs === 0 || reason === "rollback") return undefined;
   const until = now + watchMs;
-  return { generation, placement, previous, since: now, until, through: now, burn: {}, seen: {} };
+  return {
+    ...{ generation, placement, previous, until, burn: {}, seen: {} },
+    ...{ exposedAt: exposedAt ?? now, since: now, through: now },
+  };
 }
 
 function end(

@@ -100,6 +100,22 @@ describe("the watch", () => {
     assert.ok(watched({}, watch && { ...watch, through: NOW - 8_000 }).trouble, "it counts on");
   });
 
+  for (const [what, before, now, isTakenBack] of [
+    ["an outage before does not excuse one that fails everything", [1_000, 60], [40, 40], true],
+    ["nor does a release before that failed half of its requests", [1_000, 500], [900, 900], true],
+    ["what fails as often as before is not its fault", [1_000, 200], [1_000, 220], false],
+    ["nor is what fails half as often again", [1_000, 200], [1_000, 300], false],
+    ["three times as often is", [1_000, 200], [1_000, 600], true],
+    ["a failed request of two before says nothing", [2, 1], [40, 40], true],
+  ] as const)
+    it(`compares with before: ${what}`, () => {
+      const tally = ([total, bad]: readonly [number, number]) => ({
+        "availability web": { total, bad },
+      });
+      const look = { until: NOW - 6_000, seen: tally(now), before: tally(before) };
+      assert.equal(watched({ watched: look }).trouble !== undefined, isTakenBack);
+    });
+
   it("counts what a crash of its own costs, while it starts again too", () => {
     const at = NOW - 2_000;
     const crashed = instance({

@@ -1,6 +1,7 @@
 // The time after a release got everything. What no canary showed, or none was asked for, shows here:
 // a crash loop, or an error budget that burns so fast that it would be gone in two days. Then the
-// release is taken back by itself. What burned before already is not its fault, nor is what failed
+// release is taken back by itself. What burned before already is not its fault: it has to burn more
+// than the limit, and more than twice as fast as the release before did. Nor is what failed
 // while the platform was starting it after a stop, or had a store of it started again.
 
 import type { App, AppStatusFields, Watch } from "./app.ts";
@@ -24,7 +25,7 @@ import type { Trouble } from "./rollout-report.ts";
 export const WATCH_LAG_MS = 6_000;
 /** At this rate a budget of thirty days is gone in two: the usual page of the trade. */
 const BURN = 14.4;
-const EFFECTS = [2, 5, 20] as const;
+const EFFECTS = [1.2, 1.5, 2, 5, 20] as const;
 /** Wrongly, in one of so many releases at most. */
 const LEVEL = 0.001;
 const BAD_MIN = 10;
@@ -32,13 +33,22 @@ const BAD_MIN = 10;
 const HELD_UP_MAX = 3;
 /** What ended by itself is started again within this, beyond its delay. */
 const RESTART_SEEN_MS = 5_000;
-/** Before, this part of the limit already: it is not the release. */
-const BURNED_BEFORE = 0.5;
+/** So many times what the release before burned is more than its traffic or its stores can explain. */
+const TIMES_BEFORE = 2;
+/** Of fewer requests before nothing is known. */
+const BEFORE_MIN = 50;
+/** There is something above it for every alternative. */
+const LIMIT_MAX = 0.98;
 
 /** Name of an objective among those of an app. */
 export const objectiveKey = ({ kind, service }: Objective): string => `${kind} ${service}`;
 
-const limitOf = ({ target }: Objective): number => Math.min(0.9, (1 - target) * BURN);
+/** The share of bad requests that is still not held against the release. */
+function limitOf({ target }: Objective, before: Tally | undefined): number {
+  const isKnown = before !== undefined && before.total >= BEFORE_MIN;
+  const burned = isKnown ? before.bad / before.total : 0;
+  return Math.min(LIMIT_MAX, Math.max(Math.min(0.9, (1 - target) * BURN), TIMES_BEFORE * burned));
+}
 
 export function reportWatch(
   app: App,
@@ -131,8 +141,9 @@ function fold(app: App, watch: Watch, observed: AppObserved): Watch {
       ? { total: ended.total - ended.bad + slow.counted, bad: slow.counted }
       : ended;
     if (isLatency) ahead[key] = slow.ahead;
-    const limit = limitOf(objective);
-    const effects = EFFECTS.map((times) => Math.min(0.95, limit * times));
+    const limit = limitOf(objective, (watch.before ?? watched.before)?.[key]);
+    // An alternative beyond what can be is half way there.
+    const effects = EFFECTS.map((times) => Math.min((1 + limit) / 2, limit * times));
     burn[key] = exceedBlock(burn[key] ?? noEvidence(effects.length), block, limit, effects);
     const known = seen[key] ?? { total: 0, bad: 0 };
     seen[key] = { total: known.total + block.total, bad: known.bad + block.bad };
@@ -173,16 +184,11 @@ function crashLoop(
 function burning(app: App, watch: Watch, observed: AppObserved): string | undefined {
   for (const objective of objectives(app, watch, observed)) {
     const key = objectiveKey(objective);
-    const limit = limitOf(objective);
     const seen = watch.seen[key];
     const evidence = watch.burn[key];
     if (!seen || !evidence || seen.bad < BAD_MIN || !refutes(evidence, LEVEL)) continue;
-    const earlier = watch.before?.[key];
-    if (earlier && rate(earlier) > limit * BURNED_BEFORE) continue;
     const what = objective.kind === "latency" ? "were too slow" : "failed";
     return `the error budget of ${objective.service} burns: ${seen.bad} of ${seen.total} requests ${what} since release ${watch.placement.set.release} has them all`;
   }
   return undefined;
 }
-
-const rate = ({ total, bad }: Tally): number => bad / Math.max(1, total);
