@@ -6,7 +6,7 @@ import { readConfig } from "../config.ts";
 import { run } from "../drivers/exec.ts";
 import { ensureKeyFile } from "../drivers/files.ts";
 import { findSystemUser } from "../drivers/process/system-user.ts";
-import { ensureHome, homeAt } from "../host/home.ts";
+import { ensureHome, homeAt, REQUEST_SOCKET_FD } from "../host/home.ts";
 import { ensurePorts } from "../host/ports.ts";
 import { writeProcessLog } from "../host/process-log.ts";
 import { messageOf } from "../kernel/error.ts";
@@ -18,6 +18,7 @@ if (import.meta.main) await main();
 async function main(): Promise<void> {
   const config = readConfig();
   delete process.env["HOLDFAST_SECRET_KEY"];
+  const heldSocket = process.env[REQUEST_SOCKET_FD];
   const home = homeAt(config.home);
   ensureHome(home);
   const ports = await ensurePorts(config, home);
@@ -28,7 +29,7 @@ async function main(): Promise<void> {
     policyFile: home.telemetryPolicies,
     logSourcesDir: home.logSourcesDir,
     socket: home.telemetrySocket,
-    requestSocket: home.requestSocket,
+    requestSocket: heldSocket === undefined ? home.requestSocket : { fd: Number(heldSocket) },
     usageSocket: home.usageSocket,
     edgeUid: config.isRoot ? findSystemUser("haproxy")?.uid : undefined,
     now: () => Date.now(),

@@ -14,7 +14,11 @@ export function loaded(): void {
 
 /** Loads what only some commands need, when they do: a command that asks is there in half the time. */
 export async function load<Module>(code: () => Promise<Module>): Promise<Module> {
-  if (mark !== undefined) writeFileSync(mark, "");
+  try {
+    if (mark !== undefined) writeFileSync(mark, "");
+  } catch {
+    // Another one has just dropped what was kept, and this folder with it.
+  }
   try {
     return await code();
   } finally {

@@ -43,6 +43,9 @@ export interface Home {
   readonly logFile: (name: string) => string;
 }
 
+/** A variable of telemetry: the file descriptor of the socket that is held for it (hold-socket.pl). */
+export const REQUEST_SOCKET_FD = "HOLDFAST_REQUEST_FD";
+
 /** A Unix socket's path has room for 107 characters. */
 const SOCKET_PATH_MAX = 100;
 

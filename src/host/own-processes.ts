@@ -4,14 +4,15 @@
 import { existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
-import { run } from "../drivers/exec.ts";
+import { type Argv, run } from "../drivers/exec.ts";
 import { readJson, writeJson } from "../drivers/files.ts";
 import { tailFile } from "../drivers/log-tail.ts";
 import { Daemon } from "../drivers/process/daemon.ts";
 import { groupUse } from "../drivers/process/process-groups.ts";
+import { findSystemUser } from "../drivers/process/system-user.ts";
 import { sleep, systemClock } from "../kernel/clock.ts";
 import { stuck, transient } from "../kernel/error.ts";
-import type { Home } from "./home.ts";
+import { type Home, REQUEST_SOCKET_FD } from "./home.ts";
 
 export type OwnProcess = "control-plane" | "telemetry";
 
@@ -23,6 +24,9 @@ export interface ControlPlaneRecord {
 
 const CHECKOUT = join(import.meta.dirname, "..", "..");
 const KEEP_RUNNING = join(import.meta.dirname, "keep-running.sh");
+const HOLD_SOCKET = join(import.meta.dirname, "hold-socket.pl");
+/** Of `perl-base`, which no Debian is without. */
+const PERL = "/usr/bin/perl";
 /** A start takes as long as it takes while the process works; this long without work it has failed. */
 const STALLED_MS = 30_000;
 /** CPU time that counts as work, also on a machine that gives little of it. */
@@ -91,6 +95,13 @@ export async function compileOnce(home: Home): Promise<void> {
   if (existsSync(fresh)) renameSync(fresh, compileCache(home));
 }
 
+// The edge's records come in here. It is there before telemetry is, and while that starts again.
+function holdRequestSocket(home: Home): Argv {
+  const isRoot = process.getuid?.() === 0;
+  const owner = isRoot ? findSystemUser("haproxy")?.uid : undefined;
+  return [PERL, HOLD_SOCKET, home.requestSocket, String(owner ?? -1)];
+}
+
 /** Starts it where it does not run. */
 export function startOwn(home: Home, name: OwnProcess): void {
   if (isRunning(home, name)) return;
@@ -104,12 +115,12 @@ export function startOwn(home: Home, name: OwnProcess): void {
     instance: name,
     role: "engine",
   });
+  const holder = name === "telemetry" && existsSync(PERL) ? holdRequestSocket(home) : undefined;
+  const loop: Argv = ["/bin/sh", KEEP_RUNNING, stopFile(home, name)];
   daemonOf(home, name).start(
     {
       argv: [
-        "/bin/sh",
-        KEEP_RUNNING,
-        stopFile(home, name),
+        ...(holder ? ([...holder, ...loop] as const) : loop),
         ...["nice", "-n", String(NICENESS[name])],
         process.execPath,
         "--disable-warning=ExperimentalWarning",
@@ -121,6 +132,7 @@ export function startOwn(home: Home, name: OwnProcess): void {
         ...process.env,
         HOLDFAST_HOME: home.root,
         NODE_COMPILE_CACHE: compileCache(home),
+        ...(holder && { [REQUEST_SOCKET_FD]: "3" }),
       },
       logFile,
     },

@@ -6,7 +6,8 @@ import { chmodSync, chownSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 
 export interface RequestReceiverOptions {
-  readonly socket: string;
+  /** Its path; or one that is held for us, and listens already. */
+  readonly socket: string | { readonly fd: number };
   /** Who runs the edge and must reach the socket. */
   readonly edgeUid: number | undefined;
   /** Resolves once the lines are on disk. */
@@ -49,12 +50,14 @@ export class RequestReceiver {
 
   async listen(): Promise<void> {
     const { socket, edgeUid } = this.#options;
-    rmSync(socket, { force: true });
+    if (typeof socket === "string") rmSync(socket, { force: true });
     await new Promise<void>((resolve, reject) => {
       this.#server.once("error", reject).listen(socket, resolve);
     });
-    chmodSync(socket, 0o600);
-    if (edgeUid !== undefined) chownSync(socket, edgeUid, 0);
+    if (typeof socket === "string") {
+      chmodSync(socket, 0o600);
+      if (edgeUid !== undefined) chownSync(socket, edgeUid, 0);
+    }
     this.#timer = setInterval(() => void this.flush(), FLUSH_MS);
   }
 

@@ -31,7 +31,8 @@ export interface TelemetryOptions {
   readonly dir: string;
   readonly logSourcesDir: string;
   readonly socket: string;
-  readonly requestSocket: string;
+  /** Its path; or one that is held for us, and listens already. */
+  readonly requestSocket: string | { readonly fd: number };
   readonly usageSocket: string;
   /** Signs the tokens of senders. */
   readonly key: Buffer;
