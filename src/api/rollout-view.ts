@@ -165,7 +165,7 @@ export async function rolloutSeries(
   const sql = `
     SELECT floor((epoch_ms(time) - ${from}) / ${bucketMs}) AS bucket, release,
            count(*) AS requests, count(*) FILTER (failed = 1) AS errors,
-           quantile_cont(duration_ms, 0.5) AS p50, quantile_cont(duration_ms, 0.95) AS p95
+           quantile_cont(latency_ms, 0.5) AS p50, quantile_cont(latency_ms, 0.95) AS p95
     FROM requests
     WHERE app = '${view.app}' AND release IN (${releases}) AND route <> 'tester'
     GROUP BY ALL ORDER BY bucket, release`;

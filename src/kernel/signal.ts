@@ -367,6 +367,11 @@ export interface ComparisonQuestion {
   /** ms since the epoch; requests that ended after `from`, up to `through`. */
   readonly from: number;
   readonly through: number;
+  /**
+   * Only requests that began then or later. What fails ends sooner than what succeeds: of two releases
+   * that are as good, the one that has just got its share would show failures first.
+   */
+  readonly beganFrom?: number;
   /** Latencies only of requests that began after it. */
   readonly latencyFrom: number;
   /** Service → release → bounds in ms, over which answers are counted. */

@@ -49,6 +49,9 @@ describe("ComparisonQuery", () => {
     for (const status of ["200", "404", "500", "503"]) await append(NOW + 20, 2, { status });
     await append(NOW + 20, 2, { status: "-1", ending: "SH--" });
     await append(NOW + 20, 2, { status: "-1", ending: "CD--" });
+    const stream = { totalMs: "9000", queueMs: "1", connectMs: "2", responseMs: "6" };
+    await append(NOW + 20, 5, { ...stream, pool: "production.shop.web.a.side" });
+    await append(NOW + 20, 5, { ...stream, status: "101" });
     // Gave up after a second and more, and before; the edge did after four.
     await append(NOW + 20, 4, { status: "-1", ending: "CH--", totalMs: "3000" });
     await append(NOW + 20, 4, { status: "-1", ending: "CH--", totalMs: "900" });
@@ -114,6 +117,16 @@ describe("ComparisonQuery", () => {
     const [four] = await compare({ releases: [4], bounds: { web: { 4: [2_500, 3_500] } } });
     assert.deepEqual([four?.requests, four?.errors, four?.timed], [2, 1, 3]);
     assert.deepEqual(four?.over, [2, 1]);
+  });
+
+  it("leaves out what began before, where it is to", async () => {
+    const [one] = await compare({ beganFrom: NOW });
+    assert.equal(one?.requests, 100, "without the one that began before and ended inside");
+  });
+
+  it("takes the first byte for the latency of streams and tunnels", async () => {
+    const [five] = await compare({ releases: [5], quantiles: true });
+    assert.deepEqual([five?.timed, five?.quantiles[200]], [2, 9]);
   });
 
   it("says nothing where nothing was asked for", async () => {

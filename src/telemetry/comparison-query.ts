@@ -33,7 +33,8 @@ export class ComparisonQuery {
   }
 
   #countsQuery(question: ComparisonQuestion): string {
-    const { environment, app, releases, from, through, latencyFrom, bounds, quantiles } = question;
+    const { environment, app, releases, from, through, bounds, quantiles } = question;
+    const { beganFrom = 0, latencyFrom } = question;
     const rows = this.#store.rows("requests", {
       from: from - LONGEST_MS,
       to: through,
@@ -48,21 +49,21 @@ export class ComparisonQuery {
     const over = Array.from(
       { length: levels },
       (_, level) =>
-        `(count(*) FILTER (isTimed AND duration_ms > (${boundCase(bounds, level)})))::DOUBLE AS over_${level}`,
+        `(count(*) FILTER (isTimed AND latency_ms > (${boundCase(bounds, level)})))::DOUBLE AS over_${level}`,
     );
     return `
       SELECT service, release, (count(*) FILTER (isCounted))::DOUBLE AS requests,
              (count(*) FILTER (isError))::DOUBLE AS errors,
              (count(*) FILTER (isTimed))::DOUBLE AS timed
              ${over.map((one) => `, ${one}`).join("")}
-             ${quantiles ? `, quantile_cont(CASE WHEN isTimed THEN duration_ms END, [${LEVELS.join(", ")}])::DOUBLE[] AS quantiles` : ""}
-      FROM (SELECT service, release, duration_ms, failed = 1 AS isError,
+             ${quantiles ? `, quantile_cont(CASE WHEN isTimed THEN latency_ms END, [${LEVELS.join(", ")}])::DOUBLE[] AS quantiles` : ""}
+      FROM (SELECT service, release, latency_ms, failed = 1 AS isError,
                    epoch_ms(time) >= ${latencyFrom} AND (failed <> 1 AND status >= 100 OR isUnanswered) AS isTimed,
                    status >= 100 OR failed = 1 AS isCounted
             FROM (SELECT *, duration_ms >= ${UNANSWERED_FROM_MS} AND regexp_matches(ending, '^[CcSs]H') AS isUnanswered
                   FROM (${rows}))
             WHERE app = ${quoted(app)} AND release IN (${releases.join(", ")}) AND route <> 'tester'
-              AND epoch_ms(time) + duration_ms > ${from} AND epoch_ms(time) + duration_ms <= ${through}
+              AND epoch_ms(time) >= ${beganFrom} AND epoch_ms(time) + duration_ms > ${from} AND epoch_ms(time) + duration_ms <= ${through}
               AND (status >= 100 OR failed = 1 OR isUnanswered))
       GROUP BY ALL ORDER BY service, release`;
   }

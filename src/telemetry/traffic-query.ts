@@ -16,9 +16,9 @@ export class TrafficQuery {
       SELECT environment || '/' || app AS app, service, release,
              count(*)::DOUBLE AS requests,
              (count(*) FILTER (failed = 1))::DOUBLE AS errors,
-             quantile_cont(duration_ms, 0.5)::DOUBLE AS p50,
-             quantile_cont(duration_ms, 0.95)::DOUBLE AS p95,
-             quantile_cont(duration_ms, 0.99)::DOUBLE AS p99
+             quantile_cont(latency_ms, 0.5)::DOUBLE AS p50,
+             quantile_cont(latency_ms, 0.95)::DOUBLE AS p95,
+             quantile_cont(latency_ms, 0.99)::DOUBLE AS p99
       FROM (${this.#store.rows("requests", { from, to })})
       WHERE app <> '' GROUP BY ALL ORDER BY app, service, release`);
     const seconds = Math.max(1, (to - from) / 1000);

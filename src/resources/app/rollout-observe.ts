@@ -108,13 +108,14 @@ async function compare(
       releases: [from, placement.set.release],
       from: stageSince,
       through: stageSince,
+      beganFrom: stageSince,
       latencyFrom: exposedAt + analysis.warmUp,
       bounds: {},
       quantiles: false,
       ...question,
     });
   if (!judgement) {
-    const before = { from: stageSince - BASELINE_MS, latencyFrom: 0 };
+    const before = { from: stageSince - BASELINE_MS, latencyFrom: 0, beganFrom: 0 };
     const baseline = await ask({ releases: [from], ...before, quantiles: true });
     return baseline && { baseline, since: stageSince };
   }
@@ -130,7 +131,13 @@ async function compare(
       ? ask({ from: judgement.since, through: until, quantiles: true })
       : undefined,
     isTurn(METRICS_EVERY_MS) ? readMetrics(app, rollout, until, observed, deps) : undefined,
-    readUnanswered(app, releases, exposedAt + analysis.warmUp, observed, deps),
+    readUnanswered(
+      app,
+      releases,
+      Math.max(stageSince, exposedAt + analysis.warmUp),
+      observed,
+      deps,
+    ),
   ]);
   return (
     block && {

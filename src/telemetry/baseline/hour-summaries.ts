@@ -94,8 +94,8 @@ export class HourSummaries {
       SELECT epoch_ms(date_trunc('hour', time))::DOUBLE AS hour, environment, app, service,
              count(*)::DOUBLE AS requests,
              (count(*) FILTER (failed = 1))::DOUBLE AS errors,
-             approx_quantile(duration_ms, 0.5)::DOUBLE AS p50,
-             approx_quantile(duration_ms, 0.95)::DOUBLE AS p95
+             approx_quantile(latency_ms, 0.5)::DOUBLE AS p50,
+             approx_quantile(latency_ms, 0.95)::DOUBLE AS p95
       FROM (${store.rows("requests", { from, to: to - 1 })})
       WHERE app <> '' GROUP BY ALL ORDER BY hour`);
     return rows.map((row) => ({

@@ -12,14 +12,14 @@ export function countRequests(
   registry: MetricRegistry,
 ): void {
   const buckets = LATENCY_BOUNDS_MS.map(
-    (bound) => `(count(*) FILTER (duration_ms <= ${bound}))::DOUBLE AS le_${bound}`,
+    (bound) => `(count(*) FILTER (latency_ms <= ${bound}))::DOUBLE AS le_${bound}`,
   ).join(", ");
   requests.onLoaded(async ({ rows }) => {
     const groups = await database.read(`
       SELECT environment, app, service, release, route = 'internal' AS internal,
              CASE WHEN failed = 1 AND status < 500 THEN 'none'
                   WHEN status < 100 THEN 'aborted' ELSE (status // 100) || 'xx' END AS code,
-             count(*)::DOUBLE AS n, sum(duration_ms)::DOUBLE AS ms, ${buckets}
+             count(*)::DOUBLE AS n, sum(latency_ms)::DOUBLE AS ms, ${buckets}
       FROM (${rows}) GROUP BY ALL`);
     for (const group of groups) observeGroup(registry, group);
   });
@@ -46,7 +46,8 @@ function observeGroup(registry: MetricRegistry, group: Row): void {
   });
   const name = "holdfast_request_duration_seconds";
   const type = "histogram";
-  const help = "From the first byte of a request to the last of its answer.";
+  const help =
+    "From the first byte of a request to the last of its answer; of streams and tunnels to the first.";
   const observe = (suffix: string, value: number, le?: string): void =>
     registry.observe({
       name,

@@ -202,6 +202,11 @@ const STATUS = `
   CASE WHEN regexp_matches(ending, '^[Cc][QCH]') AND responseMs = '-1' THEN -1
        ELSE try_cast(status AS INTEGER) END`;
 
+const LATENCY = `
+  CASE WHEN (ends_with(pool, '.side') OR status = '101') AND try_cast(responseMs AS INTEGER) >= 0
+       THEN greatest(try_cast(queueMs AS INTEGER), 0) + greatest(try_cast(connectMs AS INTEGER), 0) + try_cast(responseMs AS INTEGER)
+       ELSE try_cast(totalMs AS INTEGER) END`;
+
 /** What a client chose, as the edge writes it: with the escapes of JSON. */
 const unescaped = (text: string): string => `
   CASE WHEN contains(${text}, '\\')
@@ -252,8 +257,17 @@ const REQUESTS: Table = {
       "INTEGER",
       "length of path and query as they came; these are kept up to 4 KB",
     ),
+    column(
+      "latency_ms",
+      "INTEGER",
+      "how long its client waited: the whole duration; of streams and tunnels, which last as long as they like, up to the first byte of the answer",
+    ),
   ],
-  ofEarlier: { failed: failedWhere("status"), url_bytes: "length(path) + length(query)" },
+  ofEarlier: {
+    failed: failedWhere("status"),
+    url_bytes: "length(path) + length(query)",
+    latency_ms: "duration_ms",
+  },
   parse: (files) => `
     SELECT make_timestamp(timeUs),
            CASE WHEN isApp THEN parts[1] ELSE 'platform' END,
@@ -268,7 +282,8 @@ const REQUESTS: Table = {
            CASE WHEN length(continuedTrace) = 49 THEN continuedTrace[:32] ELSE requestId END,
            requestId[17:],
            CASE WHEN length(continuedTrace) = 49 THEN continuedTrace[34:] ELSE '' END,
-           ${unescaped("coalesce(userAgent, '')")}, ${failedWhere(`(${STATUS})`)}, try_cast(urlBytes AS INTEGER)
+           ${unescaped("coalesce(userAgent, '')")}, ${failedWhere(`(${STATUS})`)}, try_cast(urlBytes AS INTEGER),
+           ${LATENCY}
     FROM (SELECT *, string_split(pool, '.') AS parts, pool LIKE '%.%.%.%' AS isApp,
                  try_cast('0x' || requestId[:16] AS BIGINT) AS timeUs
           FROM ${readLines(files, REQUEST_COLUMNS, "\t")})
