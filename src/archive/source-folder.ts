@@ -97,7 +97,8 @@ export const packSource = (
 /** What a folder holds that its own ignore file leaves out; for what came by another way. */
 export function holdfastIgnored(dir: string, paths: readonly string[]): readonly string[] {
   const file = join(dir, HOLDFAST_IGNORE);
-  if (!existsSync(file) || !statSync(file).isFile()) return [];
+  // A link is not followed: nobody has looked yet where it leads.
+  if (!lstatSync(file, { throwIfNoEntry: false })?.isFile()) return [];
   const own = ignore().add(readFileSync(file, "utf8"));
   return paths.filter((path) => own.ignores(path));
 }

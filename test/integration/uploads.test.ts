@@ -1,9 +1,19 @@
 // Uploads that mean harm, or break off: the control plane stays small and quick, and nothing is left.
 
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { request } from "node:http";
-import { join } from "node:path";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { gzipSync } from "node:zlib";
 import { AppFolder, ECHO_SERVER } from "../support/app-folder.ts";
@@ -106,6 +116,81 @@ describe("an upload", { timeout: 300_000 }, () => {
       assert.match(text, message);
     }
     assert.deepEqual(leftovers(), []);
+  });
+
+  /** Real links, packed by the usual tar. */
+  const packed = (fill: (dir: string) => void): Buffer => {
+    const dir = mkdtempSync(join(tmpdir(), "holdfast-links-"));
+    try {
+      fill(dir);
+      return execFileSync("tar", ["czf", "-", "-C", dir, "."]);
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  };
+  // Deep down a link to the top: the text of `l/../../x` is inside, and where it leads is not.
+  const DEPTH = 12;
+  const deep = Array<string>(DEPTH).fill("a").join("/");
+  const outBy = (dir: string, target: string): string => {
+    mkdirSync(join(dir, deep), { recursive: true });
+    mkdirSync(join(dir, "b"));
+    symlinkSync(`${"../".repeat(DEPTH)}b`, join(dir, deep, "l"));
+    return `${deep}/l/${"../".repeat(DEPTH - 1)}${target.slice(1)}`;
+  };
+  const decoy = (dir: string, target: string): void => {
+    mkdirSync(join(dir, "a", dirname(target)), { recursive: true });
+    writeFileSync(join(dir, "a", target), "web: node server.js");
+  };
+
+  it("reads and removes nothing outside, whatever its links say", async () => {
+    const token = readFileSync(join(holdfast.home, "state", "admin.token"), "utf8").trim();
+    const secret = join(holdfast.home, "state", "admin.token");
+    const victim = join(holdfast.home, "victim");
+    writeFileSync(victim, "still here");
+    const attacks: readonly ((dir: string) => void)[] = [
+      (dir) => {
+        const out = outBy(dir, secret);
+        decoy(dir, secret);
+        symlinkSync(out, join(dir, "Procfile"));
+      },
+      (dir) => {
+        const out = outBy(dir, "/dev/zero");
+        decoy(dir, "/dev/zero");
+        symlinkSync(out, join(dir, "Procfile"));
+      },
+      (dir) => {
+        symlinkSync(outBy(dir, holdfast.home), join(dir, "y"));
+        writeFileSync(join(dir, ".holdfastignore"), "y/victim\n");
+      },
+      (dir) => {
+        symlinkSync(outBy(dir, victim), join(dir, ".holdfastignore"));
+        decoy(dir, victim);
+      },
+      (dir) => symlinkSync("loop", join(dir, "loop")),
+      // To what somebody may make later.
+      (dir) => symlinkSync(outBy(dir, "/tmp/not-there-yet"), join(dir, "later")),
+    ];
+    for (const [index, attack] of attacks.entries()) {
+      const { status, text } = await upload(packed(attack));
+      assert.equal(status, 400, `${index}: ${text}`);
+      assert.ok(!text.includes(token), `${index}: ${text}`);
+      assert.match(text, /not in the app's folder|can't be unpacked/, String(index));
+      assert.equal(readFileSync(victim, "utf8"), "still here", String(index));
+    }
+    assert.deepEqual(leftovers(), []);
+  });
+
+  it("may have links that stay inside, also by way of others", async () => {
+    const body = packed((dir) => {
+      mkdirSync(join(dir, "packages", "lib"), { recursive: true });
+      writeFileSync(join(dir, "packages", "Procfile"), "web: node server.js\n");
+      writeFileSync(join(dir, "server.js"), ECHO_SERVER);
+      symlinkSync("packages/lib", join(dir, "lib"));
+      symlinkSync("lib/../Procfile", join(dir, "Procfile"));
+      symlinkSync("nowhere/at/all", join(dir, "dangling"));
+    });
+    const { status, text } = await upload(body);
+    assert.ok(status < 300, text);
   });
 
   it("whose sender leaves ends with it, also while it is unpacked", async () => {

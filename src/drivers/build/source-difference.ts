@@ -2,9 +2,9 @@
 
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { readdir } from "node:fs/promises";
-import { join, relative } from "node:path";
+import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
+import { listTree } from "./tree.ts";
 
 const DEPENDENCIES =
   /(^|\/)(package(-lock)?\.json|npm-shrinkwrap\.json|yarn\.lock|pnpm-lock\.yaml|requirements[\w-]*\.txt|pyproject\.toml|poetry\.lock|uv\.lock|Pipfile(\.lock)?|go\.(mod|sum)|Gemfile(\.lock)?|Cargo\.(toml|lock)|composer\.(json|lock))$/;
@@ -20,14 +20,13 @@ export async function compareTrees(one: string, other: string) {
 }
 
 async function hashesOf(dir: string): Promise<ReadonlyMap<string, string>> {
-  const entries = await readdir(dir, { recursive: true, withFileTypes: true }).catch(() => []);
-  const files = entries.filter((entry) => entry.isFile());
+  const entries = await listTree(dir).catch(() => []);
   const hashes = new Map<string, string>();
-  for (const file of files) {
-    const path = join(file.parentPath, file.name);
+  for (const { name, stat } of entries) {
+    if (!stat.isFile()) continue;
     const hash = createHash("sha256");
-    await pipeline(createReadStream(path), hash);
-    hashes.set(relative(dir, path), hash.digest("hex"));
+    await pipeline(createReadStream(join(dir, name)), hash);
+    hashes.set(name, hash.digest("hex"));
   }
   return hashes;
 }

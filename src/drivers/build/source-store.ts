@@ -27,8 +27,9 @@ import {
   transient,
 } from "../../kernel/error.ts";
 import { type Argv, run } from "../exec.ts";
-import { readText, removeTree } from "../files.ts";
+import { removeTree } from "../files.ts";
 import { Cgroup } from "../process/cgroup.ts";
+import { readInside } from "./inside.ts";
 import { compareTrees } from "./source-difference.ts";
 import { DISK_RESERVE_BYTES, IGNORE_HINT } from "./source-limits.ts";
 
@@ -40,6 +41,8 @@ const UPLOADS_AT_ONCE = 8;
 const UNPACK_TIMEOUT_MS = 5 * 60_000;
 const UNPACK_HEAP_MB = 256;
 const UNPACK_RESOURCES = { cpu: 1, memory: 768 * 1024 ** 2, processes: 64 };
+/** Of a file that is looked into: a manifest, a list of what it needs, a migration. */
+const READ_MAX_BYTES = 4 * 1024 ** 2;
 const YOUNG_MS = 10 * 60_000;
 
 export interface StoredSource {
@@ -152,12 +155,7 @@ export class SourceStore {
   /** The text of these files in the top folder, where they are. */
   readFiles(digest: string, names: readonly string[]): Record<string, string> {
     const entries = names.flatMap((name): [string, string][] => {
-      const file = join(this.dirOf(digest), name);
-      if (statSync(file, { throwIfNoEntry: false })?.isDirectory())
-        throw invalid("source.not_a_file", `${name} is a folder, and should be a file`, {
-          hint: `rename or remove the folder ${name}`,
-        });
-      const text = readText(file);
+      const text = readInside(this.dirOf(digest), name, READ_MAX_BYTES);
       return text === undefined ? [] : [[name, text]];
     });
     return Object.fromEntries(entries);

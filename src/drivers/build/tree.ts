@@ -64,6 +64,19 @@ async function* walk(root: string | Buffer, below = Buffer.alloc(0)): AsyncGener
   }
 }
 
+export interface TreeEntry {
+  /** From the folder, with slashes. */
+  readonly name: string;
+  readonly stat: Stats;
+}
+
+/** All that is below a folder, a folder before what is in it. */
+export async function listTree(root: string): Promise<readonly TreeEntry[]> {
+  const entries: TreeEntry[] = [];
+  for await (const { name, stat } of walk(root)) entries.push({ name: name.toString(), stat });
+  return entries;
+}
+
 /** Gives a folder and all below it to a user (and the group of the same number). */
 export async function chownTree(root: string, uid: number): Promise<void> {
   lchownSync(root, uid, uid);

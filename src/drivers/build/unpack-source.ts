@@ -2,16 +2,8 @@
 // with limits of memory and time: an archive says itself how much it holds, and is believed only to
 // refuse it, before anything of it is written.
 
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readlinkSync,
-  realpathSync,
-  rmSync,
-  statfsSync,
-} from "node:fs";
-import { dirname, isAbsolute, join, relative } from "node:path";
+import { mkdirSync, readlinkSync, rmSync, statfsSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { extract, list } from "tar";
 import { holdfastIgnored } from "../../archive/source-folder.ts";
 import {
@@ -21,8 +13,9 @@ import {
   invalid,
   messageOf,
 } from "../../kernel/error.ts";
+import { resolveInside } from "./inside.ts";
 import { DISK_RESERVE_BYTES, IGNORE_HINT } from "./source-limits.ts";
-import { digestTree } from "./tree.ts";
+import { digestTree, listTree } from "./tree.ts";
 
 const UNPACKED_MAX_BYTES = 2 * 1024 ** 3;
 const UNPACKED_MAX_ENTRIES = 200_000;
@@ -46,10 +39,11 @@ export async function unpackSource(archive: string, folder: string): Promise<str
       noChmod: true,
       sync: true,
     });
-    const all = readdirSync(folder, { recursive: true, encoding: "utf8" });
-    for (const path of holdfastIgnored(folder, all))
-      rmSync(join(folder, path), { recursive: true, force: true });
-    refuseEscapes(folder);
+    // Names of this walk lead through no link, whatever was unpacked.
+    const all = (await listTree(folder)).map(({ name }) => name);
+    for (const name of holdfastIgnored(folder, all))
+      rmSync(join(folder, name), { recursive: true, force: true });
+    await refuseEscapes(folder);
     return await digestTree(folder);
   } catch (error) {
     const known = asHoldfastError(error);
@@ -87,32 +81,13 @@ const tooLarge = (): HoldfastError =>
   );
 
 // A link that leads out, also by way of other links, would have us read or change what is there.
-function refuseEscapes(tree: string): void {
-  const root = realpathSync(tree);
-  const isInside = (path: string): boolean => path === root || path.startsWith(`${root}/`);
-  for (const entry of readdirSync(tree, { recursive: true, withFileTypes: true })) {
-    if (!entry.isSymbolicLink()) continue;
-    const path = join(entry.parentPath, entry.name);
-    const target = readlinkSync(path);
-    const leads = existsSync(path)
-      ? realpathSync(path)
-      : resolveInside(root, dirname(path), target);
-    if (isAbsolute(target) || leads === undefined || !isInside(leads))
-      throw invalid(
-        "source.link_leads_out",
-        `${relative(tree, path)} is a link to ${target}, which is not in the app's folder`,
-        { hint: "put a copy in its place, or keep it out with a .holdfastignore file" },
-      );
+async function refuseEscapes(folder: string): Promise<void> {
+  for (const { name, stat } of await listTree(folder)) {
+    if (!stat.isSymbolicLink() || resolveInside(folder, name) !== undefined) continue;
+    throw invalid(
+      "source.link_leads_out",
+      `${name} is a link to ${readlinkSync(join(folder, name))}, which is not in the app's folder`,
+      { hint: "put a copy in its place, or keep it out with a .holdfastignore file" },
+    );
   }
-}
-
-/** Where a link to something that is not there leads; undefined where it leaves `root` on its way. */
-function resolveInside(root: string, from: string, target: string): string | undefined {
-  let at = realpathSync(from);
-  for (const part of target.split("/")) {
-    at = join(at, part);
-    if (existsSync(at)) at = realpathSync(at);
-    if (at !== root && !at.startsWith(`${root}/`)) return undefined;
-  }
-  return at;
 }

@@ -1,8 +1,7 @@
 // Images from Dockerfiles, built by the engine itself from the uploaded source.
 
 import { createHash } from "node:crypto";
-import { appendFileSync, existsSync, readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { appendFileSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { dockerIgnore } from "../../archive/docker-ignore.ts";
 import { packFiles } from "../../archive/pack.ts";
@@ -10,6 +9,8 @@ import type { Artifact } from "../../resources/release/release.ts";
 import type { BuildRequest } from "../../resources/release/release-driver.ts";
 import type { ImageBuilder } from "../build/artifact-builder.ts";
 import { BuildError } from "../build/build-error.ts";
+import { readInside } from "../build/inside.ts";
+import { listTree } from "../build/tree.ts";
 import type { DockerEngine } from "./docker-engine.ts";
 
 interface BuildMessage {
@@ -50,7 +51,7 @@ export class DockerImageBuilder implements ImageBuilder {
   ): Promise<Artifact> {
     const hint = `holdfast logs ${request.app.split("/")[1]}/build`;
     const dockerfile = request.manifest.build?.dockerfile ?? "Dockerfile";
-    if (!existsSync(join(sourceDir, dockerfile)))
+    if (readInside(sourceDir, dockerfile, DOCKERFILE_MAX_BYTES) === undefined)
       throw new BuildError(`there is no ${dockerfile}`, "set build.dockerfile in holdfast.yaml");
     if ((await this.#engine.findVersion()) === undefined) {
       throw new BuildError(
@@ -66,7 +67,7 @@ export class DockerImageBuilder implements ImageBuilder {
       forcerm: "1",
       cpushares: String(BUILD_CPU_SHARES),
     });
-    const context = packFiles(sourceDir, contextPaths(sourceDir, dockerfile));
+    const context = packFiles(sourceDir, await contextPaths(sourceDir, dockerfile));
     const output = await this.#engine.stream("POST", `/build?${query}`, {
       body: context,
       signal,
@@ -96,13 +97,18 @@ export class DockerImageBuilder implements ImageBuilder {
   }
 }
 
+const IGNORE_MAX_BYTES = 1024 ** 2;
+const DOCKERFILE_MAX_BYTES = 1024 ** 2;
+
 /** What the Dockerfile sees: all but what its .dockerignore leaves out. */
-function contextPaths(dir: string, dockerfile: string): string[] {
-  const file = [`${dockerfile}.dockerignore`, ".dockerignore"]
-    .map((name) => join(dir, name))
-    .find((path) => existsSync(path));
-  const isOut = dockerIgnore(file ? readFileSync(file, "utf8") : "", [dockerfile, ".dockerignore"]);
-  return readdirSync(dir, { recursive: true, encoding: "utf8" })
+async function contextPaths(dir: string, dockerfile: string): Promise<string[]> {
+  const ignored = [`${dockerfile}.dockerignore`, ".dockerignore"]
+    .map((name) => readInside(dir, name, IGNORE_MAX_BYTES))
+    .find((text) => text !== undefined);
+  const isOut = dockerIgnore(ignored ?? "", [dockerfile, ".dockerignore"]);
+  // Through no link: what is behind one has its own place in the folder.
+  return (await listTree(dir))
+    .map(({ name }) => name)
     .filter((path) => !isOut(path))
     .toSorted();
 }

@@ -117,6 +117,9 @@ function startCommand(pkg: PackageJson | undefined): string | undefined {
   return pkg?.main ? `node ${pkg.main}` : undefined;
 }
 
+/** Of a line that is wrong, in its message. */
+const LINE_SHOWN = 60;
+
 // Procfile: `name: command` per line; web gets requests, release runs once, others are workers.
 function fromProcfile(name: string, text: string) {
   const input: ManifestInput = { name };
@@ -127,9 +130,13 @@ function fromProcfile(name: string, text: string) {
     if (!line || line.startsWith("#")) continue;
     const match = /^([A-Za-z0-9_-]+):\s*(\S.*)$/.exec(line);
     if (!match?.[1] || !match[2]) {
-      throw invalid("procfile.invalid", `Procfile:${index + 1}: "${line}" is not "name: command"`, {
-        hint: "for example: web: node server.js",
-      });
+      throw invalid(
+        "procfile.invalid",
+        `Procfile:${index + 1}: "${line.slice(0, LINE_SHOWN)}" is not "name: command"`,
+        {
+          hint: "for example: web: node server.js",
+        },
+      );
     }
     const [, process, command] = match;
     if (process === "web") {
