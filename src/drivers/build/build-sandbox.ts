@@ -95,12 +95,20 @@ export class BuildSandbox {
     await chownTree(this.tree, uid);
   }
 
-  /** Closes what is in the tree and moves it; returns how much was left out, being no file. */
+  /**
+   * Closes what is in the tree and gives it as a folder; returns how much was left out, being no file.
+   * After commands that is a copy: somebody may have been given a file of the tree, open for writing.
+   */
   async takeOver(to: string): Promise<number> {
     const { uid } = this.#options;
     await this.#endAll();
-    renameSync(this.tree, to);
-    return sealTree(to, uid);
+    const left = join(this.#dir, "left");
+    renameSync(this.tree, left);
+    // Each folder is closed before it is looked into, so that nobody changes what is copied then.
+    const leftOut = await sealTree(left, uid);
+    if (this.#isHandedOver) await copyTree(left, to);
+    else renameSync(left, to);
+    return leftOut;
   }
 
   async close(): Promise<void> {
