@@ -179,6 +179,41 @@ describe("SqlQuery", () => {
     assert.deepEqual(existsSync(join(dir, "spill")) ? readdirSync(join(dir, "spill")) : [], []);
   });
 
+  for (const [sql, message] of [
+    // Inside one function DuckDB hears of no interruption, and counts no memory.
+    ["SELECT levenshtein(repeat('a', 400000), repeat('b', 400000))", /took more than 1 s/],
+    ["SELECT repeat('x', 3000000) FROM range(1000)", /more memory than it may|took more than 1 s/],
+    ["SELECT len(repeat('x', 1500000000))", /more memory than it may|took more than 1 s/],
+    ["SELECT len(range(0, 200000000))", /more memory than it may|took more than 1 s/],
+  ] as const)
+    it(`is ended also inside of ${sql}`, async () => {
+      const question = { sql, from: 0, to: NOW, limit: 1_000, timeoutMs: 1_000 };
+      const began = performance.now();
+      const before = process.memoryUsage.rss();
+      await assert.rejects(new SqlQuery(store).ask(question), message);
+      assert.ok(performance.now() - began < 10_000, "in some seconds");
+      assert.ok(process.memoryUsage.rss() - before < 200 * 1024 ** 2, "nothing of it is ours");
+    });
+
+  it("waits for nobody of another environment", async () => {
+    const endless = "SELECT levenshtein(repeat('a', 400000), repeat('b', 400000))";
+    const many = Array.from({ length: 30 }, () =>
+      new SqlQuery(store)
+        .ask({ sql: endless, environment: "a", from: 0, to: NOW, limit: 1, timeoutMs: 1_500 })
+        .then(
+          () => "answered",
+          (error: unknown) => (error as HoldfastError).code,
+        ),
+    );
+    const began = performance.now();
+    assert.equal((await ask("SELECT 1 AS one", "staging")).rows[0]?.[0], 1);
+    assert.ok(performance.now() - began < 5_000);
+    // Two are asked at once, twenty wait, and the others are told so.
+    const codes = await Promise.all(many.slice(22));
+    assert.deepEqual(new Set(codes), new Set(["query.busy"]));
+    assert.equal(await many[0], "query.too_slow");
+  });
+
   it("says where the mistake is", async () => {
     await assert.rejects(ask("SELECT path FORM requests"), /syntax error at or near "FORM|LINE 1/);
     await assert.rejects(ask("SELECT nothing FROM requests"), /nothing/);

@@ -89,24 +89,26 @@ export class Database {
   }
 }
 
-const TOO_LARGE = invalid("query.too_large", "the answer would take more memory than it may", {
-  hint: "ask for less time (--since 1h), fewer lines or columns, or group earlier",
-});
+export const TOO_LARGE = invalid(
+  "query.too_large",
+  "the answer would take more memory than it may",
+  {
+    hint: "ask for less time (--since 1h), fewer lines or columns, or group earlier",
+  },
+);
 export const isTooLarge = (error: unknown): boolean => /out of memory/i.test(messageOf(error));
+
+export const tooSlow = (timeoutMs: number): HoldfastError =>
+  invalid("query.too_slow", `the query took more than ${timeoutMs / 1000} s and was ended`, {
+    hint: "ask for less time: --since 1h",
+  });
 
 /** What went wrong with a question of a person. */
 export function problemOf(error: unknown, timeoutMs: number): HoldfastError {
   if (error instanceof HoldfastError) return error;
   const text = messageOf(error);
   if (isTooLarge(error)) return TOO_LARGE;
-  if (/interrupt/i.test(text))
-    return invalid(
-      "query.too_slow",
-      `the query took more than ${timeoutMs / 1000} s and was ended`,
-      {
-        hint: "ask for less time: --since 1h",
-      },
-    );
+  if (/interrupt/i.test(text)) return tooSlow(timeoutMs);
   return invalid("query.bad_sql", text.trim(), {
     hint: "tables and columns: docs/reference/tables.md",
   });

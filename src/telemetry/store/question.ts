@@ -1,15 +1,14 @@
-// A question of a person in SQL, answered by a database of its own: it holds nothing but views of the
-// tables asked for, may open the files behind them and no other, and is gone with the answer.
+// A question of a person in SQL, answered by a database of its own in a process of its own
+// (question-process.ts): it holds nothing but views of the tables asked for, may open the files behind
+// them and no other, and is gone with the answer, or when it takes more than it may.
 
-import { rmSync } from "node:fs";
-import { availableParallelism } from "node:os";
+import { type ChildProcess, fork } from "node:child_process";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { type DuckDBConnection, DuckDBInstance, StatementType } from "@duckdb/node-api";
-import { type HoldfastError, invalid } from "../../kernel/error.ts";
+import { errorOfProblem, type HoldfastError, invalid, transient } from "../../kernel/error.ts";
 import type { ResultTable } from "../../kernel/signal.ts";
-import { quoted } from "../sql.ts";
-import { checkQuestion } from "../sql-check.ts";
-import { isTooLarge, problemOf } from "./database.ts";
+import { TOO_LARGE, tooSlow } from "./database.ts";
+import type { Question, QuestionTable, Said } from "./question-process.ts";
 
 /** The rows of one table: those in files, of which only these count, and those that are in memory yet. */
 export interface TableRows {
@@ -31,9 +30,13 @@ export interface QuestionOptions {
   readonly timeoutMs: number;
 }
 
-const MEMORY_LIMIT = "256MB";
-const SPILL_MAX = "2GB";
-const MAX_THREADS = 4;
+const SCRIPT = join(import.meta.dirname, "question-process.ts");
+/** DuckDB's own limit, and what holds the answer. */
+const RESIDENT_MAX_BYTES = 768 * 1024 ** 2;
+const LOOK_MS = 50;
+/** For the start of the process, and for what DuckDB does until it hears that it is to stop. */
+const BEYOND_MS = 3_000;
+const PAGE_BYTES = 4_096;
 let count = 0;
 
 /**
@@ -45,92 +48,94 @@ export async function answerQuestion(options: QuestionOptions): Promise<ResultTa
   count += 1;
   const scratch = join(dir, `question-${count}`);
   const live: string[] = [];
-  const instance = await DuckDBInstance.create(":memory:", {
-    threads: String(Math.min(MAX_THREADS, availableParallelism())),
-    memory_limit: MEMORY_LIMIT,
-    temp_directory: scratch,
-    max_temp_directory_size: SPILL_MAX,
-    autoinstall_known_extensions: "false",
-    autoload_known_extensions: "false",
-  });
+  const asked = new AskedProcess(timeoutMs);
   try {
-    const connection = await instance.connect();
-    const asked = await check(connection, sql, Object.keys(tables));
-    const rows = asked.map((name) => [name, tables[name]?.() as TableRows] as const);
-    const files: string[] = [];
-    for (const [name, table] of rows) {
+    const question: Question = { sql, limit, timeoutMs, scratch, tables: Object.keys(tables) };
+    const first = await asked.say(question);
+    if (!("asked" in first)) throw problemIn(first);
+    const rows: QuestionTable[] = [];
+    for (const name of first.asked) {
+      const table = tables[name];
+      if (!table) continue;
+      const { columns, files, where, copyLive } = table();
       const file = `${scratch}.${name}.parquet`;
       live.push(file);
-      await table.copyLive(file);
-      files.push(file, ...table.files);
+      await copyLive(file);
+      rows.push({ name, columns, where, files: [file, ...files] });
     }
-    await connection.run(`SET GLOBAL TimeZone = 'UTC';
-      SET GLOBAL allowed_paths = [${files.map(quoted).join(", ")}];
-      SET GLOBAL enable_external_access = false;
-      SET GLOBAL lock_configuration = true`);
-    for (const [name, { columns, files: settled, where }] of rows) {
-      const list = [`${scratch}.${name}.parquet`, ...settled].map(quoted).join(", ");
-      await connection.run(
-        `CREATE VIEW ${name} AS SELECT ${columns.join(", ")} FROM read_parquet([${list}], union_by_name = true) WHERE ${where}`,
-      );
-    }
-    return await ask(connection, sql, limit, timeoutMs);
+    const last = await asked.say(rows);
+    if (!("answer" in last)) throw problemIn(last);
+    return last.answer;
   } finally {
-    instance.closeSync();
+    await asked.end();
     for (const file of live) rmSync(file, { force: true });
     rmSync(scratch, { recursive: true, force: true });
   }
 }
 
-async function ask(
-  connection: DuckDBConnection,
-  sql: string,
-  limit: number,
-  timeoutMs: number,
-): Promise<ResultTable> {
-  const timer = setTimeout(() => connection.interrupt(), timeoutMs);
-  try {
-    const statement = await connection.prepare(sql);
-    if (statement.statementType !== StatementType.SELECT) throw notASelect();
-    const reader = await statement.streamAndReadUntil(limit);
-    return {
-      columns: reader.columnNames(),
-      rows: reader.getRowsJson().slice(0, limit) as unknown[][],
-    };
-  } catch (error) {
-    throw problemOf(error, timeoutMs);
-  } finally {
-    clearTimeout(timer);
+const problemIn = (said: Said): HoldfastError =>
+  "problem" in said
+    ? errorOfProblem(said.problem)
+    : transient("query.no_answer", "the question was not answered", { hint: "ask again" });
+
+class AskedProcess {
+  readonly #child: ChildProcess;
+  readonly #ended: Promise<void>;
+  #why: HoldfastError | undefined;
+
+  constructor(timeoutMs: number) {
+    this.#child = fork(SCRIPT, [], {
+      execArgv: ["--disable-warning=ExperimentalWarning"],
+      env: { NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] },
+      serialization: "advanced",
+      stdio: ["ignore", "ignore", "ignore", "ipc"],
+    });
+    const deadline = setTimeout(() => this.#kill(tooSlow(timeoutMs)), timeoutMs + BEYOND_MS);
+    const watch = setInterval(() => {
+      if (this.#residentBytes() > RESIDENT_MAX_BYTES) this.#kill(TOO_LARGE);
+    }, LOOK_MS);
+    this.#ended = new Promise((resolve) => {
+      this.#child.once("close", () => {
+        clearTimeout(deadline);
+        clearInterval(watch);
+        resolve();
+      });
+    });
+    this.#child.on("error", () => undefined);
+  }
+
+  /** Gives what it says next. */
+  say(message: Question | readonly QuestionTable[]): Promise<Said> {
+    return new Promise((resolve, reject) => {
+      this.#child.once("message", (said) => resolve(said as Said));
+      void this.#ended.then(() =>
+        reject(
+          this.#why ??
+            invalid("query.too_large", "the question ended the process that answered it", {
+              hint: "ask for less",
+            }),
+        ),
+      );
+      this.#child.send(message, (error) => error && this.#kill(undefined));
+    });
+  }
+
+  async end(): Promise<void> {
+    this.#child.kill("SIGKILL");
+    await this.#ended;
+  }
+
+  #kill(why: HoldfastError | undefined): void {
+    this.#why ??= why;
+    this.#child.kill("SIGKILL");
+  }
+
+  #residentBytes(): number {
+    try {
+      const [, pages] = readFileSync(`/proc/${this.#child.pid}/statm`, "utf8").split(" ");
+      return Number(pages) * PAGE_BYTES;
+    } catch {
+      return 0;
+    }
   }
 }
-
-/** The tables that the question asks. */
-async function check(
-  connection: DuckDBConnection,
-  sql: string,
-  tables: readonly string[],
-): Promise<readonly string[]> {
-  const extracted = await connection.extractStatements(sql).catch((error: unknown) => {
-    throw problemOf(error, 0);
-  });
-  if (extracted.count !== 1)
-    throw invalid("query.one_statement", `a query is one statement, this is ${extracted.count}`, {
-      hint: "leave out what is behind the semicolon",
-    });
-  const reader = await connection
-    .runAndReadAll("SELECT json_serialize_sql($1::VARCHAR)", [sql])
-    .catch((error: unknown) => {
-      throw isTooLarge(error) ? error : notASelect();
-    });
-  const tree = JSON.parse(String(reader.getRows()[0]?.[0])) as {
-    readonly error: boolean;
-    readonly statements?: readonly unknown[];
-  };
-  if (tree.error || tree.statements?.length !== 1) throw notASelect();
-  return checkQuestion(tree.statements, tables);
-}
-
-const notASelect = (): HoldfastError =>
-  invalid("query.not_a_select", "a query only looks: it is one SELECT", {
-    hint: "holdfast query 'SELECT * FROM logs LIMIT 10'",
-  });

@@ -13,6 +13,7 @@ import {
 import { Archive } from "./archive.ts";
 import { Database } from "./database.ts";
 import { answerQuestion, type QuestionOptions } from "./question.ts";
+import { QuestionRoom } from "./question-room.ts";
 import { type Extent, SignalStore } from "./signal-store.ts";
 
 export interface TelemetryStoreOptions {
@@ -41,6 +42,7 @@ export class TelemetryStore {
   readonly signals: Readonly<Record<Signal, SignalStore>>;
   readonly #options: TelemetryStoreOptions;
   readonly #timers: NodeJS.Timeout[] = [];
+  readonly #room = new QuestionRoom();
   #isClosing = false;
 
   private constructor(
@@ -119,15 +121,18 @@ export class TelemetryStore {
     question: Pick<QuestionOptions, "sql" | "limit" | "timeoutMs">,
   ): Promise<ResultTable> {
     const tables = SIGNALS.map((signal) => [signal, () => this.signals[signal].parts(extent)]);
-    return answerQuestion({
-      ...question,
-      tables: Object.fromEntries(tables),
-      dir: join(this.#options.dir, "spill"),
-    });
+    return this.#room.ask(extent.environment ?? "", () =>
+      answerQuestion({
+        ...question,
+        tables: Object.fromEntries(tables),
+        dir: join(this.#options.dir, "spill"),
+      }),
+    );
   }
 
   async close(): Promise<void> {
     this.#isClosing = true;
+    this.#room.close();
     for (const timer of this.#timers) clearInterval(timer);
     // What is under way ends first: it needs the database.
     for (const signal of SIGNALS)
