@@ -1,11 +1,14 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import {
   appendFileSync,
   cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -196,5 +199,25 @@ describe("collecting logs", () => {
     assert.deepEqual(await texts("ended"), ["last words"]);
     await store.signals.logs.settle();
     assert.equal(store.archive.offsets["ended.log"], undefined);
+  });
+
+  it("frees what an app takes up behind the end of its output", async () => {
+    const { collector } = await open();
+    const path = join(dir, "greedy.log");
+    const whose = {
+      app: "production/greedy",
+      service: "web",
+      release: 1,
+      instance: "i",
+      role: "web",
+    };
+    writeFileSync(`${path}.json`, JSON.stringify(whose));
+    writeFileSync(path, "one line\n");
+    const far = ["--offset", String(1024 ** 3), "--length", String(300 * 1024 ** 2)];
+    execFileSync("fallocate", ["--keep-size", ...far, path]);
+    assert.ok(statSync(path).blocks * 512 >= 300 * 1024 ** 2);
+    await collector.collect();
+    assert.ok(statSync(path).blocks * 512 < 1024 ** 2);
+    assert.equal(readFileSync(path, "utf8"), "one line\n");
   });
 });

@@ -14,6 +14,7 @@ import {
   readSync,
   rmSync,
   statSync,
+  truncateSync,
 } from "node:fs";
 import { join } from "node:path";
 import { type LogSource, PLATFORM } from "../kernel/signal.ts";
@@ -44,6 +45,9 @@ const LINE_MAX_BYTES = 256 * 1024;
 /** At the end of a part of a line that was cut. */
 const GOES_ON = " … (holdfast: the line goes on)";
 const PUNCH_EVERY_BYTES = 4 * READ_BYTES;
+/** Beyond what it holds: file systems take some room ahead, and an app can take all of it (`fallocate`). */
+const EXCESS_BYTES = 256 * READ_BYTES;
+const BLOCK_BYTES = 512;
 /** A line without an end may still go on for so long, also where its source is said to have ended. */
 const OPEN_LINE_MS = 2_000;
 /** A source that ended stays this long for the last look of a failed deploy. */
@@ -109,7 +113,10 @@ export class LogCollector {
   /** Gives the bytes that it collected. */
   async #collectOne(file: string, share: number): Promise<number> {
     const path = join(this.#options.dir, file);
-    const { size, mtimeMs } = statSync(path);
+    const { size, mtimeMs, blocks } = statSync(path);
+    const held = size - (this.#punched.get(file) ?? 0);
+    // The end stays where it is; only room behind it goes.
+    if (blocks * BLOCK_BYTES > held + EXCESS_BYTES) truncateSync(path, size);
     const begin = this.#offsets.get(file) ?? 0;
     const source = this.#sourceOf(file);
     if (!source) return 0;
