@@ -23,7 +23,8 @@ export interface SourceUpload {
 
 export interface SourceUploads {
   /** Unpacks a (gzipped) tar of the source; ends where the signal fires. */
-  add(archive: Readable, signal: AbortSignal): Promise<SourceUpload>;
+  /** `who`: an account; of one there are a few at once. */
+  add(archive: Readable, who: string, signal: AbortSignal): Promise<SourceUpload>;
   readFiles(digest: string, names: readonly string[]): Record<string, string>;
   /** What differs between two sources, in names of files. */
   compare(one: string, other: string): Promise<SourceDifference>;

@@ -142,7 +142,7 @@ export class PushOperations {
         const text = `${repository.spec.branch} is at ${commit.slice(0, 12)} by now`;
         return this.#move(push, "superseded", text);
       }
-      const { digest, bytes } = await this.#deps.sources.add(archive, signal);
+      const { digest, bytes } = await this.#deps.sources.add(archive, push.name, signal);
       this.#keep(push, (status) => ({ ...status, source: { digest, bytes, committedAt } }));
     } catch (error) {
       this.#failFetch(push, asHoldfastError(error));

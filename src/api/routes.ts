@@ -135,7 +135,11 @@ function deployRoutes(
         acceptContract: z.stringbool().default(false),
       }),
       handle: async ({ params, query, actor, request, signal }) => {
-        const { digest, bytes } = await deps.sources.add(request.body as Readable, signal);
+        const { digest, bytes } = await deps.sources.add(
+          request.body as Readable,
+          actor.name,
+          signal,
+        );
         const { reason, emergency, overrideBudget, acceptContract, ...facts } = query;
         const source = { digest, bytes, ...facts };
         const options = { reason, emergency, overrideBudget, acceptContract };

@@ -212,6 +212,42 @@ describe("an upload", { timeout: 300_000 }, () => {
     await holdfast.ok("deploy", folder.dir);
   });
 
+  it("that trickles in keeps nobody else out, and is given up", async () => {
+    await holdfast.ok("account", "set", "ci", "--role", "production/admin");
+    const { token } = await holdfast.json<{ token: string }>("token", "create", "ci");
+    const trickle = (): Promise<{ status: number; text: string }> =>
+      new Promise((resolve) => {
+        const asked = request(
+          {
+            socketPath: join(holdfast.home, "run", "api.sock"),
+            path: "/v1/environments/production/deploys?folder=slow",
+            method: "POST",
+            headers: { "content-type": "application/gzip", "content-length": 1_000_000 },
+          },
+          (answer) => {
+            let text = "";
+            answer.setEncoding("utf8").on("data", (chunk) => {
+              text += chunk;
+            });
+            answer.on("end", () => resolve({ status: answer.statusCode ?? 0, text }));
+          },
+        );
+        asked.on("error", (error) => resolve({ status: 0, text: String(error) }));
+        asked.write("x");
+      });
+    const slow = [trickle(), trickle(), trickle()];
+    await until("they come in", () => leftovers().length === 3);
+    const { stdout } = await holdfast.run(["deploy", folder.dir, "--json"]);
+    assert.match(stdout, /3 uploads of owner\S* are under way/);
+    const other = await holdfast.runAs(token, ["deploy", folder.dir, "--adopt", "--json"]);
+    assert.equal(other.code, 0, other.stdout);
+    for (const { status, text } of await Promise.all(slow)) {
+      assert.equal(status, 400, text);
+      assert.match(text, /too slowly/);
+    }
+    await until("nothing is left", async () => leftovers().length === 0);
+  });
+
   const unpacking = (): number =>
     readdirSync("/proc").filter((pid) => {
       try {

@@ -1,8 +1,10 @@
 // Builds take turns: some beside each other, those of one app one after the other, in the order in
-// which they were asked for. Each can be cancelled while it waits and while it runs.
+// which they were asked for. One environment's do not hold up another's: where none of it runs, one
+// begins beyond the limit. Each can be cancelled while it waits and while it runs.
 
 export interface QueuedWork {
   readonly key: string;
+  /** `production/shop` */
   readonly app: string;
   readonly work: (signal: AbortSignal) => Promise<void>;
 }
@@ -11,6 +13,11 @@ interface Job extends QueuedWork {
   readonly abort: AbortController;
   isRunning: boolean;
 }
+
+/** Beyond the limit, for environments of which no build runs. */
+const PLACES_BEYOND = 2;
+
+const environmentOf = ({ app }: QueuedWork): string => app.split("/")[0] ?? "";
 
 export class BuildQueue {
   readonly #maxAtOnce: number;
@@ -52,9 +59,14 @@ export class BuildQueue {
   #begin(): void {
     for (const job of [...this.#jobs]) {
       const running = this.#jobs.filter(({ isRunning }) => isRunning);
-      if (running.length >= this.#maxAtOnce) return;
-      if (!job.isRunning && !running.some(({ app }) => app === job.app)) void this.#run(job);
+      if (job.isRunning || running.some(({ app }) => app === job.app)) continue;
+      if (this.#hasPlaceFor(job, running)) void this.#run(job);
     }
+  }
+
+  #hasPlaceFor(job: Job, running: readonly Job[]): boolean {
+    const hasOne = running.some((one) => environmentOf(one) === environmentOf(job));
+    return running.length < this.#maxAtOnce + (hasOne ? 0 : PLACES_BEYOND);
   }
 
   async #run(job: Job): Promise<void> {

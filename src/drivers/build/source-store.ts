@@ -37,6 +37,11 @@ const JOIN_CGROUP = join(import.meta.dirname, "..", "process", "join-cgroup.sh")
 export const SOURCE_MAX_BYTES = 512 * 1024 ** 2;
 /** Uploads that come in, or wait to be unpacked, at once; each may be as large as one may be. */
 const UPLOADS_AT_ONCE = 8;
+/** Of one account: what trickles in must not keep others out. */
+const UPLOADS_OF_ONE = 3;
+const TRICKLE_LOOK_MS = 15_000;
+/** An upload that brings less between two looks is given up. */
+const TRICKLE_MIN_BYTES = 64 * 1024;
 /** What unpacking may take. */
 const UNPACK_TIMEOUT_MS = 5 * 60_000;
 const UNPACK_HEAP_MB = 256;
@@ -62,7 +67,7 @@ export interface SourceStoreOptions {
 export class SourceStore {
   readonly #dir: string;
   readonly #options: SourceStoreOptions;
-  #coming = 0;
+  readonly #coming: string[] = [];
   #unpacking: Promise<unknown> = Promise.resolve();
 
   constructor(options: SourceStoreOptions) {
@@ -80,13 +85,18 @@ export class SourceStore {
   }
 
   /** Unpacks a (gzipped) tar. Nothing is left behind where it fails, or where the signal fires. */
-  async add(archive: Readable, signal: AbortSignal): Promise<StoredSource> {
+  async add(archive: Readable, who: string, signal: AbortSignal): Promise<StoredSource> {
     assertDiskSpace(this.#dir);
-    if (this.#coming >= UPLOADS_AT_ONCE)
-      throw transient("source.busy", `${UPLOADS_AT_ONCE} uploads are under way`, {
-        hint: "try again in a moment",
-      });
-    this.#coming += 1;
+    const own = this.#coming.filter((one) => one === who).length;
+    if (own >= UPLOADS_OF_ONE || this.#coming.length >= UPLOADS_AT_ONCE)
+      throw transient(
+        "source.busy",
+        own >= UPLOADS_OF_ONE
+          ? `${own} uploads of ${who} are under way`
+          : `${UPLOADS_AT_ONCE} uploads are under way`,
+        { hint: "try again in a moment" },
+      );
+    this.#coming.push(who);
     const scratch = mkdtempSync(join(this.#dir, "upload-"));
     const tree = join(scratch, "tree");
     const file = join(scratch, "archive.tar");
@@ -94,6 +104,7 @@ export class SourceStore {
       await pipeline(
         archive,
         limitBytes(SOURCE_MAX_BYTES),
+        refuseTrickle,
         createWriteStream(file, { mode: 0o600 }),
         { signal },
       ).catch((error: unknown) => {
@@ -108,7 +119,7 @@ export class SourceStore {
       if (!signal.aborted) throw error;
       throw transient("source.given_up", "whoever uploaded has left", { hint: "try again" });
     } finally {
-      this.#coming -= 1;
+      this.#coming.splice(this.#coming.indexOf(who), 1);
       await removeTree(scratch);
     }
   }
@@ -209,6 +220,36 @@ function limitBytes(maxBytes: number) {
       yield chunk;
     }
   };
+}
+
+async function* refuseTrickle(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  let bytes = 0;
+  let seen = -TRICKLE_MIN_BYTES;
+  let giveUp: (why: Error) => void = () => undefined;
+  const given = new Promise<never>((_, reject) => {
+    giveUp = reject;
+  });
+  given.catch(() => undefined);
+  const look = setInterval(() => {
+    if (bytes - seen < TRICKLE_MIN_BYTES)
+      giveUp(
+        invalid("source.too_slow", "the upload came in too slowly, or not at all", {
+          hint: "try again over a better connection, or keep large files out",
+        }),
+      );
+    seen = bytes;
+  }, TRICKLE_LOOK_MS);
+  const from = chunks[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const { done, value } = await Promise.race([from.next(), given]);
+      if (done) return;
+      bytes += value.length;
+      yield value;
+    }
+  } finally {
+    clearInterval(look);
+  }
 }
 
 export function assertDiskSpace(dir: string): void {

@@ -286,7 +286,7 @@ const build = z
       .regex(INNER_PATH, "must be a path inside the app's folder")
       .optional()
       .describe("Path of the Dockerfile. Default: Dockerfile."),
-    timeout: duration("Time the build may take.", "1s").prefault("30m"),
+    timeout: duration("Time the build may take.", "1s", "4h").prefault("30m"),
     resources: buildResources.optional(),
   })
   .describe("How the artifact is made.");

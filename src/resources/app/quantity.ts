@@ -38,15 +38,15 @@ export function parseSizeBytes(text: string): number | undefined {
 const DURATION_MAX = "20d";
 
 /** Whole milliseconds from `min` to 20 days. */
-export const duration = (description: string, min = "0s") =>
+export const duration = (description: string, min = "0s", max = DURATION_MAX) =>
   z
     .string("must be a duration with its unit, such as 500ms, 30s, 5m or 1h30m")
     .regex(/^(\d+(\.\d+)?(ms|s|m|h|d))+$/, "must be a duration such as 500ms, 30s, 5m or 1h30m")
     .refine((text) => {
       const ms = parseDurationMs(text);
       if (ms === undefined) return true;
-      return ms >= (parseDurationMs(min) ?? 0) && ms <= (parseDurationMs(DURATION_MAX) ?? 0);
-    }, `must be from ${min} to ${DURATION_MAX}`)
+      return ms >= (parseDurationMs(min) ?? 0) && ms <= (parseDurationMs(max) ?? 0);
+    }, `must be from ${min} to ${max}`)
     .describe(`${description} A duration such as 500ms, 30s, 5m.`)
     .transform((text) => Math.round(parseDurationMs(text) ?? 0));
 
