@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { Lifecycle, UpResult } from "../cli/command.ts";
 import { Client } from "../client/client.ts";
 import type { Config } from "../config.ts";
+import { TelemetryClient } from "../drivers/telemetry-client.ts";
 import { sleep, systemClock } from "../kernel/clock.ts";
 import { stuck, transient } from "../kernel/error.ts";
 import { examine } from "./doctor.ts";
@@ -16,6 +17,7 @@ import {
   isOutdated,
   isRunning,
   type OwnProcess,
+  runsForMs,
   startOwn,
   stopOwn,
   untilReady,
@@ -30,6 +32,8 @@ const ENVIRONMENT = "production";
 const ENGINES_TIMEOUT_MS = 15 * 60_000;
 /** How often it is said what is waited for. */
 const WAITING_SAID_MS = 15_000;
+const HUNG_AFTER_MS = 5 * 60_000;
+const HUNG_ANSWER_MS = 10_000;
 const SERVING = ["edge", "database", "cache"];
 const POLL_MS = 100;
 const CHECKOUT = join(import.meta.dirname, "..", "..");
@@ -124,6 +128,7 @@ async function startOwnProcesses(home: Home, version: string): Promise<void> {
   // What lost those that keep it running would not be started again, and keep others from it.
   for (const name of ["telemetry", "control-plane"] as const)
     if (!isRunning(home, name)) await endMarked(home, isOf(home, name));
+  if (await hangs(home, "telemetry")) await stopOwn(home, "telemetry");
   await compileOnce(home);
   startOwn(home, "telemetry");
   startOwn(home, "control-plane");
@@ -137,6 +142,16 @@ async function startOwnProcesses(home: Home, version: string): Promise<void> {
   } finally {
     await client.close();
   }
+}
+
+/** Runs for longer than a start takes, and does not answer. */
+async function hangs(home: Home, name: "telemetry"): Promise<boolean> {
+  if (!isRunning(home, name) || runsForMs(home, name) < HUNG_AFTER_MS) return false;
+  const signal = AbortSignal.timeout(HUNG_ANSWER_MS);
+  return new TelemetryClient(home.telemetrySocket).ask("/", {}, signal).then(
+    () => false,
+    () => true,
+  );
 }
 
 interface EngineSeen {

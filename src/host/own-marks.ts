@@ -4,7 +4,7 @@
 
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { basename, join } from "node:path";
-import { installationId } from "../drivers/process/app-user.ts";
+import { AppUsers, installationId } from "../drivers/process/app-user.ts";
 import { DAEMON_MARK } from "../drivers/process/daemon.ts";
 import type { Home } from "./home.ts";
 
@@ -20,13 +20,24 @@ const STORES = new Set(["postgres", "redis-server", "redis-check-rdb"]);
 const COMMAND_MAX_CHARS = 120;
 
 export function findOwned(home: Home): readonly OwnedProcess[] {
+  const apps = new Set(new AppUsers(home.appUsers).all().map(([, uid]) => uid));
   return readdirSync("/proc")
     .filter((entry) => /^\d+$/.test(entry) && Number(entry) !== process.pid)
     .map(Number)
     .filter((pid) => !isGone(pid))
-    .map((pid) => ({ pid, daemon: daemonOf(pid), command: commandOf(pid) }))
+    .map((pid) => ({ pid, daemon: believed(pid, apps, home), command: commandOf(pid) }))
     .filter((one) => isOwn(one, home));
 }
+
+/** An app can say of itself that it is the control plane: it is believed to be an instance only. */
+function believed(pid: number, apps: ReadonlySet<number>, home: Home): string | undefined {
+  const daemon = daemonOf(pid);
+  if (daemon === undefined || !apps.has(uidOf(pid))) return daemon;
+  return daemon.startsWith(`${home.instancesDir}/`) ? daemon : undefined;
+}
+
+const uidOf = (pid: number): number =>
+  Number(/^Uid:\s+(\d+)/m.exec(read(pid, "status"))?.[1] ?? Number.NaN);
 
 const daemonOf = (pid: number): string | undefined =>
   read(pid, "environ")

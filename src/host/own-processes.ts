@@ -48,6 +48,12 @@ export function isRunning(home: Home, name: OwnProcess): boolean {
   return daemonOf(home, name).observe(systemClock.now()).state === "running";
 }
 
+export function runsForMs(home: Home, name: OwnProcess): number {
+  const now = systemClock.now();
+  const seen = daemonOf(home, name).observe(now);
+  return seen.state === "running" ? now - seen.startedAt : 0;
+}
+
 /** A killed predecessor leaves its socket behind; one that answers is alive, and stays. */
 export async function takeOverSocket(path: string): Promise<void> {
   const answers = await new Promise<boolean>((resolve) => {

@@ -60,9 +60,18 @@ export async function endMarked(
   const left = (): readonly OwnedProcess[] => findOwned(home).filter(isMeant);
   for (const signal of ["SIGTERM", "SIGINT", "SIGKILL"] as const) {
     const deadline = systemClock.now() + GRACE_MS.instance;
-    for (const { pid } of left()) trySignal(pid, signal);
-    while (left().length > 0 && systemClock.now() < deadline) await sleep(systemClock, POLL_MS);
-    if (left().length === 0) return;
+    const told = new Set<number>();
+    for (;;) {
+      const now = left();
+      if (now.length === 0) return;
+      if (systemClock.now() > deadline) break;
+      // Also what was started meanwhile by one that has not ended yet.
+      for (const { pid } of now.filter((one) => !told.has(one.pid))) {
+        told.add(pid);
+        trySignal(pid, signal);
+      }
+      await sleep(systemClock, POLL_MS);
+    }
   }
   const names = left().map(({ pid, command }) => `${pid} (${command})`);
   const pids = left().map(({ pid }) => pid);

@@ -13,8 +13,11 @@ describe("with its launchers killed", { timeout: 240_000 }, () => {
   const holdfast = new Installation();
   const folder = new AppFolder({
     "server.js": ECHO_SERVER,
-    "holdfast.yaml":
-      "name: orphan\nstores: { postgres: {}, redis: {} }\nservices: { web: { command: node server.js, routes: [{ host: orphan.localhost }] } }\n",
+    "holdfast.yaml": `name: orphan
+stores: { postgres: {}, redis: {} }
+services: { web: { command: node server.js, routes: [{ host: orphan.localhost }] } }
+workers: { liar: { command: "env -i HOLDFAST_DAEMON=${holdfast.home}/run/control-plane sleep 86400" } }
+`,
   });
   const ofInstallation = (pattern: RegExp): number[] =>
     readdirSync("/proc")
@@ -39,6 +42,14 @@ describe("with its launchers killed", { timeout: 240_000 }, () => {
   after(async () => {
     await holdfast.close();
     folder.remove();
+  });
+
+  it("ends an app that calls itself the control plane no sooner than with the apps", async () => {
+    const before = performance.now();
+    await holdfast.ok("down");
+    assert.ok(performance.now() - before < 10_000, "nobody waits for it");
+    assert.ok(ofInstallation(/^sleep 864/).length > 0, "and it is not shot for it");
+    await holdfast.ok("up");
   });
 
   it("serves on, is adopted, and nothing of it is started a second time", async () => {
