@@ -100,6 +100,27 @@ describe("an upload", { timeout: 300_000 }, () => {
     assert.match(text, /larger than 2 GB/);
   });
 
+  it("that hides how large it is is refused, and one that may be large is taken", async () => {
+    // Attributes of a file that follows: three gigabytes of them.
+    const sparse = Buffer.alloc(64 * 1024 ** 2);
+    for (let at = 0; at < sparse.length; at += BLOCK) sparse[at] = (at * 2_654_435_761) >>> 24;
+    const block = gzipSync(sparse);
+    const hidden = [gzipSync(header("pax", 3 * 1024 ** 3, "x")), ...Array<Buffer>(48).fill(block)];
+    const { status, text } = await upload(Buffer.concat(hidden));
+    assert.equal(status, 400, text);
+    assert.match(text, /larger than 2 GB/);
+    const whole = [
+      gzipSync(header("zeros", 1024 ** 3)),
+      ...Array<Buffer>(16).fill(block),
+      gzipSync(header("Procfile", 20)),
+      gzipSync(Buffer.concat([Buffer.from("web: node server.js\n"), Buffer.alloc(BLOCK - 20)])),
+      gzipSync(Buffer.alloc(2 * BLOCK)),
+    ];
+    const large = await upload(Buffer.concat(whole));
+    assert.ok(large.status < 300, large.text);
+    await until("nothing is left", async () => leftovers().length === 0);
+  });
+
   it("that can't be read, or leads out, is refused with a reason", async () => {
     const cases: readonly (readonly [Buffer, RegExp])[] = [
       [Buffer.from("no archive"), /can't be unpacked/],

@@ -2,8 +2,11 @@
 // with limits of memory and time: an archive says itself how much it holds, and is believed only to
 // refuse it, before anything of it is written.
 
-import { mkdirSync, readlinkSync, rmSync, statfsSync } from "node:fs";
+import { createReadStream, mkdirSync, readlinkSync, rmSync, statfsSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { createGunzip } from "node:zlib";
 import { extract, list } from "tar";
 import { holdfastIgnored } from "../../archive/source-folder.ts";
 import {
@@ -19,6 +22,11 @@ import { digestTree, listTree } from "./tree.ts";
 
 const UNPACKED_MAX_BYTES = 2 * 1024 ** 3;
 const UNPACKED_MAX_ENTRIES = 200_000;
+/** Of what is compressed; a thousand times that may come of it at once. */
+const READ_BYTES = 64 * 1024;
+/** Of an entry: its header, what it is filled up with, and a long name. */
+const HEADERS_BYTES = 2_048;
+const GZIP = 0x1f8b;
 /** A file takes up whole blocks, and so does a folder. */
 const BLOCK_BYTES = 4_096;
 
@@ -29,6 +37,7 @@ const BLOCK_BYTES = 4_096;
  */
 export async function unpackSource(archive: string, folder: string): Promise<string> {
   try {
+    await assertInflates(archive);
     assertFits(archive, dirname(folder));
     mkdirSync(folder, { mode: 0o755 });
     extract({
@@ -38,6 +47,7 @@ export async function unpackSource(archive: string, folder: string): Promise<str
       strict: true,
       noChmod: true,
       sync: true,
+      maxReadSize: READ_BYTES,
     });
     // Names of this walk lead through no link, whatever was unpacked.
     const all = (await listTree(folder)).map(({ name }) => name);
@@ -55,12 +65,33 @@ export async function unpackSource(archive: string, folder: string): Promise<str
   }
 }
 
+/** What it is altogether, whatever it says of its entries. */
+async function assertInflates(archive: string): Promise<void> {
+  const file = await open(archive);
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(2), 0, 2, 0);
+  await file.close();
+  if (bytesRead < 2 || buffer.readUInt16BE() !== GZIP) return;
+  let bytes = 0;
+  const count = async (chunks: AsyncIterable<Buffer>): Promise<void> => {
+    for await (const chunk of chunks) {
+      bytes += chunk.length;
+      if (bytes > UNPACKED_MAX_BYTES + UNPACKED_MAX_ENTRIES * HEADERS_BYTES) throw tooLarge();
+    }
+  };
+  await pipeline(
+    createReadStream(archive, { highWaterMark: READ_BYTES }),
+    createGunzip({ chunkSize: READ_BYTES }),
+    count,
+  );
+}
+
 function assertFits(archive: string, dir: string): void {
   let [bytes, entries] = [0, 0];
   list({
     file: archive,
     strict: true,
     sync: true,
+    maxReadSize: READ_BYTES,
     onReadEntry: ({ size }) => {
       bytes += size ?? 0;
       entries += 1;
