@@ -136,15 +136,23 @@ describe("a build that means harm", { timeout: 300_000, skip }, () => {
   });
 
   it("ends where it wrote more than it may, or took too much memory, and says so", async () => {
-    const greedy = folderOf("greedy", "head -c 300M /dev/zero > big; sleep 30");
-    greedy.write({
-      "holdfast.yaml": `${readFileSync(join(greedy.dir, "holdfast.yaml"), "utf8").replace(
-        "build:\n",
-        "build:\n  resources: { disk: 100MB, memory: 300MB }\n",
-      )}`,
-    });
-    const full = await holdfast.run(["deploy", greedy.dir]);
-    assert.match(full.stdout + full.stderr, /wrote more than 100 MB/);
+    const withLimits = (name: string, command: string): AppFolder => {
+      const folder = folderOf(name, command);
+      const manifest = readFileSync(join(folder.dir, "holdfast.yaml"), "utf8");
+      const limits = "build:\n  resources: { disk: 100MB, memory: 300MB }\n";
+      folder.write({ "holdfast.yaml": manifest.replace("build:\n", limits) });
+      return folder;
+    };
+    const greedy = withLimits("greedy", "head -c 300M /dev/zero > big; sleep 30");
+    for (const { dir } of [
+      greedy,
+      // In a file without a name, and in a folder that its own user can't look into.
+      withLimits("nameless", "exec 3>big; rm big; head -c 300M /dev/zero >&3; sleep 30"),
+      withLimits("hidden", "mkdir d; head -c 300M /dev/zero > d/big; chmod 0 d; sleep 30"),
+    ]) {
+      const full = await holdfast.run(["deploy", dir]);
+      assert.match(full.stdout + full.stderr, /wrote more than 100 MB/);
+    }
     const eater = `node -e "const held = []; setInterval(() => held.push(Buffer.alloc(3e7, 1)), 1)"`;
     const manifest = readFileSync(join(greedy.dir, "holdfast.yaml"), "utf8");
     greedy.write({

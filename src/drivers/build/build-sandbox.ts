@@ -3,7 +3,15 @@
 // taken over once the last of them, with all that it started, has ended. Root touches nothing in it
 // while that user can.
 
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, renameSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  statSync,
+} from "node:fs";
 import { delimiter, join } from "node:path";
 import { messageOf } from "../../kernel/error.ts";
 import type { BuildResources } from "../../resources/app/manifest.ts";
@@ -46,6 +54,7 @@ const HOME = "/home/build";
 /** Where a folder of downloads is, while a command may use it. */
 const DOWNLOADS = "/run/holdfast/downloads";
 const DISK_LOOK_MS = 3_000;
+const BLOCK_BYTES = 512;
 /** What a build says beyond this is not kept. */
 const LOG_MAX_BYTES = 64 * 1024 ** 2;
 
@@ -151,7 +160,7 @@ export class BuildSandbox {
     } catch (error) {
       if (full.signal.aborted)
         throw new BuildError(
-          `the build failed: "${commandLine}" wrote more than ${inMegabytes(resources.disk)}`,
+          `the build failed: "${commandLine}" wrote more than ${inMegabytes(resources.disk)}, or keeps folders that it may not read itself`,
           "write less, or raise build.resources.disk in holdfast.yaml",
         );
       if (signal.aborted) throw new BuildError("the build was cancelled", "deploy again");
@@ -225,10 +234,12 @@ export class BuildSandbox {
     let timer: NodeJS.Timeout;
     let isOver = false;
     const look = async (): Promise<void> => {
-      const { stdout } = await run(du as unknown as Argv).catch(() => ({ stdout: "" }));
+      const { stdout, stderr } = await run(du as unknown as Argv).catch(() => NOTHING_SAID);
       const kilobytes = Number(/^(\d+)\ttotal$/m.exec(stdout)?.[1] ?? 0);
+      const bytes = kilobytes * 1024 + (uid === undefined ? 0 : removedBytesOf(uid));
       if (isOver) return;
-      if (kilobytes * 1024 > resources.disk) onFull();
+      // What it keeps even from itself can't be counted: that is taken for too much.
+      if (bytes > resources.disk || /Permission denied/.test(stderr)) onFull();
       else timer = setTimeout(() => void look(), DISK_LOOK_MS);
     };
     timer = setTimeout(() => void look(), DISK_LOOK_MS);
@@ -237,6 +248,25 @@ export class BuildSandbox {
       clearTimeout(timer);
     };
   }
+}
+
+const NOTHING_SAID = { stdout: "", stderr: "" };
+
+/** Of files that have no name any more, and that the user's processes still have open. */
+function removedBytesOf(uid: number): number {
+  const files = new Map<string, number>();
+  for (const pid of readdirSync("/proc").filter((entry) => /^\d+$/.test(entry))) {
+    try {
+      if (statSync(`/proc/${pid}`).uid !== uid) continue;
+      for (const fd of readdirSync(`/proc/${pid}/fd`)) {
+        const stat = statSync(`/proc/${pid}/fd/${fd}`);
+        if (stat.isFile() && stat.nlink === 0) files.set(`${stat.dev} ${stat.ino}`, stat.blocks);
+      }
+    } catch {
+      // It has ended meanwhile, or closed what was to be looked at.
+    }
+  }
+  return [...files.values()].reduce((sum, blocks) => sum + blocks * BLOCK_BYTES, 0);
 }
 
 const inMegabytes = (bytes: number): string => `${Math.round(bytes / 1024 ** 2)} MB`;
