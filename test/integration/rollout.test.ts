@@ -104,7 +104,7 @@ describe("a rollout of the shop", { timeout: 900_000 }, () => {
     ["errors:5%", /% of \d+ requests failed, 0\.0 % of \d+ of what serves/, true],
     ["slow:300ms", /p50 is 3\d\d ms, \d+ ms of what serves/, true],
     // The clients wait for 20 s: nothing of it has ended when it is seen.
-    ["hang:30%", /p\d\d is \d+ ms, \d+ ms of what serves/, true],
+    ["hang:30%", /p\d\d is \d+ ms, \d+ ms of what serves|% of \d+ requests failed/, true],
     [
       "crash-after:10s",
       /ended \d times by themselves|fails its health check|% of \d+ requests failed/,
@@ -278,8 +278,9 @@ describe("a rollout of the shop", { timeout: 900_000 }, () => {
       failure?.reason ?? "",
       /the error budget of \w+ burns: \d+ of \d+ requests failed/,
     );
-    const status = await holdfast.run(["status", "--json"]);
-    assert.match(status.stdout, /rolled back/);
+    await until("status says so", async () =>
+      /rolled back/.test((await holdfast.run(["status", "--json"])).stdout),
+    );
   });
 
   it("is held where it is risky while the error budget is spent, but for its repair", async () => {

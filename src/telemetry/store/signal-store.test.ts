@@ -92,6 +92,24 @@ describe("SignalStore", () => {
       assert.deepEqual(await rowsAt(path, "failed"), [{ failed }]);
     });
 
+  it("has a row too for what was no request, or broke off before it was one", async () => {
+    const none = "<BADREQ>";
+    const line = requestRecord(Date.now(), {
+      ...{ pool: "public", instance: "<NOSRV>", route: "-", client: "203.0.113.9", host: "-" },
+      ...{ method: none, path: none, query: none, version: none, status: "408", ending: "cR--" },
+      ...{ requestId: "-", continuedTrace: "-", urlBytes: "-", release: "-" },
+    });
+    const known = unread.length;
+    await store.append("requests", line);
+    await store.load(["requests"]);
+    const rows = await rowsAt("", "app, service, status, method, epoch_ms(time)::DOUBLE AS at");
+    assert.equal(rows.length, 1);
+    const { at, ...row } = rows[0] as { at: number };
+    assert.deepEqual(row, { app: "", service: "edge", status: 408, method: "" });
+    assert.ok(Math.abs(Date.now() - at) < 5_000);
+    assert.equal(unread.length, known);
+  });
+
   it("keeps no status for a client that left before an answer began", async () => {
     const left = { path: "/left", status: "400", ending: "CH--" };
     await store.append("requests", requestRecord(Date.now(), { ...left, responseMs: "-1" }));

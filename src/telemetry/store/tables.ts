@@ -202,6 +202,12 @@ const STATUS = `
   CASE WHEN regexp_matches(ending, '^[Cc][QCH]') AND responseMs = '-1' THEN -1
        ELSE try_cast(status AS INTEGER) END`;
 
+/** What was no request, or broke off before it was one, has no id: it came just now. */
+const NO_REQUEST = "<BADREQ>";
+const NO_REQUEST_AT = `CASE WHEN method = '${NO_REQUEST}' AND requestId = '-' THEN epoch_us(now()) END`;
+
+const named = (column: string): string => `coalesce(nullif(${column}, '${NO_REQUEST}'), '')`;
+
 const LATENCY = `
   CASE WHEN (ends_with(pool, '.side') OR status = '101') AND try_cast(responseMs AS INTEGER) >= 0
        THEN greatest(try_cast(queueMs AS INTEGER), 0) + greatest(try_cast(connectMs AS INTEGER), 0) + try_cast(responseMs AS INTEGER)
@@ -275,7 +281,8 @@ const REQUESTS: Table = {
            CASE WHEN isApp THEN parts[3] ELSE 'edge' END,
            coalesce(try_cast(regexp_extract(instance, '\\.r(\\d+)', 1) AS INTEGER), try_cast(release AS INTEGER), 0),
            CASE WHEN instance = '<NOSRV>' THEN '' ELSE instance END,
-           coalesce(nullif(route, '-'), ''), client, method, ${unescaped("host")}, path, query, version,
+           coalesce(nullif(route, '-'), ''), client,
+           ${named("method")}, ${unescaped("host")}, ${named("path")}, ${named("query")}, ${named("version")},
            ${STATUS}, try_cast(queueMs AS INTEGER), try_cast(connectMs AS INTEGER),
            try_cast(responseMs AS INTEGER), try_cast(totalMs AS INTEGER), try_cast(bytesIn AS BIGINT),
            try_cast(bytesOut AS BIGINT), ending, try_cast(retries AS INTEGER),
@@ -285,7 +292,7 @@ const REQUESTS: Table = {
            ${unescaped("coalesce(userAgent, '')")}, ${failedWhere(`(${STATUS})`)}, try_cast(urlBytes AS INTEGER),
            ${LATENCY}
     FROM (SELECT *, string_split(pool, '.') AS parts, pool LIKE '%.%.%.%' AS isApp,
-                 try_cast('0x' || requestId[:16] AS BIGINT) AS timeUs
+                 coalesce(try_cast('0x' || requestId[:16] AS BIGINT), ${NO_REQUEST_AT}) AS timeUs
           FROM ${readLines(files, REQUEST_COLUMNS, "\t")})
     WHERE timeUs IS NOT NULL`,
   redact: redactPeople,
