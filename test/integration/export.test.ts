@@ -245,6 +245,9 @@ describe("export", { timeout: 300_000 }, () => {
       return stderr;
     };
     assert.match(await refused("ftp://x", ""), /endpoint: must be a URL such as https/);
+    for (const url of ["http://169.254.169.254/latest?", "http://metadata.google.internal/"])
+      assert.match(await refused(url, ""), /no place for|keeps credentials/);
+    assert.match(await refused("https://x/?a=", ""), /no place for \? and #/);
     assert.match(await refused("https://x", "content-length=1"), /set by the sender itself/);
     assert.match(await refused("https://x", "nonsense"), /not name=value/);
     assert.equal((await holdfast.run(["export", "test", "nobody"])).code, 2);

@@ -6,7 +6,7 @@ import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync
 import { cpus } from "node:os";
 import { join } from "node:path";
 import { asHoldfastError, messageOf } from "../../kernel/error.ts";
-import { defaultBuildResources } from "../../resources/app/manifest.ts";
+import { DEFAULT_BUILD_TIMEOUT_MS, defaultBuildResources } from "../../resources/app/manifest.ts";
 import type { Artifact } from "../../resources/release/release.ts";
 import type {
   ArtifactBuilder,
@@ -56,7 +56,6 @@ export interface ArtifactBuilderOptions {
 }
 
 const LOG_LINES = 30;
-const DEFAULT_TIMEOUT_MS = 30 * 60_000;
 /** One more than half of the cores: one that only downloads holds up nobody. */
 const BUILDS_AT_ONCE = Math.max(2, Math.ceil(cpus().length / 2) + 1);
 
@@ -228,7 +227,7 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
         uid,
         nodeDir: this.#options.nodeDir,
         resources: build?.resources ?? defaultBuildResources,
-        timeoutMs: build?.timeout ?? DEFAULT_TIMEOUT_MS,
+        timeoutMs: build?.timeout ?? DEFAULT_BUILD_TIMEOUT_MS,
         logFile,
         signal,
       });

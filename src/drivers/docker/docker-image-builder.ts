@@ -5,6 +5,7 @@ import { appendFileSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { dockerIgnore } from "../../archive/docker-ignore.ts";
 import { packFiles } from "../../archive/pack.ts";
+import { DEFAULT_BUILD_TIMEOUT_MS, defaultBuildResources } from "../../resources/app/manifest.ts";
 import type { Artifact } from "../../resources/release/release.ts";
 import type { BuildRequest } from "../../resources/release/release-driver.ts";
 import type { ImageBuilder } from "../build/artifact-builder.ts";
@@ -59,6 +60,10 @@ export class DockerImageBuilder implements ImageBuilder {
         "apt-get install docker.io and start it, or give the app a Procfile and compute: process",
       );
     }
+    const { build } = request.manifest;
+    const memory = String((build?.resources ?? defaultBuildResources).memory);
+    const timeoutMs = build?.timeout ?? DEFAULT_BUILD_TIMEOUT_MS;
+    const late = AbortSignal.timeout(timeoutMs);
     const tag = `holdfast/${this.#installation}/${request.app}:r${request.number}`;
     const query = new URLSearchParams({
       dockerfile,
@@ -66,14 +71,21 @@ export class DockerImageBuilder implements ImageBuilder {
       rm: "1",
       forcerm: "1",
       cpushares: String(BUILD_CPU_SHARES),
+      memory,
+      memswap: memory,
     });
     const context = packFiles(sourceDir, await contextPaths(sourceDir, dockerfile));
-    const output = await this.#engine.stream("POST", `/build?${query}`, {
-      body: context,
-      signal,
-    });
-    const id = await this.#follow(output, logFile, hint);
-    return { kind: "image", digest: id };
+    try {
+      const output = await this.#engine.stream("POST", `/build?${query}`, {
+        body: context,
+        signal: AbortSignal.any([signal, late]),
+      });
+      const id = await this.#follow(output, logFile, hint);
+      return { kind: "image", digest: id };
+    } catch (error) {
+      if (!late.aborted || signal.aborted) throw error;
+      throw new BuildError(`the build failed: it took longer than ${timeoutMs / 1000} s`, hint);
+    }
   }
 
   async #follow(output: Readable, logFile: string, hint: string): Promise<string> {

@@ -35,7 +35,9 @@ esac
 # Where names are looked up is often a link into /run.
 resolver=$(readlink -f /etc/resolv.conf)
 case $resolver in
-/run/*) mkdir -p ".${resolver%/*}" && mount -o bind,ro "${resolver%/*}" ".${resolver%/*}" || fail "$resolver" ;;
+/run/*/*) mkdir -p ".${resolver%/*}" && mount -o bind,ro "${resolver%/*}" ".${resolver%/*}" || fail "$resolver" ;;
+# Not all of /run for one file in it.
+/run/*) : >".$resolver" && mount -o bind,ro "$resolver" ".$resolver" || fail "$resolver" ;;
 esac
 mount -t proc -o nosuid,nodev,noexec,hidepid=2 proc proc || fail "/proc"
 mount -o bind,ro /sys sys || fail "/sys"

@@ -390,6 +390,8 @@ export type Route = z.output<typeof route>;
 
 export const defaultLimits: Limits = limits.parse({});
 export const defaultResources: Resources = resources.parse({});
+/** As the schema has it, for manifests without `build`. */
+export const DEFAULT_BUILD_TIMEOUT_MS = 30 * 60_000;
 export const defaultBuildResources: BuildResources = buildResources.parse({});
 export const defaultHealth: Health = health.parse({});
 export const defaultObjectives = objectives.parse({});

@@ -13,10 +13,16 @@ const OWN_HEADERS =
 const HEADER = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 const HEADER_VALUE = /^[\t\x20-\x7e]*$/;
 
+/** Addresses at which clouds answer with what the machine may do. */
+const METADATA =
+  /^(169\.254\.\d+\.\d+|168\.63\.129\.16|100\.100\.100\.200|192\.0\.0\.192|metadata(\.google\.internal)?\.?|\[(fe80:.*|fd00:ec2::254|::ffff:a9fe:.*)\])$/i;
+
 export const exportInput = z.strictObject({
   endpoint: z
     .url({ protocol: /^https?$/, error: "must be a URL such as https://otlp.example.com" })
     .max(2_000)
+    .refine((url) => !/[?#]/.test(url), "has no place for ? and #")
+    .refine((url) => !METADATA.test(new URL(url).hostname), "is where a cloud keeps credentials")
     .refine((url) => !/\/v1\/(logs|traces|metrics)\/?$/.test(url), "must be without /v1/…")
     .describe("Base URL; /v1/logs, /v1/traces and /v1/metrics are asked below it."),
   signals: z
