@@ -378,6 +378,28 @@ export interface ComparisonQuestion {
   readonly bounds: Readonly<Record<string, Readonly<Record<number, readonly number[]>>>>;
   /** With quantiles: they cost more. */
   readonly quantiles: boolean;
+  /** With sums over clients and slices of time: they cost more too. */
+  readonly clustering?: boolean;
+}
+
+/** Latencies are judged at these quantiles. */
+export const LATENCY_LEVELS = [0.5, 0.9, 0.95, 0.99] as const;
+
+/** Sums over clusters of one arm (its clients, or slices of time): requests, bad ones, their products. */
+export interface ClusterSums {
+  readonly clusters: number;
+  readonly total: number;
+  readonly bad: number;
+  readonly totalSquared: number;
+  readonly badTotal: number;
+  readonly badSquared: number;
+}
+
+/** For each kind of cluster one. */
+export interface Clustering {
+  readonly errors: readonly ClusterSums[];
+  /** Of answers slower than each of the release's own quantiles at LATENCY_LEVELS. */
+  readonly slow: readonly (readonly ClusterSums[])[];
 }
 
 /** One service of one release. Requests of testers, who chose the release, are left out. */
@@ -397,6 +419,7 @@ export interface ArmCounts {
   readonly over: readonly number[];
   /** Age in ms of requests that wait for an answer right now, from a second on. */
   readonly unanswered?: readonly number[];
+  readonly clustering?: Clustering;
   /** ms, at the levels 0, 1/200, … 1; empty where they were not asked for or nothing was timed. */
   readonly quantiles: readonly number[];
 }

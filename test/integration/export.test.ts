@@ -101,7 +101,7 @@ describe("export", { timeout: 300_000 }, () => {
     await visit("/before");
     // What is on its way when an export is added may be taken for later.
     await until("what came before is kept", async () =>
-      (await holdfast.ok("logs", "exported", "--text", "/before")).includes("/before"),
+      (await holdfast.run(["logs", "exported", "--text", "/before"])).stdout.includes("/before"),
     );
     const args = ["export", "add", "vendor", "--endpoint", `http://127.0.0.1:${port}`];
     const added = await holdfast.run(args, `api-key=${SECRET},x-tenant=a%20b\n`);

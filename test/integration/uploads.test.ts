@@ -234,7 +234,8 @@ describe("an upload", { timeout: 300_000 }, () => {
   });
 
   it("that trickles in keeps nobody else out, and is given up", async () => {
-    await holdfast.ok("account", "set", "ci", "--role", "production/admin");
+    await holdfast.ok("env", "create", "staging", "--class", "staging");
+    await holdfast.ok("account", "set", "ci", "--role", "staging/developer");
     const { token } = await holdfast.json<{ token: string }>("token", "create", "ci");
     const trickle = (): Promise<{ status: number; text: string }> =>
       new Promise((resolve) => {
@@ -258,14 +259,19 @@ describe("an upload", { timeout: 300_000 }, () => {
       });
     const slow = [trickle(), trickle(), trickle()];
     await until("they come in", () => leftovers().length === 3);
-    const { stdout } = await holdfast.run(["deploy", folder.dir, "--json"]);
-    assert.match(stdout, /3 uploads of owner\S* are under way/);
-    const other = await holdfast.runAs(token, ["deploy", folder.dir, "--adopt", "--json"]);
+    let hasOwnerDeployed = false;
+    const own = holdfast.ok("deploy", folder.dir).then(() => {
+      hasOwnerDeployed = true;
+    });
+    const args = ["deploy", folder.dir, "--env", "staging", "--json"];
+    const other = await holdfast.runAs(token, args);
     assert.equal(other.code, 0, other.stdout);
+    assert.equal(hasOwnerDeployed, false, "it waits for those of the same account");
     for (const { status, text } of await Promise.all(slow)) {
       assert.equal(status, 400, text);
       assert.match(text, /too slowly/);
     }
+    await own;
     await until("nothing is left", async () => leftovers().length === 0);
   });
 

@@ -26,6 +26,7 @@ import {
   type Problem,
   transient,
 } from "../../kernel/error.ts";
+import { Turns } from "../../kernel/turns.ts";
 import { type Argv, run } from "../exec.ts";
 import { removeTree } from "../files.ts";
 import { Cgroup } from "../process/cgroup.ts";
@@ -35,10 +36,8 @@ import { DISK_RESERVE_BYTES, IGNORE_HINT } from "./source-limits.ts";
 
 const JOIN_CGROUP = join(import.meta.dirname, "..", "process", "join-cgroup.sh");
 export const SOURCE_MAX_BYTES = 512 * 1024 ** 2;
-/** Uploads that come in, or wait to be unpacked, at once; each may be as large as one may be. */
-const UPLOADS_AT_ONCE = 8;
-/** Of one account: what trickles in must not keep others out. */
-const UPLOADS_OF_ONE = 3;
+/** Uploads that come in, or wait to be unpacked; each may be as large as one may be. By account. */
+const UPLOADS = { atOnce: 8, ofOne: 3, waitingMax: 20 };
 const TRICKLE_LOOK_MS = 15_000;
 /** An upload that brings less between two looks is given up. */
 const TRICKLE_MIN_BYTES = 64 * 1024;
@@ -67,7 +66,13 @@ export interface SourceStoreOptions {
 export class SourceStore {
   readonly #dir: string;
   readonly #options: SourceStoreOptions;
-  readonly #coming: string[] = [];
+  readonly #uploads = new Turns({
+    ...UPLOADS,
+    refusal: (who) =>
+      transient("source.busy", `${UPLOADS.waitingMax} uploads of ${who} wait already`, {
+        hint: "try again in a moment",
+      }),
+  });
   #unpacking: Promise<unknown> = Promise.resolve();
 
   constructor(options: SourceStoreOptions) {
@@ -85,18 +90,12 @@ export class SourceStore {
   }
 
   /** Unpacks a (gzipped) tar. Nothing is left behind where it fails, or where the signal fires. */
-  async add(archive: Readable, who: string, signal: AbortSignal): Promise<StoredSource> {
+  add(archive: Readable, who: string, signal: AbortSignal): Promise<StoredSource> {
+    return this.#uploads.take(who, () => this.#add(archive, signal), signal);
+  }
+
+  async #add(archive: Readable, signal: AbortSignal): Promise<StoredSource> {
     assertDiskSpace(this.#dir);
-    const own = this.#coming.filter((one) => one === who).length;
-    if (own >= UPLOADS_OF_ONE || this.#coming.length >= UPLOADS_AT_ONCE)
-      throw transient(
-        "source.busy",
-        own >= UPLOADS_OF_ONE
-          ? `${own} uploads of ${who} are under way`
-          : `${UPLOADS_AT_ONCE} uploads are under way`,
-        { hint: "try again in a moment" },
-      );
-    this.#coming.push(who);
     const scratch = mkdtempSync(join(this.#dir, "upload-"));
     const tree = join(scratch, "tree");
     const file = join(scratch, "archive.tar");
@@ -119,7 +118,6 @@ export class SourceStore {
       if (!signal.aborted) throw error;
       throw transient("source.given_up", "whoever uploaded has left", { hint: "try again" });
     } finally {
-      this.#coming.splice(this.#coming.indexOf(who), 1);
       await removeTree(scratch);
     }
   }

@@ -3,17 +3,17 @@
 
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { isDiskFull, messageOf } from "../../kernel/error.ts";
+import { isDiskFull, messageOf, transient } from "../../kernel/error.ts";
 import {
   type ResultTable,
   SIGNALS,
   type Signal,
   type TelemetryPolicies,
 } from "../../kernel/signal.ts";
+import { Turns } from "../../kernel/turns.ts";
 import { Archive } from "./archive.ts";
 import { Database } from "./database.ts";
 import { answerQuestion, type QuestionOptions } from "./question.ts";
-import { QuestionRoom } from "./question-room.ts";
 import { type Extent, SignalStore } from "./signal-store.ts";
 
 export interface TelemetryStoreOptions {
@@ -31,6 +31,8 @@ export interface TelemetryStoreOptions {
   readonly onUnreadable?: (signal: Signal, lines: number, copy: string) => void;
 }
 
+/** Each is a process; by environment. */
+const QUESTIONS = { atOnce: 4, ofOne: 2, waitingMax: 20 };
 const LOAD_EVERY_MS = 1_000;
 const SETTLE_CHECK_MS = 5_000;
 const COMPACT_EVERY_MS = 60_000;
@@ -42,7 +44,13 @@ export class TelemetryStore {
   readonly signals: Readonly<Record<Signal, SignalStore>>;
   readonly #options: TelemetryStoreOptions;
   readonly #timers: NodeJS.Timeout[] = [];
-  readonly #room = new QuestionRoom();
+  readonly #questions = new Turns({
+    ...QUESTIONS,
+    refusal: () =>
+      transient("query.busy", `${QUESTIONS.waitingMax} questions wait already`, {
+        hint: "try again in a moment",
+      }),
+  });
   #isClosing = false;
 
   private constructor(
@@ -121,7 +129,7 @@ export class TelemetryStore {
     question: Pick<QuestionOptions, "sql" | "limit" | "timeoutMs">,
   ): Promise<ResultTable> {
     const tables = SIGNALS.map((signal) => [signal, () => this.signals[signal].parts(extent)]);
-    return this.#room.ask(extent.environment ?? "", () =>
+    return this.#questions.take(extent.environment ?? "", () =>
       answerQuestion({
         ...question,
         tables: Object.fromEntries(tables),
@@ -132,7 +140,7 @@ export class TelemetryStore {
 
   async close(): Promise<void> {
     this.#isClosing = true;
-    this.#room.close();
+    this.#questions.close();
     for (const timer of this.#timers) clearInterval(timer);
     // What is under way ends first: it needs the database.
     for (const signal of SIGNALS)
