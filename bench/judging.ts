@@ -7,6 +7,7 @@
 // Real: the shop under load, released by canary with a fault, and without one; what users got.
 //
 //   node bench/judging.ts             simulated
+//   node bench/judging.ts --scenarios and traffic that is not independent; about half an hour
 //   node bench/judging.ts --real      both; about an hour
 //   node bench/judging.ts --switches  of the real part only what steps, aborts and rollbacks cost
 //   … --write                         into README.md
@@ -24,6 +25,7 @@ import {
 } from "../src/resources/app/judgement/judgement.ts";
 import { defaultRollout } from "../src/resources/app/rollout-policy.ts";
 import { SeededRandom } from "../test/support/virtual-clock.ts";
+import { AS_GOOD, play, SCENARIOS, upperBound } from "./judging-scenarios.ts";
 import { writeTable } from "./readme-table.ts";
 import { measureRollouts, measureSwitches } from "./rollouts.ts";
 
@@ -167,7 +169,7 @@ export function simulateRollout(
       elapsed += 1;
       const isTimed = elapsed > WARM_UP_S;
       const drawn = traffic.next(share, candidate);
-      const bounds = boundsFor(judgement, SERVING, CANDIDATE);
+      const bounds = boundsFor(judgement, SERVING, CANDIDATE, defaultRollout.analysis);
       for (const [service, own] of drawn) {
         if (own.candidate.some(({ isError }) => isError))
           firstBadAt = Math.min(firstBadAt, elapsed);
@@ -188,7 +190,8 @@ export function simulateRollout(
             countsOf(service, CANDIDATE, own.candidate, isTimed, bounds[service]?.[CANDIDATE]),
           ),
         },
-        elapsed,
+        elapsed * 1_000,
+        defaultRollout.analysis,
       );
       if (second % ARMS_EVERY_S === 0)
         judgement = withArms(judgement, {
@@ -294,6 +297,22 @@ rows.push(
     `${percent(simulated.slow.caught)}, ${simulated.slow.after} s`,
   ],
 );
+if (process.argv.includes("--scenarios")) {
+  const wanted = Number(process.env["HOLDFAST_BENCH_SCENARIO"] ?? 300);
+  for (const [name, kind] of Object.entries(SCENARIOS)) {
+    // Twenty times the requests of the others.
+    const count = name.startsWith("2,000") ? Math.ceil(wanted / 10) : wanted;
+    let aborted = 0;
+    for (let seed = 1; seed <= count; seed += 1)
+      if (play(kind, AS_GOOD, new SeededRandom(seed)) !== undefined) aborted += 1;
+    log(`${name}: ${aborted} of ${count} would be aborted`);
+    rows.push([
+      `${name}, as good: aborted, and the most that this supports (95 %)`,
+      "≤ 1 %",
+      `${aborted} of ${count}, ≤ ${percent(upperBound(aborted, count))}`,
+    ]);
+  }
+}
 if (process.argv.includes("--real")) {
   const count = (name: string, usual: number): number => Number(process.env[name] ?? usual);
   const real = await measureRollouts(

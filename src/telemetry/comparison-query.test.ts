@@ -49,6 +49,13 @@ describe("ComparisonQuery", () => {
     for (const status of ["200", "404", "500", "503"]) await append(NOW + 20, 2, { status });
     await append(NOW + 20, 2, { status: "-1", ending: "SH--" });
     await append(NOW + 20, 2, { status: "-1", ending: "CD--" });
+    for (const at of [NOW - 15_000, NOW - 15_000, NOW - 25_000])
+      for (const [client, status] of [
+        ["198.51.100.1", "500"],
+        ["203.0.113.2", "200"],
+        ["192.0.2.3", "200"],
+      ] as const)
+        await append(at, 6, { client, status });
     const stream = { totalMs: "9000", queueMs: "1", connectMs: "2", responseMs: "6" };
     await append(NOW + 20, 5, { ...stream, pool: "production.shop.web.a.side" });
     await append(NOW + 20, 5, { ...stream, status: "101" });
@@ -127,6 +134,29 @@ describe("ComparisonQuery", () => {
   it("takes the first byte for the latency of streams and tunnels", async () => {
     const [five] = await compare({ releases: [5], quantiles: true });
     assert.deepEqual([five?.timed, five?.quantiles[200]], [2, 9]);
+  });
+
+  it("sums up outcomes by client and by slices of ten seconds", async () => {
+    const [six] = await compare({
+      releases: [6],
+      clustering: true,
+      from: NOW - 60_000,
+      latencyFrom: 0,
+    });
+    const sums = six?.clustering?.errors.toSorted((a, b) => a.clusters - b.clusters);
+    // By default addresses are kept without their last part. Two slices: of six and of three requests, of which two and one failed; three clients.
+    assert.deepEqual(sums, [
+      {
+        ...{ clusters: 2, total: 9, totalSquared: 36 + 9, bad: 3 },
+        ...{ badSquared: 4 + 1, badTotal: 12 + 3 },
+      },
+      {
+        ...{ clusters: 3, total: 9, totalSquared: 27, bad: 3 },
+        ...{ badSquared: 9, badTotal: 9 },
+      },
+    ]);
+    assert.equal(six?.clustering?.slow.length, 4);
+    assert.equal(six?.clustering?.slow[0]?.[0]?.total, 6, "what failed is not timed");
   });
 
   it("says nothing where nothing was asked for", async () => {

@@ -34,6 +34,8 @@ export type Comparison =
       readonly until: number;
       /** The stage so far, with quantiles. */
       readonly arms?: readonly ArmCounts[];
+      /** What serves, since some minutes before the stage, with how its outcomes vary. */
+      readonly clustered?: readonly ArmCounts[];
       readonly metrics?: Readonly<Record<string, MetricReading>>;
     };
 
@@ -56,6 +58,7 @@ export interface WatchedTraffic {
   readonly waiting?: Readonly<Record<string, number>>;
   /** The same of the release before; told once. */
   readonly before?: Readonly<Record<string, Tally>>;
+  readonly design?: Readonly<Record<string, number>>;
 }
 
 export interface AppObserved {

@@ -10,7 +10,8 @@ import type { Resource } from "../../kernel/resource.ts";
 import type { DeliveryRecord } from "./delivery.ts";
 import type { HeldSource } from "./held-source.ts";
 import type { Judgement } from "./judgement/judgement.ts";
-import type { Evidence, Tally } from "./judgement/sequential-test.ts";
+import type { Tally } from "./judgement/sequential-test.ts";
+import type { TestState } from "./judgement/test-state.ts";
 import type { Strategy } from "./rollout-policy.ts";
 
 export const APP = "app";
@@ -180,12 +181,14 @@ export interface Watch {
   /** Requests that ended up to then are counted. */
   readonly through: number;
   /** `availability web` → evidence that its error budget burns. */
-  readonly burn: Readonly<Record<string, Evidence>>;
+  readonly burn: Readonly<Record<string, TestState>>;
   readonly seen: Readonly<Record<string, Tally>>;
   /** Of those, the slow ones that were counted before they ended. */
   readonly ahead?: Readonly<Record<string, number>>;
   /** The same of the release before, in the minutes before this one had any request. */
   readonly before?: Readonly<Record<string, Tally>>;
+  /** How many times more the outcomes of the release before varied than independent ones. */
+  readonly design?: Readonly<Record<string, number>>;
   /** The platform holds the release up: nothing is counted. */
   readonly isHeldUp?: boolean;
   /** How often it did since the watch began. */

@@ -5,7 +5,8 @@
 import type { MetricState, Rollout } from "./app.ts";
 import type { MetricReading } from "./app-observed.ts";
 import { FALSE_ALARMS } from "./judgement/judgement.ts";
-import { compareBlock, logEvidence, noEvidence, type Tally } from "./judgement/sequential-test.ts";
+import { compareBlock, noEvidence, type Tally } from "./judgement/sequential-test.ts";
+import { isCertain, withNulls } from "./judgement/test-state.ts";
 import type { AppMetric, RolloutPolicy } from "./rollout-policy.ts";
 
 const STRIKES = 3;
@@ -52,7 +53,9 @@ export function foldMetrics(
     const known = expected[key]?.errors ?? NO_TALLY;
     const rate = (known.bad + 0.5) / (known.total + 1);
     const alternatives = EFFECTS.map((effect) => rate + effect * (1 - rate));
-    tests[key] = compareBlock(tests[key] ?? noEvidence(EFFECTS.length), block, rate, alternatives);
+    const evidence = tests[key]?.nulls[0] ?? noEvidence(EFFECTS.length);
+    const nulls = [compareBlock(evidence, block, rate, alternatives)];
+    tests[key] = withNulls(tests[key], nulls, now);
     expected[key] = { errors: plus(known, block.serving), logErrors: NO_TALLY, over: [] };
   }
   return { ...rollout, metrics, judgement: { ...rollout.judgement, tests, expected } };
@@ -101,9 +104,8 @@ export function metricTrouble(
   for (const { name } of analysis.metrics) {
     const state = metrics[name];
     if (!state || state.strikes === 0) continue;
-    const evidence = judgement?.tests[`metric ${name}`];
-    const isRefuted = evidence !== undefined && logEvidence(evidence) >= -Math.log(level);
-    if (evidence === undefined ? state.strikes >= STRIKES : isRefuted) return state.text;
+    const test = judgement?.tests[`metric ${name}`];
+    if (test === undefined ? state.strikes >= STRIKES : isCertain(test, level)) return state.text;
   }
   return undefined;
 }

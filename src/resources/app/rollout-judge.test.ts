@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import type { ArmCounts } from "../../kernel/signal.ts";
 import type { Release } from "../release/release.ts";
 import { type App, type AppStatusFields, EMPTY_STATUS, type Rollout } from "./app.ts";
 import type { AppObserved } from "./app-observed.ts";
+import { beginJudgement, foldBlock, withArms } from "./judgement/judgement.ts";
 import { manifestSchema } from "./manifest.ts";
 import { judgeStage } from "./rollout-judge.ts";
 
@@ -101,5 +103,49 @@ describe("a stage", () => {
     );
     assert.ok("failure" in progress);
     assert.match(progress.failure.reason, /not decided within 1440 min/);
+  });
+
+  const arm = (release: number, requests: number, more: Partial<ArmCounts> = {}): ArmCounts => ({
+    ...{ service: "web", release, requests, errors: 0, logErrors: 0, timed: requests, over: [] },
+    quantiles: Array<number>(201).fill(10),
+    ...more,
+  });
+  /** What both had in this stage, whose time is over twice. */
+  const afterAll = (serving: ArmCounts[], candidate: ArmCounts[]): Rollout => {
+    const { analysis } = MANIFEST.rollout ?? assert.fail();
+    const begun = beginJudgement(NOW - 61_000, [arm(1, 600)]);
+    const folded = foldBlock(begun, { serving, candidate }, NOW - 1_000, analysis);
+    const judgement = withArms(folded, { serving, candidate });
+    return judged({ stageSince: NOW - 61_000, inconclusive: "extended", judgement });
+  };
+
+  it("asks where what little was seen is bad, also where it is to go on by itself", () => {
+    const bad = arm(2, 3, { errors: 3, timed: 0, quantiles: [] });
+    const asked = afterAll([arm(1, 40)], [bad]);
+    assert.equal(asked.inconclusive, "asked");
+    assert.equal(asked.stage, 0);
+    assert.match(asked.timeline.at(-1)?.text ?? "", /may be worse: web: 100.0 % of 3 requests/);
+    const few = afterAll([arm(1, 40)], [arm(2, 3)]);
+    assert.equal(few.stage, 1, "too few alone are no reason");
+    assert.match(few.results[0]?.reason ?? "", /3 requests to web of release 2; fewer than 50/);
+  });
+
+  it("passes no service that had too few requests beside one that had enough", () => {
+    const api = { service: "api" };
+    const serving = [arm(1, 900), arm(1, 90, api)];
+    const passed = afterAll(serving, [arm(2, 100), arm(2, 60, api)]);
+    assert.equal(passed.results[0]?.verdict, "pass");
+    const short = afterAll(serving, [arm(2, 100), arm(2, 4, api)]);
+    assert.equal(short.results[0]?.verdict, "inconclusive");
+    assert.match(short.results[0]?.reason ?? "", /4 requests to api/);
+    const missing = afterAll(serving, [arm(2, 100)]);
+    assert.match(missing.results[0]?.reason ?? "", /0 requests to api/);
+  });
+
+  it("passes nothing of which no answer was timed", () => {
+    const cold = arm(2, 100, { timed: 0, quantiles: [] });
+    const { results } = afterAll([arm(1, 900)], [cold]);
+    assert.equal(results[0]?.verdict, "inconclusive");
+    assert.match(results[0]?.reason ?? "", /no answer of web of release 2 was timed/);
   });
 });

@@ -8,7 +8,9 @@ import {
   candidateRequests,
   findingsOf,
   foldBlock,
+  type Judgement,
   withArms,
+  withDesign,
 } from "./judgement/judgement.ts";
 import { foldMetrics, metricTrouble } from "./metric-judge.ts";
 import type { RolloutPolicy } from "./rollout-policy.ts";
@@ -56,13 +58,19 @@ function fold(rollout: Rollout, policy: RolloutPolicy, observed: AppObserved): R
     return { ...withVitals, judgement: beginJudgement(comparison.since, comparison.baseline) };
   }
   const { judgement, from, placement } = rollout;
+  // Of an earlier build, which kept its evidence in another way: this stage is judged anew.
+  if (judgement && Object.values(judgement.tests).some((test) => test.nulls === undefined)) {
+    const { judgement: _, ...rest } = withVitals;
+    return { ...rest, stageSince: observed.now };
+  }
   if (!judgement || comparison.until <= judgement.through) return withVitals;
   const sides = (arms: NonNullable<typeof comparison.arms>) => ({
     serving: arms.filter(({ release }) => release === from),
     candidate: arms.filter(({ release }) => release === placement.set.release),
   });
-  const folded = foldBlock(judgement, sides(comparison.block), comparison.until);
-  const next = comparison.arms ? withArms(folded, sides(comparison.arms)) : folded;
+  const folded = foldBlock(judgement, sides(comparison.block), comparison.until, policy.analysis);
+  const shown = comparison.arms ? withArms(folded, sides(comparison.arms)) : folded;
+  const next = comparison.clustered ? withDesign(shown, comparison.clustered) : shown;
   return foldMetrics({ ...withVitals, judgement: next }, policy, comparison.metrics, observed.now);
 }
 
@@ -121,46 +129,73 @@ function leaveStage(rollout: Rollout, policy: RolloutPolicy, observed: AppObserv
   if (own?.wish === "pause" || !isOver) return { phase: "stepping", rollout };
   if (rollout.strategy === "rolling" || stage?.perMille === 0)
     return nextStage(rollout, "pass", "its instances are ready", observed);
-  const { verdict, reason } = verdictOf(rollout, policy);
+  const said = verdictOf(rollout, policy);
+  const { verdict, reason } = said;
   if (verdict === "pass") return nextStage(rollout, verdict, reason, observed);
   if (hasSaidGo) return nextStage(rollout, verdict, `${reason}; ${own.by} said to go on`, observed);
-  return inconclusive(rollout, policy, reason, observed);
+  return inconclusive(rollout, policy, said, observed);
 }
 
+interface StageVerdict {
+  readonly verdict: Verdict;
+  readonly reason: string;
+  /** There is evidence that it is worse, if not enough: it is not let pass without somebody's word. */
+  readonly isDoubtful?: boolean;
+}
+
+/** Evidence to one from which on a release may well be worse. */
+const DOUBT = 3;
+
 /** What is to be said of the stage so far, where nothing is certain against the candidate. */
-export function verdictOf(
-  rollout: Rollout,
-  { analysis }: RolloutPolicy,
-): { readonly verdict: Verdict; readonly reason: string } {
+export function verdictOf(rollout: Rollout, { analysis }: RolloutPolicy): StageVerdict {
   const { judgement } = rollout;
   if (!judgement) return { verdict: "inconclusive", reason: "telemetry does not answer" };
-  const requests = candidateRequests(judgement);
-  if (requests < analysis.minRequests)
-    return {
-      verdict: "inconclusive",
-      reason: `${requests} requests to release ${rollout.placement.set.release}; fewer than ${analysis.minRequests} say nothing`,
-    };
   const { possible } = findingsOf(judgement, analysis, judgedStages(rollout));
   const blind = Object.values(rollout.metrics ?? {}).find(({ candidate }) => candidate === null);
+  const isDoubtful = possible.some(({ odds }) => odds >= DOUBT);
   if (possible.length > 0)
     return {
       verdict: "inconclusive",
       reason: `it may be worse: ${possible.map(({ text }) => text).join("; ")}`,
+      isDoubtful,
     };
+  const open = notJudged(rollout, judgement, analysis.minRequests);
+  if (open !== undefined) return { verdict: "inconclusive", reason: open };
   if (blind) return { verdict: "inconclusive", reason: blind.text };
+  const requests = candidateRequests(judgement);
   return { verdict: "pass", reason: `nothing speaks against it in ${requests} requests` };
+}
+
+/** What was not seen enough of, in words. */
+function notJudged(
+  { placement }: Rollout,
+  judgement: Judgement,
+  minRequests: number,
+): string | undefined {
+  const { release } = placement.set;
+  if (candidateRequests(judgement) === 0)
+    return `0 requests to release ${release}; fewer than ${minRequests} say nothing`;
+  for (const [service, { serving, candidate }] of Object.entries(judgement.arms)) {
+    if (serving.requests === 0) continue;
+    if (candidate.requests < minRequests)
+      return `${candidate.requests} requests to ${service} of release ${release}; fewer than ${minRequests} say nothing`;
+    if (serving.timed > 0 && candidate.timed === 0)
+      return `no answer of ${service} of release ${release} was timed: its warm-up is as long as this stage`;
+  }
+  return undefined;
 }
 
 function inconclusive(
   rollout: Rollout,
   { analysis }: RolloutPolicy,
-  reason: string,
+  { reason, isDoubtful = false }: StageVerdict,
   observed: AppObserved,
 ): Progress {
   const { inconclusive: before } = rollout;
   const how = analysis.inconclusive;
   if (how === "wait") return { phase: "stepping", rollout };
-  if (how === "ask") {
+  // More time is given once; after that what may be worse is not let pass for want of requests.
+  if (how === "ask" || before === "asked" || (before === "extended" && isDoubtful)) {
     if (before === "asked") return { phase: "stepping", rollout };
     const text = `${reason}; somebody has to say whether to go on`;
     return {

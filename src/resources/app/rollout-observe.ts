@@ -16,6 +16,7 @@ import {
 import type { AppDeps } from "./app-reconciler.ts";
 import { boundsFor } from "./judgement/judgement.ts";
 import type { Tally } from "./judgement/sequential-test.ts";
+import { designEffect } from "./judgement/test-state.ts";
 import { olderThan } from "./judgement/unanswered.ts";
 import { type Objective, objectivesOf } from "./objectives.ts";
 import { ROLLOUT, type RolloutWish } from "./rollout-wish.ts";
@@ -28,6 +29,7 @@ const BASELINE_MS = 10 * 60_000;
 const ARMS_EVERY_MS = 2_000;
 const USAGE_EVERY_MS = 2_000;
 const METRICS_EVERY_MS = 10_000;
+const CLUSTERING_EVERY_MS = 10_000;
 /** The edge tells ages in whole seconds. */
 const UNANSWERED_FROM_MS = 1_000;
 /** Records are named by when they began: those that took longer than this are not in a figure. */
@@ -121,16 +123,20 @@ async function compare(
   }
   const until = observed.now - LAG_MS;
   if (until <= judgement.through) return undefined;
-  const bounds = boundsFor(judgement, from, placement.set.release);
+  const bounds = boundsFor(judgement, from, placement.set.release, analysis);
   const isTurn = (everyMs: number): boolean =>
     Math.floor(until / everyMs) > Math.floor(judgement.through / everyMs);
   const releases = [from, placement.set.release];
-  const [block, arms, metrics, unanswered] = await Promise.all([
+  const sinceBefore = { from: stageSince - BASELINE_MS, beganFrom: 0, latencyFrom: 0 };
+  const [block, arms, metrics, clustered, unanswered] = await Promise.all([
     ask({ from: judgement.through, through: until, bounds }),
     isTurn(ARMS_EVERY_MS)
       ? ask({ from: judgement.since, through: until, quantiles: true })
       : undefined,
     isTurn(METRICS_EVERY_MS) ? readMetrics(app, rollout, until, observed, deps) : undefined,
+    judgement.design === undefined || isTurn(CLUSTERING_EVERY_MS)
+      ? ask({ releases: [from], ...sinceBefore, through: until, clustering: true })
+      : undefined,
     readUnanswered(
       app,
       releases,
@@ -145,6 +151,7 @@ async function compare(
       until,
       ...(arms && { arms: withUnanswered(arms, unanswered) }),
       ...(metrics && { metrics }),
+      ...(clustered && { clustered }),
     }
   );
 }
@@ -272,8 +279,9 @@ async function observeWatch(
       latencyFrom: 0,
       bounds: latencyBounds(objectives, release),
       quantiles: false,
+      clustering: to === exposedAt,
     });
-    return arms && talliesOf(objectives, arms);
+    return arms;
   };
   const { release } = placement.set;
   const [seen, unanswered] = await Promise.all([
@@ -284,7 +292,15 @@ async function observeWatch(
     ? undefined
     : await ask(previous.set.release, exposedAt - BASELINE_MS, exposedAt);
   return (
-    seen && { until, seen, waiting: waitingOf(objectives, unanswered), ...(before && { before }) }
+    seen && {
+      until,
+      seen: talliesOf(objectives, seen),
+      waiting: waitingOf(objectives, unanswered),
+      ...(before && {
+        before: talliesOf(objectives, before),
+        design: designOf(objectives, before),
+      }),
+    }
   );
 }
 
@@ -306,6 +322,20 @@ function waitingOf(
       const own = unanswered.filter(({ service }) => service === objective.service);
       const ages = own.map(({ ageMs }) => ageMs);
       return [[objectiveKey(objective), olderThan(ages, (objective.underSeconds ?? 0) * 1000)]];
+    }),
+  );
+}
+
+function designOf(
+  objectives: readonly Objective[],
+  arms: readonly ArmCounts[],
+): Record<string, number> {
+  return Object.fromEntries(
+    objectives.map((objective) => {
+      const { errors = [], slow = [] } =
+        arms.find(({ service }) => service === objective.service)?.clustering ?? {};
+      const sums = objective.kind === "availability" ? errors : slow.flat();
+      return [objectiveKey(objective), Math.max(1, ...sums.map(designEffect))];
     }),
   );
 }

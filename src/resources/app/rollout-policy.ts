@@ -88,7 +88,7 @@ const analysis = z
           .number()
           .min(0)
           .max(100)
-          .default(1)
+          .default(0.25)
           .describe("Percentage points of errors above what serves that are let pass."),
         relative: z
           .number()
@@ -118,7 +118,7 @@ const analysis = z
       .max(1_000_000)
       .default(50)
       .describe("Fewer requests to the new release in a step say nothing."),
-    warmUp: duration("Latency of fresh instances is not judged for so long.").prefault("10s"),
+    warmUp: duration("Latency of fresh instances is not judged for so long.").prefault("30s"),
     inconclusive: z
       .enum(["wait", "extend", "ask"])
       .default("extend")

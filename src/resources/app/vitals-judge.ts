@@ -95,16 +95,21 @@ export function vitalTrouble(
     of.flatMap(({ exits }) => exits.filter(({ at }) => at >= rollout.startedAt));
   const ended = crashes(own);
   const looping = own.find((one) => isCrashLoop(one, now));
-  const others = crashes(instancesOf(observed, serving?.set)).length;
-  if ((ended.length >= CRASHES || looping) && ended.length > others) {
+  const servingInstances = instancesOf(observed, serving?.set);
+  const others = crashes(servingInstances).length;
+  // By instance: a release of ten may not crash as often as one of one.
+  const isMore = ended.length * servingInstances.length > others * own.length || others === 0;
+  if ((ended.length >= CRASHES || looping) && isMore) {
     const last = ended.toSorted((one, other) => other.at - one.at)[0];
     return `its instances ended ${ended.length} times by themselves, the last with ${exitText(last)}; those of what serves ${others} times`;
   }
   const { unwellSince, memoryLooks = 0, cpuLooks = 0 } = rollout.vitals ?? {};
-  const isServingUnwell = instancesOf(observed, serving?.set).some(
-    ({ name }) => findServer(observed, name)?.state === "down",
-  );
-  if (unwellSince !== undefined && now - unwellSince >= UNWELL_MS && !isServingUnwell)
+  const down = (of: readonly Instance[]): number =>
+    of.filter(({ name }) => findServer(observed, name)?.state === "down").length;
+  const isWorse =
+    servingInstances.length === 0 ||
+    down(own) * servingInstances.length > down(servingInstances) * own.length;
+  if (unwellSince !== undefined && now - unwellSince >= UNWELL_MS && isWorse)
     return `it fails its health check under traffic for ${Math.round((now - unwellSince) / 1000)} s`;
   if (memoryLooks >= SATURATED_LOOKS)
     return `it uses more than ${MEMORY_FULL * 100} % of its memory limit, what serves does not`;

@@ -15,7 +15,8 @@ import {
 } from "./app-observed.ts";
 import { isCrashLoop, restartDelay } from "./crash-backoff.ts";
 import { exitText } from "./instance-exit.ts";
-import { exceedBlock, noEvidence, refutes, type Tally } from "./judgement/sequential-test.ts";
+import { exceedBlock, noEvidence, type Tally } from "./judgement/sequential-test.ts";
+import { isCertain, withNulls } from "./judgement/test-state.ts";
 import { countAhead } from "./judgement/unanswered.ts";
 import { graceMsOf, type Manifest } from "./manifest.ts";
 import { type Objective, objectivesOf } from "./objectives.ts";
@@ -144,7 +145,10 @@ function fold(app: App, watch: Watch, observed: AppObserved): Watch {
     const limit = limitOf(objective, (watch.before ?? watched.before)?.[key]);
     // An alternative beyond what can be is half way there.
     const effects = EFFECTS.map((times) => Math.min((1 + limit) / 2, limit * times));
-    burn[key] = exceedBlock(burn[key] ?? noEvidence(effects.length), block, limit, effects);
+    // Of an earlier build, which kept it in another way: it is collected anew.
+    const evidence = burn[key]?.nulls?.[0] ?? noEvidence(effects.length);
+    const own = burn[key]?.nulls ? burn[key] : undefined;
+    burn[key] = withNulls(own, [exceedBlock(evidence, block, limit, effects)], watched.until);
     const known = seen[key] ?? { total: 0, bad: 0 };
     seen[key] = { total: known.total + block.total, bad: known.bad + block.bad };
   }
@@ -155,6 +159,7 @@ function fold(app: App, watch: Watch, observed: AppObserved): Watch {
     seen,
     ahead,
     ...(watched.before && { before: watched.before }),
+    ...(watched.design && { design: watched.design }),
   };
 }
 
@@ -186,7 +191,8 @@ function burning(app: App, watch: Watch, observed: AppObserved): string | undefi
     const key = objectiveKey(objective);
     const seen = watch.seen[key];
     const evidence = watch.burn[key];
-    if (!seen || !evidence || seen.bad < BAD_MIN || !refutes(evidence, LEVEL)) continue;
+    if (!seen || !evidence?.nulls || seen.bad < BAD_MIN) continue;
+    if (!isCertain(evidence, LEVEL, watch.design?.[key])) continue;
     const what = objective.kind === "latency" ? "were too slow" : "failed";
     return `the error budget of ${objective.service} burns: ${seen.bad} of ${seen.total} requests ${what} since release ${watch.placement.set.release} has them all`;
   }

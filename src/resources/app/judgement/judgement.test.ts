@@ -14,6 +14,7 @@ const arm = (release: number, requests: number, errors: number): ArmCounts => ({
   over: [],
   quantiles: [],
 });
+const LIMITS = defaultRollout.analysis;
 const isRefuted = (judgement: Judgement): boolean =>
   findingsOf(judgement, defaultRollout.analysis, 1).certain.length > 0;
 
@@ -28,7 +29,7 @@ function judged(seconds: number): Judgement {
     const block = isCandidate
       ? { serving: [], candidate: [arm(2, 1, 1)] }
       : { serving: [arm(1, 1, 0)], candidate: [] };
-    judgement = foldBlock(judgement, block, second * 1_000);
+    judgement = foldBlock(judgement, block, second * 1_000, LIMITS);
   }
   const { serving, candidate } = seen;
   return withArms(judgement, {
@@ -44,7 +45,12 @@ describe("a judgement", () => {
   });
 
   it("keeps what waits, once, and counts nothing twice", () => {
-    const first = foldBlock(beginJudgement(0, []), { serving: [arm(1, 5, 1)], candidate: [] }, 1);
+    const first = foldBlock(
+      beginJudgement(0, []),
+      { serving: [arm(1, 5, 1)], candidate: [] },
+      1,
+      LIMITS,
+    );
     assert.equal(first.waiting?.["web"]?.serving?.requests, 5);
     assert.equal(
       first.expected["web"],
@@ -52,7 +58,7 @@ describe("a judgement", () => {
       "it is not expected of what is compared with it",
     );
     const block = { serving: [arm(1, 5, 0)], candidate: [arm(2, 1, 0)] };
-    const second = foldBlock(first, block, 2);
+    const second = foldBlock(first, block, 2, LIMITS);
     assert.deepEqual(second.waiting, {});
     assert.deepEqual(second.expected["web"]?.errors, { total: 10, bad: 1 });
   });

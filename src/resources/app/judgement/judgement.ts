@@ -2,31 +2,30 @@
 // request counted once, so that a control plane that was killed goes on where it was.
 //
 // Per service three things are tested against what serves, over the same minutes: errors, requests
-// that logged an error, and slow answers. Slow is counted at the quantiles that the serving release
-// had before: the candidate's answers are slow a little later than the others', so that what is
-// equal in practice is not refuted by its first percent. A test alone never aborts: what it found
-// has to be beyond the limits of the app's policy too.
+// that logged an error, and slow answers. What the app's policy lets pass is part of what is tested:
+// that the candidate's errors are at most so many points more, and at most so many times those of what
+// serves; that its answers are beyond a quantile of what serves, moved by the limit, at most as often.
+// So a candidate within its limits is not refuted, however often one looks. What is shown has to be
+// beyond the limits as well.
 
-import type { ArmCounts } from "../../../kernel/signal.ts";
+import { type ArmCounts, LATENCY_LEVELS as LEVELS } from "../../../kernel/signal.ts";
 import type { AnalysisPolicy } from "../rollout-policy.ts";
 import { type Interval, proportionInterval, quantileLevels } from "./interval.ts";
 import {
   compareBlock,
   type Evidence,
-  logEvidence,
+  letPass,
+  type Margin,
   noEvidence,
   type Tally,
 } from "./sequential-test.ts";
+import { designEffect, isCertain, logOf, type TestState, withNulls } from "./test-state.ts";
 import { type Ahead, countSlow, withWaiting } from "./unanswered.ts";
 
 /** Of all rollouts of releases that are as good, so many at most may be aborted by a test. */
 export const FALSE_ALARMS = 0.005;
-/** Quantiles of the serving release at which slow is counted. */
-const LEVELS = [0.5, 0.9, 0.95, 0.99] as const;
 const ODDS = [1.5, 3] as const;
 const ERROR_EFFECTS = [0.01, 0.03, 0.1, 0.3, 0.9] as const;
-/** The candidate's bounds are that much later: relative, and ms (the edge counts whole ones). */
-const SLACK = { relative: 1.05, ms: 2 };
 /** What quantiles of before weigh against what is seen. */
 const PRIOR_WEIGHT = 100;
 /** Fewer timed answers say nothing of quantiles. */
@@ -62,8 +61,10 @@ export interface Judgement {
   readonly waiting?: Readonly<Record<string, Pair>>;
   /** Service → requests that count as slow at LEVELS before they end. */
   readonly ahead?: Readonly<Record<string, Record<keyof Pair, readonly number[]>>>;
-  /** `errors web` → evidence against the candidate. */
-  readonly tests: Readonly<Record<string, Evidence>>;
+  /** `errors web` → what was found against the candidate. */
+  readonly tests: Readonly<Record<string, TestState>>;
+  /** `errors web` → how many times more the outcomes of what serves vary than independent ones. */
+  readonly design?: Readonly<Record<string, number>>;
   readonly arms: Readonly<
     Record<string, { readonly serving: ArmSummary; readonly candidate: ArmSummary }>
   >;
@@ -107,17 +108,23 @@ export function boundsFor(
   { bounds }: Judgement,
   serving: number,
   candidate: number,
+  { latency }: Limits,
 ): Record<string, Record<number, number[]>> {
   return Object.fromEntries(
     Object.entries(bounds).map(([service, own]) => [
       service,
-      { [serving]: [...own], [candidate]: candidateBounds(own) },
+      { [serving]: [...own], [candidate]: candidateBounds(own, latency) },
     ]),
   );
 }
 
-const candidateBounds = (bounds: readonly number[]): number[] =>
-  bounds.map((ms) => Math.ceil(ms * SLACK.relative + SLACK.ms));
+export type Limits = Pick<AnalysisPolicy, "errors" | "latency">;
+
+/** Slower than this is beyond both limits. */
+const candidateBounds = (
+  bounds: readonly number[],
+  { absolute, relative }: Limits["latency"],
+): number[] => bounds.map((ms) => Math.ceil(Math.max(ms + absolute, ms * relative)));
 
 interface Pair {
   readonly serving?: ArmCounts;
@@ -129,7 +136,12 @@ interface Pair {
  * they wait for the next block: with little traffic a second rarely has some of both. Where a block
  * ends depends on how many requests there were, never on how they went, so the tests stay valid.
  */
-export function foldBlock(judgement: Judgement, block: Block, until: number): Judgement {
+export function foldBlock(
+  judgement: Judgement,
+  block: Block,
+  until: number,
+  limits: Limits,
+): Judgement {
   const tests = { ...judgement.tests };
   const expected = { ...judgement.expected };
   const waiting: Record<string, Pair> = {};
@@ -143,7 +155,7 @@ export function foldBlock(judgement: Judgement, block: Block, until: number): Ju
     const slow = {
       serving: serving ? countSlow(serving, bounds, ahead[service]?.serving) : [],
       candidate: candidate
-        ? countSlow(candidate, candidateBounds(bounds), ahead[service]?.candidate)
+        ? countSlow(candidate, candidateBounds(bounds, limits.latency), ahead[service]?.candidate)
         : [],
     };
     if (
@@ -160,18 +172,16 @@ export function foldBlock(judgement: Judgement, block: Block, until: number): Ju
       ["errors", errorsOf, known.errors],
       ["log errors", logErrorsOf, known.logErrors],
     ] as const) {
-      const rate = rateOf(before);
-      const alternatives = ERROR_EFFECTS.map((effect) => rate + effect * (1 - rate));
       const test = `${name} ${service}`;
-      tests[test] = compareBlock(
-        tests[test] ?? noEvidence(alternatives.length),
-        { serving: tally(serving), candidate: tally(candidate) },
-        rate,
-        alternatives,
+      const pair = { serving: tally(serving), candidate: tally(candidate) };
+      const nulls = marginsOf(limits.errors).map((margin, index) =>
+        foldErrors(tests[test]?.nulls[index], pair, rateOf(before), margin),
       );
+      tests[test] = withNulls(tests[test], nulls, until);
     }
     const test = `latency ${service}`;
-    tests[test] = foldLatency(tests[test], slow, known);
+    const nulls = [foldLatency(tests[test]?.nulls[0], slow, known)];
+    tests[test] = withNulls(tests[test], nulls, until);
     ahead[service] = {
       serving: slow.serving.map((one) => one.ahead),
       candidate: slow.candidate.map((one) => one.ahead),
@@ -179,6 +189,37 @@ export function foldBlock(judgement: Judgement, block: Block, until: number): Ju
     expected[service] = added(known, serving, slow.serving);
   }
   return { ...judgement, through: until, tests, expected, waiting, ahead };
+}
+
+/** Beyond both limits, or not worse. */
+const marginsOf = ({ absolute, relative }: Limits["errors"]): readonly Margin[] => [
+  { plus: absolute / 100 },
+  { times: relative },
+];
+
+function foldErrors(
+  before: Evidence = noEvidence(ERROR_EFFECTS.length),
+  block: Required<Record<keyof Pair, Tally>>,
+  rate: number,
+  margin: Margin,
+): Evidence {
+  const from = letPass(rate, margin);
+  const alternatives = ERROR_EFFECTS.map((effect) => from + effect * (1 - from));
+  return compareBlock(before, block, rate, alternatives, margin);
+}
+
+/** Takes up how the outcomes of what serves vary; of `clusterings`, the most counts. */
+export function withDesign(judgement: Judgement, serving: readonly ArmCounts[]): Judgement {
+  const design: Record<string, number> = { ...judgement.design };
+  for (const { service, clustering } of serving) {
+    if (!clustering) continue;
+    const errors = Math.max(1, ...clustering.errors.map(designEffect));
+    design[`errors ${service}`] = errors;
+    // Which request logged one is known by its trace only: like errors, they come from what fails.
+    design[`log errors ${service}`] = errors;
+    design[`latency ${service}`] = Math.max(1, ...clustering.slow.flat().map(designEffect));
+  }
+  return { ...judgement, design };
 }
 
 type SlowCounts = readonly Ahead<Tally>[];
@@ -256,7 +297,7 @@ export function withArms(judgement: Judgement, block: Block): Judgement {
  * @param parts  among how many judgements of one rollout its false alarms are shared
  */
 export function findingsOf(
-  { tests, arms }: Judgement,
+  { tests, arms, design = {} }: Judgement,
   { errors, latency }: AnalysisPolicy,
   parts: number,
 ): { readonly certain: readonly Finding[]; readonly possible: readonly Finding[] } {
@@ -288,15 +329,17 @@ export function findingsOf(
       { test: `latency ${service}`, text: beyondLatency(candidate, serving, latency) },
     ].flatMap(({ test, text }) => {
       if (text === undefined) return [];
-      const evidence = logEvidence(tests[test] ?? []);
-      return [{ test, text: `${service}: ${text}`, odds: Math.exp(evidence), evidence }];
+      const state = tests[test] ?? { nulls: [] };
+      const effect = design[test] ?? 1;
+      const odds = Math.exp(logOf(state) / effect);
+      const isProven = state.nulls.length > 0 && isCertain(state, level, effect);
+      return [{ test, text: `${service}: ${text}`, odds, isProven }];
     }),
   );
-  const isCertain = ({ evidence }: { evidence: number }): boolean => evidence >= -Math.log(level);
   const plain = ({ test, text, odds }: Finding): Finding => ({ test, text, odds });
   return {
-    certain: findings.filter(isCertain).map(plain),
-    possible: findings.filter((one) => !isCertain(one)).map(plain),
+    certain: findings.filter(({ isProven }) => isProven).map(plain),
+    possible: findings.filter(({ isProven }) => !isProven).map(plain),
   };
 }
 

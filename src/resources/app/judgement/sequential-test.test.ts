@@ -9,7 +9,10 @@ import {
   compareBlock,
   type Evidence,
   exceedBlock,
+  letPass,
   logEvidence,
+  type Margin,
+  NO_MARGIN,
   noEvidence,
   refutes,
   type Tally,
@@ -32,7 +35,12 @@ interface Story {
 }
 
 /** The block at which the candidate was refuted, or undefined. */
-function play(random: SeededRandom, story: Story, alpha: number): number | undefined {
+function play(
+  random: SeededRandom,
+  story: Story,
+  alpha: number,
+  margin: Margin = NO_MARGIN,
+): number | undefined {
   let evidence: Evidence = noEvidence(EFFECTS.length);
   let seen: Tally = { total: 0, bad: 0 };
   const [a, b] = story.perBlock;
@@ -40,8 +48,9 @@ function play(random: SeededRandom, story: Story, alpha: number): number | undef
     const serving = draw(random, a, story.serving);
     const candidate = draw(random, b, story.candidate);
     const rate = (seen.bad + 0.5) / (seen.total + 1);
-    const alternatives = EFFECTS.map((effect) => rate + effect * (1 - rate));
-    evidence = compareBlock(evidence, { serving, candidate }, rate, alternatives);
+    const from = letPass(rate, margin);
+    const alternatives = EFFECTS.map((effect) => from + effect * (1 - from));
+    evidence = compareBlock(evidence, { serving, candidate }, rate, alternatives, margin);
     seen = { total: seen.total + a, bad: seen.bad + serving.bad };
     if (refutes(evidence, alpha)) return block;
   }
@@ -64,6 +73,38 @@ describe("the sequential test", () => {
       assert.ok(wrong / STORIES <= alpha, `${wrong} of ${STORIES}`);
     });
   }
+
+  for (const [what, serving, candidate, margin] of [
+    ["two points more of which two are let pass", 0.01, 0.03, { plus: 0.02 }],
+    ["one point more of which two are", 0.2, 0.21, { plus: 0.02 }],
+    ["half as many again, which are", 0.1, 0.15, { times: 1.5 }],
+    ["as many where half as many again are", 0.02, 0.02, { times: 1.5 }],
+  ] as const)
+    it(`blames a candidate within its margin at most as often as it may: ${what}`, () => {
+      for (const perBlock of [
+        [90, 10],
+        [5, 20],
+        [1, 1],
+      ] as const) {
+        const random = new SeededRandom(17);
+        let wrong = 0;
+        for (let i = 0; i < STORIES; i += 1)
+          if (play(random, { serving, candidate, perBlock }, 0.05, margin) !== undefined)
+            wrong += 1;
+        assert.ok(wrong / STORIES <= 0.05, `${wrong} of ${STORIES} at ${perBlock.join(" to ")}`);
+      }
+    });
+
+  it("still finds what is beyond the margin", () => {
+    const random = new SeededRandom(19);
+    const story = { serving: 0.001, candidate: 0.05, perBlock: [90, 10] as const };
+    const found = Array.from(
+      { length: 200 },
+      () => play(random, story, 0.001, { plus: 0.005 }) ?? Infinity,
+    ).sort((one, other) => one - other);
+    assert.ok((found[100] ?? Infinity) <= 14, `median ${found[100]}`);
+    assert.ok((found[190] ?? Infinity) <= 40, `19 of 20 within ${found[190]}`);
+  });
 
   it("never blames a better candidate more often than an equal one may be", () => {
     const random = new SeededRandom(11);

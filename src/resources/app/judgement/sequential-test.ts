@@ -31,26 +31,65 @@ const LOG_MIN = -700;
 export const noEvidence = (alternatives: number): Evidence => Array<number>(alternatives).fill(0);
 
 /**
- * One block more against "the candidate's proportion of bad outcomes is at most that of what
- * serves".
+ * What the candidate may be worse by and still be as good: its proportion is at most `plus` more than,
+ * or `times`, that of what serves.
+ */
+export type Margin = { readonly plus: number } | { readonly times: number };
+
+export const NO_MARGIN: Margin = { plus: 0 };
+
+/** The largest proportion of the candidate that is let pass. */
+export const letPass = (serving: number, margin: Margin): number =>
+  Math.min(1, "plus" in margin ? serving + margin.plus : serving * margin.times);
+
+/**
+ * One block more against "the candidate's proportion of bad outcomes is at most that of what serves,
+ * with the margin": a convex null hypothesis, so that the likelihood ratio of an alternative to the
+ * null nearest to it (in relative entropy, weighted by the sizes of both) has an expectation of at
+ * most 1 everywhere in the null (Turner, Ly, Grünwald, theorem 2: the logarithm of that expectation
+ * is concave, and falls from the nearest null into the null).
  *
  * @param serving  what is expected of the arm that serves, from what was seen before this block
- * @param alternatives  what might be true of the candidate instead; each above `serving`
+ * @param alternatives  what might be true of the candidate instead; each above what is let pass
  */
 export function compareBlock(
   before: Evidence,
   block: { readonly serving: Tally; readonly candidate: Tally },
   serving: number,
   alternatives: readonly number[],
+  margin: Margin = NO_MARGIN,
 ): Evidence {
   const { serving: a, candidate: b } = block;
   if (a.total === 0 || b.total === 0) return before;
   const pa = clip(serving);
   return alternatives.map((alternative, index) => {
-    const pb = clip(Math.max(alternative, pa));
-    const pooled = (a.total * pa + b.total * pb) / (a.total + b.total);
-    return bounded((before[index] ?? 0) + logRatio(a, pa, pooled) + logRatio(b, pb, pooled));
+    const pb = clip(Math.max(alternative, letPass(pa, margin)));
+    const na = nearestNull(a.total, b.total, pa, pb, margin);
+    const nb = clip(letPass(na, margin));
+    return bounded((before[index] ?? 0) + logRatio(a, pa, na) + logRatio(b, pb, nb));
   });
+}
+
+const BISECTIONS = 40;
+
+/** The serving arm's proportion in the null hypothesis that is nearest to the alternative. */
+function nearestNull(m: number, n: number, pa: number, pb: number, margin: Margin): number {
+  if ("plus" in margin && margin.plus === 0) return (m * pa + n * pb) / (m + n);
+  // The slope of the relative entropy along the border: below 0 at pa, above where the border meets pb.
+  const step = "plus" in margin ? 1 : margin.times;
+  const slope = (x: number): number => {
+    const y = clip(letPass(x, margin));
+    return (m * (x - pa)) / (x * (1 - x)) + (step * n * (y - pb)) / (y * (1 - y));
+  };
+  let low = pa;
+  let high = clip("plus" in margin ? pb - margin.plus : pb / margin.times);
+  if (high <= low) return low;
+  for (let i = 0; i < BISECTIONS; i += 1) {
+    const middle = (low + high) / 2;
+    if (slope(middle) < 0) low = middle;
+    else high = middle;
+  }
+  return (low + high) / 2;
 }
 
 /**
