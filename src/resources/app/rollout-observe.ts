@@ -134,7 +134,7 @@ async function compare(
       ? ask({ from: judgement.since, through: until, quantiles: true })
       : undefined,
     isTurn(METRICS_EVERY_MS) ? readMetrics(app, rollout, until, observed, deps) : undefined,
-    judgement.design === undefined || isTurn(CLUSTERING_EVERY_MS)
+    judgement.through === judgement.since || isTurn(CLUSTERING_EVERY_MS)
       ? ask({ releases: [from], ...sinceBefore, through: until, clustering: true })
       : undefined,
     readUnanswered(
