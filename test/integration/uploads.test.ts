@@ -15,7 +15,7 @@ import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { gzipSync } from "node:zlib";
+import { gzipSync, zstdCompressSync } from "node:zlib";
 import { AppFolder, ECHO_SERVER } from "../support/app-folder.ts";
 import { Installation } from "../support/installation.ts";
 import { until } from "../support/wait.ts";
@@ -130,6 +130,7 @@ describe("an upload", { timeout: 300_000 }, () => {
       [gzipSync(header("link", 0, "2", "/etc/passwd")), /absolute linkpath/],
       [gzipSync(header("hard", 0, "1", "/etc/passwd")), /can't be unpacked/],
       [gzipSync(header("device", 0, "3")), /can't be unpacked/],
+      [zstdCompressSync(header("Procfile", 0)), /compressed by zstd/],
     ];
     for (const [body, message] of cases) {
       const { status, text } = await upload(body);

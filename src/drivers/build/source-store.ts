@@ -39,8 +39,8 @@ export const SOURCE_MAX_BYTES = 512 * 1024 ** 2;
 /** Uploads that come in, or wait to be unpacked; each may be as large as one may be. By account. */
 const UPLOADS = { atOnce: 8, ofOne: 3, waitingMax: 20 };
 const TRICKLE_LOOK_MS = 15_000;
-/** An upload that brings less between two looks is given up. */
-const TRICKLE_MIN_BYTES = 64 * 1024;
+/** An upload that brings less between two looks is given up: a few hundred bytes per second. */
+const TRICKLE_MIN_BYTES = 4 * 1024;
 /** What unpacking may take. */
 const UNPACK_TIMEOUT_MS = 5 * 60_000;
 const UNPACK_HEAP_MB = 256;

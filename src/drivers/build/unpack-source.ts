@@ -27,6 +27,7 @@ const READ_BYTES = 64 * 1024;
 /** Of an entry: its header, what it is filled up with, and a long name. */
 const HEADERS_BYTES = 2_048;
 const GZIP = 0x1f8b;
+const ZSTD = 0x28b52ffd;
 /** A file takes up whole blocks, and so does a folder. */
 const BLOCK_BYTES = 4_096;
 
@@ -68,9 +69,14 @@ export async function unpackSource(archive: string, folder: string): Promise<str
 /** What it is altogether, whatever it says of its entries. */
 async function assertInflates(archive: string): Promise<void> {
   const file = await open(archive);
-  const { buffer, bytesRead } = await file.read(Buffer.alloc(2), 0, 2, 0);
+  const { buffer } = await file.read(Buffer.alloc(4), 0, 4, 0);
   await file.close();
-  if (bytesRead < 2 || buffer.readUInt16BE() !== GZIP) return;
+  // The reader would take it, and nothing here would count what comes out of it.
+  if (buffer.readUInt32BE() === ZSTD)
+    throw invalid("source.unreadable", "the upload can't be unpacked: it is compressed by zstd", {
+      hint: "send a tar, or one that is compressed by gzip",
+    });
+  if (buffer.readUInt16BE() !== GZIP) return;
   let bytes = 0;
   const count = async (chunks: AsyncIterable<Buffer>): Promise<void> => {
     for await (const chunk of chunks) {
