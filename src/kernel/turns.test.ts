@@ -42,6 +42,17 @@ describe("turns", () => {
     assert.deepEqual(await Promise.all(all), ["a1", "a2", "a3", "b1"]);
   });
 
+  it("gives one no more than its part, also where there is room", async () => {
+    const { inside, take, now } = open(9, 2);
+    const all = [take("a", "a1"), take("a", "a2"), take("a", "a3"), take("b", "b1")];
+    await setImmediate();
+    assert.deepEqual(now(), ["a1", "a2", "b1"]);
+    for (const name of ["a1", "a2", "b1"]) inside.get(name)?.();
+    await setImmediate();
+    inside.get("a3")?.();
+    await Promise.all(all);
+  });
+
   it("refuses one of whom too many wait, and lets go who waits no more", async () => {
     const { turns, inside, take } = open(2, 1, 2);
     const first = take("a", "a1");
