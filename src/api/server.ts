@@ -1,7 +1,9 @@
 // The HTTP API: on a Unix socket for the owner of the installation, on loopback with bearer tokens
 // for everybody else. Every error leaves as application/problem+json.
 
+import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
+import { finished } from "node:stream/promises";
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { z } from "zod";
 import { type Action, CHANGE_ACTIONS } from "../kernel/action.ts";
@@ -18,6 +20,8 @@ import { createRoutes } from "./routes.ts";
 const BODY_MAX_BYTES = 4 * 1024 * 1024;
 /** Of deliveries: GitHub's are up to this large. */
 const BYTES_MAX_BYTES = 25 * 1024 * 1024;
+/** How long somebody who was refused may go on sending. */
+const READ_ON_MS = 20_000;
 export const NDJSON = "application/x-ndjson";
 export const UPLOAD_TYPE = "application/gzip";
 
@@ -212,6 +216,21 @@ function asApiError(error: unknown): HoldfastError {
 
 function sendProblem(reply: FastifyReply, error: HoldfastError): FastifyReply {
   const problem = problemOf(error);
+  const text = JSON.stringify(problem);
   if (problem.status === 503) reply.header("retry-after", "2");
-  return reply.code(problem.status).type("application/problem+json").send(JSON.stringify(problem));
+  reply.code(problem.status).type("application/problem+json");
+  const { raw } = reply.request;
+  if (raw.complete || raw.destroyed) return reply.send(text);
+  return reply
+    .headers({ connection: "close", "content-length": Buffer.byteLength(text) })
+    .send(Readable.from(sayAndReadOn(text, raw)));
+}
+
+// Who is refused while he still sends must be able to read why: a connection that is closed with
+// something unread in it is reset, and what was answered is lost with it.
+async function* sayAndReadOn(text: string, request: IncomingMessage): AsyncGenerator<string> {
+  yield text;
+  await finished(request.resume(), { signal: AbortSignal.timeout(READ_ON_MS) }).catch(
+    () => undefined,
+  );
 }

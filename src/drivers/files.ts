@@ -3,16 +3,18 @@
 import { randomBytes } from "node:crypto";
 import {
   closeSync,
+  existsSync,
   fsyncSync,
   linkSync,
   mkdirSync,
+  mkdtempSync,
   openSync,
   readFileSync,
   renameSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { runOrThrow } from "./exec.ts";
 
 export function readText(path: string): string | undefined {
@@ -85,6 +87,17 @@ export async function linkTree(from: string, to: string): Promise<void> {
 }
 
 const COPY_TIMEOUT_MS = 10 * 60_000;
+
+/**
+ * Takes a folder out of the way at once, so that it is there whole or not at all while it is removed
+ * by what this gives back; undefined where it is not there. Both are on one file system.
+ */
+export function setAside(path: string, dir: string): (() => Promise<void>) | undefined {
+  if (!existsSync(path)) return undefined;
+  const aside = mkdtempSync(join(dir, "removed-"));
+  renameSync(path, join(aside, "tree"));
+  return () => removeTree(aside);
+}
 
 /** Removes a folder with all in it, however large or deep, without holding anybody up. */
 export async function removeTree(path: string): Promise<void> {

@@ -11,10 +11,12 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { request } from "node:http";
+import { Agent, request } from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { Readable } from "node:stream";
 import { after, before, describe, it } from "node:test";
+import { setTimeout } from "node:timers/promises";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { AppFolder, ECHO_SERVER } from "../support/app-folder.ts";
 import { Installation } from "../support/installation.ts";
@@ -232,6 +234,36 @@ describe("an upload", { timeout: 300_000 }, () => {
     await until("the unpacking ends", async () => unpacking() === 0);
     await until("nothing is left", async () => leftovers().length === 0);
     await holdfast.ok("deploy", folder.dir);
+  });
+
+  it("that is refused while it is still sent tells its sender why", async () => {
+    // Busy before its second part, so that it is sent without a look at what came meanwhile.
+    async function* parts(pauseMs: number): AsyncGenerator<string> {
+      yield "x";
+      const began = performance.now();
+      while (performance.now() - began < pauseMs);
+      yield "x";
+      await setTimeout(pauseMs);
+      yield "x";
+    }
+    const refused = (pauseMs: number): Promise<string> =>
+      new Promise((resolve) => {
+        const asked = request(
+          {
+            socketPath: join(holdfast.home, "run", "api.sock"),
+            path: "/v1/environments/NONE/deploys",
+            method: "POST",
+            agent: new Agent(),
+            headers: { "content-type": "application/gzip" },
+          },
+          (answer) => resolve(String(answer.resume().statusCode)),
+        );
+        asked.on("error", (error) => resolve(error.message));
+        Readable.from(parts(pauseMs)).pipe(asked);
+      });
+    const said = new Set<string>();
+    for (let i = 0; i < 1200; i += 1) said.add(await refused((i % 60) / 15));
+    assert.deepEqual([...said], ["400"]);
   });
 
   it("that trickles in keeps nobody else out, and is given up", async () => {

@@ -72,9 +72,10 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
     this.#options = options;
     for (const folder of ["keys", "scratch"])
       mkdirSync(join(options.dir, folder), { recursive: true, mode: 0o711 });
-    this.artifacts = new ArtifactStore(options.dir);
+    this.artifacts = new ArtifactStore(options.dir, this.#scratch);
     this.#cache = new DependencyCache({
       dir: join(options.dir, "dependencies"),
+      scratch: this.#scratch,
       nodeVersion: options.nodeVersion,
     });
     const left = readdirSync(this.#scratch).map((name) => join(this.#scratch, name));
@@ -130,7 +131,10 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
       this.#keys().some((file) => this.#artifactOf(file)?.digest === digest);
     for (const image of images) if (!isUsed(image.digest)) await this.#options.images.remove(image);
     await this.artifacts.prune(isUsed);
-    if (keep.length === 0) await this.#cache.forget(app);
+    if (keep.length > 0) return;
+    // One of the same name may be deployed already, and build with what is kept.
+    await this.#queue.idle(app);
+    if (kept().length === 0) await this.#cache.forget(app);
   }
 
   get #keysDir(): string {
@@ -182,9 +186,12 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
       assertDiskSpace(this.#options.dir);
       const source = this.#options.sources.dirOf(request.sourceDigest);
       signal.throwIfAborted();
-      const artifact = this.#options.isImage(request)
-        ? await this.#options.images.build(request, source, logFile, signal)
-        : await this.#buildDirectory(request, source, logFile, signal);
+      if (!this.#options.isImage(request))
+        return {
+          outcome: "built",
+          artifact: await this.#buildDirectory(request, source, logFile, signal),
+        };
+      const artifact = await this.#options.images.build(request, source, logFile, signal);
       this.#remember(request, artifact);
       return { outcome: "built", artifact };
     } catch (error) {
@@ -242,8 +249,10 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
     const taken = join(mkdtempSync(join(this.#scratch, "taken-")), "tree");
     const sandbox = await open();
     try {
-      const digest = await this.#make(sandbox, source, kept, commands, taken, logFile);
-      return { kind: "directory", digest };
+      const known = await this.#make(sandbox, source, kept, commands, taken, logFile);
+      return await this.artifacts.add(taken, known, (artifact) =>
+        this.#remember(request, artifact),
+      );
     } finally {
       await sandbox.close();
       await removeTree(join(taken, ".."));
@@ -259,7 +268,7 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
     commands: readonly string[],
     taken: string,
     logFile: string,
-  ): Promise<string> {
+  ): Promise<ReadonlyMap<string, string>> {
     await sandbox.copy(source);
     for (const { folder } of kept) await removeTree(join(sandbox.tree, folder));
     const runs = commands.length > 0;
@@ -270,7 +279,7 @@ export class DirectoryArtifactBuilder implements ArtifactBuilder {
       appendFileSync(logFile, `left out ${leftOut} entries that are no files, folders or links\n`);
     if (!runs) for (const { path, folder } of kept) await linkTree(path, join(taken, folder));
     const known = runs ? [] : kept.map(({ folder, digest }) => [folder, digest] as const);
-    return this.artifacts.add(taken, new Map(known));
+    return new Map(known);
   }
 
   // Numbers begin again after an app was destroyed: what goes in tells one build from another.

@@ -3,7 +3,8 @@
 
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { bootId, readJson, removeTree, writeJson } from "../files.ts";
+import type { Artifact } from "../../resources/release/release.ts";
+import { bootId, readJson, setAside, writeJson } from "../files.ts";
 import { digestTree, fingerprintTree } from "./tree.ts";
 
 /** When an artifact was last seen to be what its digest says. */
@@ -20,11 +21,14 @@ const UNKNOWN: Seal = { bootId: "", fingerprint: "", content: "" };
 export class ArtifactStore {
   readonly #dir: string;
   readonly #sealsDir: string;
+  readonly #scratch: string;
   readonly #verifying = new Map<string, Promise<string | undefined>>();
 
-  constructor(dir: string) {
+  /** `scratch`: where what is on its way out lies; emptied by whoever owns it. */
+  constructor(dir: string, scratch: string) {
     this.#dir = join(dir, "artifacts");
     this.#sealsDir = join(dir, "seals");
+    this.#scratch = scratch;
     mkdirSync(this.#dir, { recursive: true, mode: 0o711 });
     if (existsSync(this.#sealsDir)) return;
     mkdirSync(this.#sealsDir, { recursive: true, mode: 0o700 });
@@ -39,17 +43,26 @@ export class ArtifactStore {
     return existsSync(this.dirOf(digest));
   }
 
-  /** Takes over a sealed folder. */
-  async add(sealed: string, known?: ReadonlyMap<string, string>): Promise<string> {
+  /** Takes over a sealed folder. `keep` is told of it before anybody can find it unused. */
+  async add(
+    sealed: string,
+    known: ReadonlyMap<string, string>,
+    keep: (artifact: Artifact) => void,
+  ): Promise<Artifact> {
     const digest = await digestTree(sealed, known);
-    const dir = this.dirOf(digest);
+    const artifact: Artifact = { kind: "directory", digest };
     // One that was changed since is no reason to go on with it.
-    if (this.has(digest) && (await this.findFault(digest)) !== undefined) await removeTree(dir);
-    if (!this.has(digest)) {
-      renameSync(sealed, dir);
-      await this.#seal(digest, digest);
+    const isWhole = this.has(digest) && (await this.findFault(digest)) === undefined;
+    if (isWhole && this.has(digest)) {
+      keep(artifact);
+      return artifact;
     }
-    return digest;
+    const old = this.#setAside(digest);
+    renameSync(sealed, this.dirOf(digest));
+    keep(artifact);
+    await this.#seal(digest, digest);
+    await old?.();
+    return artifact;
   }
 
   /**
@@ -93,9 +106,13 @@ export class ArtifactStore {
   async prune(isUsed: (digest: string) => boolean): Promise<void> {
     for (const digest of readdirSync(this.#dir)) {
       if (isUsed(digest)) continue;
-      rmSync(this.#sealOf(digest), { force: true });
-      await removeTree(this.dirOf(digest));
+      await this.#setAside(digest)?.();
     }
+  }
+
+  #setAside(digest: string): (() => Promise<void>) | undefined {
+    rmSync(this.#sealOf(digest), { force: true });
+    return setAside(this.dirOf(digest), this.#scratch);
   }
 
   #sealOf(digest: string): string {

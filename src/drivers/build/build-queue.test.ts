@@ -46,6 +46,25 @@ describe("the build queue", () => {
     assert.deepEqual(now(), ["preview/y 1", "staging/b 1"], "no more than two where both have one");
   });
 
+  it("is idle for an app once all of its builds have ended", async () => {
+    const { queue, running, add } = open(1);
+    add("staging/a");
+    add("staging/a", 2);
+    add("staging/b");
+    let isIdle = false;
+    const idle = queue.idle("staging/a").then(() => {
+      isIdle = true;
+    });
+    for (const one of ["staging/a 1", "staging/b 1"]) {
+      running.get(one)?.();
+      await setImmediate();
+      assert.equal(isIdle, false, one);
+    }
+    running.get("staging/a 2")?.();
+    await idle;
+    await queue.idle("staging/none");
+  });
+
   it("says how many come before", () => {
     const { queue, add } = open(1);
     add("staging/a");

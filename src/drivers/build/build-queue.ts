@@ -11,6 +11,7 @@ export interface QueuedWork {
 
 interface Job extends QueuedWork {
   readonly abort: AbortController;
+  readonly ended: PromiseWithResolvers<void>;
   isRunning: boolean;
 }
 
@@ -30,7 +31,12 @@ export class BuildQueue {
   /** Harmless where work of that key waits or runs already. */
   add(work: QueuedWork): void {
     if (this.#find(work.key)) return;
-    this.#jobs.push({ ...work, abort: new AbortController(), isRunning: false });
+    this.#jobs.push({
+      ...work,
+      abort: new AbortController(),
+      ended: Promise.withResolvers(),
+      isRunning: false,
+    });
     this.#begin();
   }
 
@@ -50,6 +56,15 @@ export class BuildQueue {
     const job = this.#find(key);
     job?.abort.abort();
     if (job && !job.isRunning) void this.#run(job);
+  }
+
+  /** Until no build of an app waits or runs. */
+  async idle(app: string): Promise<void> {
+    for (;;) {
+      const job = this.#jobs.find((one) => one.app === app);
+      if (!job) return;
+      await job.ended.promise;
+    }
   }
 
   #find(key: string): Job | undefined {
@@ -75,6 +90,7 @@ export class BuildQueue {
       await job.work(job.abort.signal);
     } finally {
       this.#jobs.splice(this.#jobs.indexOf(job), 1);
+      job.ended.resolve();
       this.#begin();
     }
   }

@@ -7,9 +7,17 @@
 // out of reach while scripts of packages run.
 
 import { createHash } from "node:crypto";
-import { chownSync, existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  utimesSync,
+} from "node:fs";
 import { join } from "node:path";
-import { readJson, readText, removeTree, writeJson } from "../files.ts";
+import { readJson, readText, removeTree, setAside, writeJson } from "../files.ts";
 import type { BuildSandbox } from "./build-sandbox.ts";
 import { digestEntry } from "./tree.ts";
 
@@ -46,6 +54,8 @@ export interface Dependencies {
 
 export interface DependencyCacheOptions {
   readonly dir: string;
+  /** Where what is on its way out lies; emptied by whoever owns it. */
+  readonly scratch: string;
   readonly nodeVersion: string;
 }
 
@@ -59,7 +69,7 @@ const ROOT_SCRIPTS = [
   "prepare",
   "postprepare",
 ];
-const KEPT_PER_APP = 3;
+const KEPT_PER_APP = 4;
 const DOWNLOADS = "downloads";
 /** Beyond this they are all dropped: what is needed comes again. */
 const DOWNLOADS_MAX_FILES = 20_000;
@@ -72,8 +82,9 @@ export class DependencyCache {
     mkdirSync(options.dir, { recursive: true, mode: 0o711 });
   }
 
-  forget(app: string): Promise<void> {
-    return removeTree(this.#homeOf(app));
+  /** Not while it builds. */
+  async forget(app: string): Promise<void> {
+    await setAside(this.#homeOf(app), this.#options.scratch)?.();
   }
 
   /** The dependencies by a recipe, installed in a sandbox that is opened for it where they are not there yet. */
@@ -89,7 +100,10 @@ export class DependencyCache {
     const kept = join(home, key);
     const seal = readJson<{ digest: string }>(`${kept}.json`);
     const path = join(kept, recipe.folder);
-    if (seal && existsSync(path)) return { folder: recipe.folder, path, digest: seal.digest };
+    if (seal && existsSync(path)) {
+      utimesSync(`${kept}.json`, new Date(), new Date());
+      return { folder: recipe.folder, path, digest: seal.digest };
+    }
     mkdirSync(home, { recursive: true, mode: 0o711 });
     // Half of one, of a control plane that was killed.
     await removeTree(kept);
@@ -105,7 +119,7 @@ export class DependencyCache {
     }
     const digest = await digestEntry(path);
     writeJson(`${kept}.json`, { digest });
-    await this.#prune(home, key);
+    await this.#prune(home);
     return { folder: recipe.folder, path, digest };
   }
 
@@ -135,11 +149,14 @@ export class DependencyCache {
     return hash.digest("hex").slice(0, 32);
   }
 
-  async #prune(home: string, newest: string): Promise<void> {
-    const others = readdirSync(home).filter(
-      (name) => name !== newest && name !== DOWNLOADS && !name.endsWith(".json"),
-    );
-    for (const name of others.slice(0, Math.max(0, others.length - KEPT_PER_APP))) {
+  // What was used longest ago goes first: one build may need several.
+  async #prune(home: string): Promise<void> {
+    const usedAt = (name: string): number =>
+      statSync(join(home, `${name}.json`), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+    const kept = readdirSync(home)
+      .filter((name) => name !== DOWNLOADS && !name.endsWith(".json"))
+      .sort((one, other) => usedAt(other) - usedAt(one));
+    for (const name of kept.slice(KEPT_PER_APP)) {
       rmSync(join(home, `${name}.json`), { force: true });
       await removeTree(join(home, name));
     }

@@ -101,7 +101,8 @@ export class SourceStore {
     const file = join(scratch, "archive.tar");
     try {
       await pipeline(
-        archive,
+        // Who sends is answered, also where the rest of it is not read.
+        archive.iterator({ destroyOnReturn: false }),
         limitBytes(SOURCE_MAX_BYTES),
         refuseTrickle,
         createWriteStream(file, { mode: 0o600 }),
