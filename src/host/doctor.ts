@@ -65,12 +65,12 @@ function packages(): Finding {
   };
 }
 
-/** The first that resets a chunked answer over HTTP/2 where the app broke it off. */
-const RESETS_BROKEN_ANSWERS = 3;
+/** The first that tells clients over HTTP/2 of an answer that broke off, and lets one be quiet. */
+const KNOWS_ANSWERS = 3;
 
 async function edge(): Promise<Finding> {
   const version = await haproxyVersion();
-  const isOld = version !== undefined && Number.parseInt(version, 10) < RESETS_BROKEN_ANSWERS;
+  const isOld = version !== undefined && Number.parseInt(version, 10) < KNOWS_ANSWERS;
   return {
     what: "edge",
     ok: true,
@@ -78,7 +78,7 @@ async function edge(): Promise<Finding> {
       version === undefined
         ? "no HAProxy yet"
         : isOld
-          ? `HAProxy ${version}: an answer of no said length that an app breaks off is recorded as failed, but looks whole to clients over HTTP/2; HAProxy 3.0 tells them`
+          ? `HAProxy ${version}: an answer of no said length that an app breaks off is recorded as failed, but looks whole to clients over HTTP/2, and one that is quiet for longer than limits.timeout is cut where its request did not ask for text/event-stream; HAProxy 3.0 (Debian 13) does better`
           : `HAProxy ${version}`,
   };
 }

@@ -20,6 +20,7 @@ import type { EngineDriver, EngineView } from "../../resources/engine/engine-dri
 import { run } from "../exec.ts";
 import { readJson, readText, writeWhole } from "../files.ts";
 import type { LocalCa } from "../local-ca/local-ca.ts";
+import { CLEAN_ENV } from "../process/app-user.ts";
 import { findFreePort } from "../process/free-port.ts";
 import { SupervisedEngine } from "../process/supervised-engine.ts";
 import { renderBodyLimitScript } from "./body-limit.ts";
@@ -375,7 +376,9 @@ export class HaproxyEdgeDriver implements EdgeDriver {
   }
 
   async #checkConfig(): Promise<void> {
-    const { code, stderr, stdout } = await run(["haproxy", "-c", "-f", this.#configFile]);
+    const { code, stderr, stdout } = await run(["haproxy", "-c", "-f", this.#configFile], {
+      env: CLEAN_ENV,
+    });
     if (code === 0) return;
     const detail = (stderr || stdout).split("\n").find((line) => line.includes("ALERT")) ?? stderr;
     throw stuck("edge.bad_config", `HAProxy refuses the configuration: ${detail.trim()}`, {

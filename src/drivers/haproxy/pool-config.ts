@@ -33,6 +33,8 @@ const AWAIT_BODY = "http-request wait-for-body time 30s at-least 16k";
 /** A stream of events has nothing to say while nothing happens. */
 const EVENTS_MAY_BE_QUIET =
   "http-request set-timeout server 1h if { req.hdr(accept) -m sub text/event-stream }";
+/** The timeout is for the beginning of an answer: older ones have no rule for what comes after. */
+const ONCE_BEGUN = [".if version_atleast(3.0)", "http-response set-timeout server 1h", ".endif"];
 
 export interface Pool {
   readonly service: string;
@@ -76,6 +78,7 @@ export function renderPool(appName: string, pool: Pool, servers: readonly string
           "http-response add-header server-timing holdfast;desc=%[srv_name,field(4,.)]-%[unique-id] if { res.hdr(content-type) -m beg text/html }",
         ]
       : []),
+    ...ONCE_BEGUN,
     ...servers,
   ];
   return section(`backend ${poolId(appName, pool.service, pool.slot)}`, lines);
@@ -114,6 +117,7 @@ export function renderSidePool(
     EVENTS_MAY_BE_QUIET,
     `http-request set-var(txn.bodymax) int(${limits.body}) if !{ req.hdr(upgrade) -m found }`,
     "http-after-response set-status 413 if { var(txn.toolarge) -m bool }",
+    ...ONCE_BEGUN,
     ...servers,
   ]);
 }

@@ -132,7 +132,7 @@ const limits = z
         "WebSockets and streams of events (Accept: text/event-stream) one instance holds, and bodies of no said length, beside its requests.",
       ),
     timeout: duration(
-      "Time the app may take to begin its answer, then 504, and between two parts of one. A stream of events (Accept: text/event-stream) may be quiet for an hour.",
+      "Time the app may take to begin its answer, then 504. Once begun it may be quiet for an hour (with HAProxy before 3.0 only a stream of events, Accept: text/event-stream; others for this time).",
       "100ms",
     ).prefault("1m"),
     retryIdempotencyKey: z
