@@ -1,109 +1,36 @@
-// Traffic that is not independent, for bench/judging.ts: clients that come back, pages that ask ten
-// times, trouble in bursts, latencies with heavy tails or two modes. A release that is as good must not
-// be aborted in any of them.
+// What a release is judged by in bench/judging.ts: traffic of many kinds, releases that are as good,
+// and ones that are not.
 
-import { type ArmCounts, type ClusterSums, LATENCY_LEVELS } from "../src/kernel/signal.ts";
+import { DOUBT, findingsOf } from "../src/resources/app/judgement/findings.ts";
 import {
   beginJudgement,
   boundsFor,
-  findingsOf,
   foldBlock,
   type Judgement,
+  type Trends,
+  trendsOf,
   withArms,
   withDesign,
 } from "../src/resources/app/judgement/judgement.ts";
 import { defaultRollout } from "../src/resources/app/rollout-policy.ts";
 import type { SeededRandom } from "../test/support/virtual-clock.ts";
-
-interface Request {
-  readonly ms: number;
-  readonly isError: boolean;
-  readonly client: number;
-  readonly second: number;
-}
-
-interface Arms {
-  readonly serving: Request[];
-  readonly candidate: Request[];
-}
-
-/** Requests of one second; `share` of them to the candidate. */
-type Source = (second: number, share: number) => Arms;
-
-export interface Worse {
-  readonly errors: number;
-  readonly times: number;
-}
-
-export const AS_GOOD: Worse = { errors: 0, times: 1 };
-
-const BASELINE_S = 600;
-const SLICE_S = 10;
-const LOOK_S = 2;
-const [SERVING, CANDIDATE] = [1, 2] as const;
-const STAGES = [
-  { share: 0.1, seconds: 60 },
-  { share: 0.5, seconds: 60 },
-] as const;
-
-const normal = (random: SeededRandom): number =>
-  Math.sqrt(-2 * Math.log(random.fraction() || 1e-12)) * Math.cos(2 * Math.PI * random.fraction());
-const lognormal = (random: SeededRandom, median: number, sigma: number): number =>
-  median * Math.exp(sigma * normal(random));
-
-function poisson(mean: number, random: SeededRandom): number {
-  if (mean > 60) return Math.max(0, Math.round(mean + Math.sqrt(mean) * normal(random)));
-  let [product, count] = [random.fraction(), 0];
-  for (const floor = Math.exp(-mean); product > floor; count += 1) product *= random.fraction();
-  return count;
-}
-
-interface Kind {
-  readonly perSecond: number;
-  /** Of a request, whose arm is known. */
-  readonly draw: (
-    random: SeededRandom,
-    at: { readonly second: number; readonly isCandidate: boolean; readonly client: number },
-  ) => { readonly ms: number; readonly isError: boolean };
-  /** Chosen by client, not by request. */
-  readonly sticky?: boolean;
-  readonly client?: (random: SeededRandom) => number;
-  /** Requests that come together and go to one release. */
-  readonly together?: number;
-}
-
-const usual = (random: SeededRandom): number => lognormal(random, 60, 0.5);
-const plain = (random: SeededRandom, errors = 0.002) => ({
-  ms: usual(random),
-  isError: random.fraction() < errors,
-});
-
-/** Bursts of seconds, one in `every` seconds on average; `own`: each arm has its own. */
-function bursts(every: number, own: boolean) {
-  const until = new Map<string, { second: number; end: number }>();
-  return (random: SeededRandom, second: number, isCandidate: boolean): boolean => {
-    const key = own ? String(isCandidate) : "both";
-    const known = until.get(key);
-    if (known?.second === second) return second < known.end;
-    const begins = random.fraction() < 1 / every;
-    const end = begins ? second + random.between(2, 6) : (known?.end ?? 0);
-    until.set(key, { second, end });
-    return second < end;
-  };
-}
-
-const zipf = (count: number) => {
-  const weights = Array.from({ length: count }, (_, i) => 1 / (i + 1));
-  const total = weights.reduce((sum, one) => sum + one, 0);
-  return (random: SeededRandom): number => {
-    let left = random.fraction() * total;
-    for (let i = 0; i < count; i += 1) {
-      left -= weights[i] ?? 0;
-      if (left < 0) return i;
-    }
-    return 0;
-  };
-};
+import {
+  type Arms,
+  BASELINE_S,
+  bursts,
+  CANDIDATE,
+  clustered,
+  counts,
+  type Fault,
+  type Kind,
+  lognormal,
+  plain,
+  type Request,
+  SERVING,
+  sourceOf,
+  usual,
+  zipf,
+} from "./judging-traffic.ts";
 
 /** Name → traffic, anew for each rollout. */
 export const SCENARIOS: Readonly<Record<string, (random: SeededRandom) => Kind>> = {
@@ -175,6 +102,46 @@ export const SCENARIOS: Readonly<Record<string, (random: SeededRandom) => Kind>>
       isError: random.fraction() < 0.002 + Math.max(0, second) / 2_000,
     }),
   }),
+  "twice as slow in the first 30 s": () => ({
+    perSecond: 100,
+    draw: (random, { second, isCandidate }) => ({
+      ...plain(random),
+      ms: usual(random) * (isCandidate && second < 30 ? 2 : 1),
+    }),
+  }),
+  "three times as slow at first, and quicker by half each 30 s": () => ({
+    perSecond: 100,
+    draw: (random, { second, isCandidate }) => ({
+      ...plain(random),
+      ms: usual(random) * (isCandidate ? 1 + 2 * 0.5 ** (second / 30) : 1),
+    }),
+    cold: (random, second) => ({
+      ...plain(random),
+      ms: usual(random) * (1 + 2 * 0.5 ** (second / 30)),
+    }),
+  }),
+  "the same, where nothing is known of what serves": () => ({
+    perSecond: 100,
+    draw: (random, { second, isCandidate }) => ({
+      ...plain(random),
+      ms: usual(random) * (isCandidate ? 1 + 2 * 0.5 ** (second / 30) : 1),
+    }),
+  }),
+  "more and more, and slower with it": () => ({
+    perSecond: 100,
+    draw: (random, { second }) => ({
+      ...plain(random),
+      ms: usual(random) * (1 + Math.max(0, second) / 120),
+    }),
+  }),
+  "twenty routes, one of which refuses a third": () => ({
+    perSecond: 100,
+    draw: (random) => {
+      const route = `GET /${random.between(1, 20)}`;
+      return { ...plain(random), route, isRefused: route === "GET /7" && random.fraction() < 0.33 };
+    },
+  }),
+  "one request in ten seconds": () => ({ perSecond: 0.1, draw: (random) => plain(random, 0.02) }),
   "one request in two seconds": () => ({ perSecond: 0.5, draw: (random) => plain(random, 0.02) }),
   "2,000 req/s, 0.2 points more errors and 3 ms more, which does not matter": () => ({
     perSecond: 2_000,
@@ -185,124 +152,113 @@ export const SCENARIOS: Readonly<Record<string, (random: SeededRandom) => Kind>>
   }),
 };
 
-function sourceOf(kind: Kind, worse: Worse, random: SeededRandom): Source {
-  const together = kind.together ?? 1;
-  return (second, share) => {
-    const arms: Arms = { serving: [], candidate: [] };
-    const count = poisson(kind.perSecond / together, random);
-    for (let i = 0; i < count; i += 1) {
-      const client = kind.client?.(random) ?? random.between(0, 4_999);
-      const chance = kind.sticky ? ((client * 2_654_435_761) % 1_000) / 1_000 : random.fraction();
-      const isCandidate = chance < share;
-      let first: { ms: number; isError: boolean } | undefined;
-      for (let j = 0; j < together; j += 1) {
-        const drawn = kind.draw(random, { second, isCandidate, client });
-        first ??= drawn;
-        const isError = first.isError || (isCandidate && random.fraction() < worse.errors);
-        const ms = Math.round(drawn.ms * (isCandidate ? worse.times : 1));
-        arms[isCandidate ? "candidate" : "serving"].push({ ms, isError, client, second });
-      }
-    }
-    return arms;
-  };
+/** Name → what is wrong; all of it at 100 req/s of which a tenth, then a half goes to the candidate. */
+export const FAULTS: Readonly<Record<string, Fault>> = {
+  "5 % errors": (answer, random) => ({
+    ...answer,
+    isError: answer.isError || random.fraction() < 0.05,
+  }),
+  "half as slow again": (answer) => ({ ...answer, ms: answer.ms * 1.5 }),
+  "401 for all": (answer) => ({ ...answer, isRefused: true }),
+  "2 % of the bodies are empty": (answer, random) =>
+    random.fraction() < 0.02 ? { ...answer, bytes: 200 } : answer,
+  "2 % of the bodies break off": (answer, random) => ({
+    ...answer,
+    isError: answer.isError || random.fraction() < 0.02,
+  }),
+  "a route of 2 % that fails wholly": (answer) =>
+    answer.route === SMALL_ROUTE ? { ...answer, isError: true } : answer,
+  "a route of 2 % that refuses wholly": (answer) =>
+    answer.route === SMALL_ROUTE ? { ...answer, isRefused: true } : answer,
+};
+
+const SMALL_ROUTE = "GET /small";
+
+/** Five in a hundred fail, from minute ten on. */
+export const LATE: Fault = (answer, random, second) =>
+  second >= LATE_S ? { ...answer, isError: answer.isError || random.fraction() < 0.05 } : answer;
+export const LATE_S = 600;
+export const LONG_STAGE: readonly Stage[] = [{ share: 0.1, seconds: 900 }];
+
+/** Requests of which one in fifty is to a route of its own. */
+export const USUAL_TRAFFIC = (): Kind => ({
+  perSecond: 100,
+  draw: (random) => ({
+    ...plain(random),
+    route: random.fraction() < 0.02 ? SMALL_ROUTE : `GET /${random.between(1, 8)}`,
+  }),
+});
+
+export interface Stage {
+  readonly share: number;
+  readonly seconds: number;
 }
 
-function counts(
-  release: number,
-  requests: readonly Request[],
-  warm: number,
-  bounds: readonly number[] = [],
-  withQuantiles = false,
-): ArmCounts {
-  const timed = requests.filter(({ isError, second }) => !isError && second >= warm);
-  const sorted = withQuantiles ? timed.map(({ ms }) => ms).sort((a, b) => a - b) : [];
-  return {
-    service: "web",
-    release,
-    requests: requests.length,
-    errors: requests.filter(({ isError }) => isError).length,
-    logErrors: 0,
-    timed: timed.length,
-    over: bounds.map((bound) => timed.filter(({ ms }) => ms > bound).length),
-    quantiles: sorted.length === 0 ? [] : quantilesOf(sorted),
-  };
+export const STAGES: readonly Stage[] = [
+  { share: 0.1, seconds: 60 },
+  { share: 0.5, seconds: 60 },
+];
+
+const LOOK_S = 2;
+const DESIGN_S = 10;
+const COLD_S = 180;
+
+export interface Story {
+  /** The second in which the rollout is aborted; undefined: it is not. */
+  readonly aborted: number | undefined;
+  /** Stages at whose end a person would be asked, because it may well be worse. */
+  readonly asked: number;
 }
 
-const quantilesOf = (sorted: readonly number[]): number[] =>
-  Array.from(
-    { length: 201 },
-    (_, level) => sorted[Math.round((level / 200) * (sorted.length - 1))] ?? 0,
-  );
-
-/** As the telemetry process sums them up. */
-function clustered(requests: readonly Request[]): ArmCounts {
-  const arm = counts(SERVING, requests, Number.NEGATIVE_INFINITY, [], true);
-  const bounds = LATENCY_LEVELS.map((level) => arm.quantiles[Math.round(level * 200)] ?? 0);
-  const sums = (
-    key: (one: Request) => number,
-    isCounted: (one: Request) => boolean,
-    isBad: (one: Request) => boolean,
-  ): ClusterSums => {
-    const clusters = new Map<number, { total: number; bad: number }>();
-    for (const one of requests) {
-      const known = clusters.get(key(one)) ?? { total: 0, bad: 0 };
-      if (isCounted(one)) known.total += 1;
-      if (isBad(one)) known.bad += 1;
-      clusters.set(key(one), known);
-    }
-    const all = [...clusters.values()];
-    const sum = (of: (one: { total: number; bad: number }) => number): number =>
-      all.reduce((total, one) => total + of(one), 0);
-    return {
-      clusters: all.length,
-      total: sum(({ total }) => total),
-      bad: sum(({ bad }) => bad),
-      totalSquared: sum(({ total }) => total * total),
-      badTotal: sum(({ bad, total }) => bad * total),
-      badSquared: sum(({ bad }) => bad * bad),
-    };
-  };
-  const kinds = [
-    ({ client }: Request): number => client,
-    ({ second }: Request): number => Math.floor(second / SLICE_S),
-  ];
-  const isTimed = ({ isError }: Request): boolean => !isError;
-  return {
-    ...arm,
-    clustering: {
-      errors: kinds.map((key) =>
-        sums(
-          key,
-          () => true,
-          ({ isError }) => isError,
-        ),
-      ),
-      slow: bounds.map((bound) =>
-        kinds.map((key) => sums(key, isTimed, (one) => isTimed(one) && one.ms > bound)),
-      ),
-    },
-  };
-}
-
-/** The second in which the rollout is aborted; undefined: it passes. */
-export function play(
-  kind: (random: SeededRandom) => Kind,
-  worse: Worse,
+/** The same requests as `play` sees, to the end, for other judges. */
+export function draw(
+  kindOf: (random: SeededRandom) => Kind,
+  fault: Fault,
   random: SeededRandom,
-): number | undefined {
+  stages: readonly Stage[] = STAGES,
+): readonly (Arms & Stage)[] {
+  const source = sourceOf(kindOf(random), fault, random);
+  for (let second = -BASELINE_S; second < 0; second += 1) source(second, 0);
+  let elapsed = 0;
+  return stages.map((stage) => {
+    const own: Arms = { serving: [], candidate: [] };
+    for (const end = elapsed + stage.seconds; elapsed < end; elapsed += 1) {
+      const { serving, candidate } = source(elapsed, stage.share);
+      own.serving.push(...serving);
+      own.candidate.push(...candidate);
+    }
+    return { ...own, ...stage };
+  });
+}
+
+export function play(
+  kindOf: (random: SeededRandom) => Kind,
+  fault: Fault,
+  random: SeededRandom,
+  stages: readonly Stage[] = STAGES,
+): Story {
   const { analysis } = defaultRollout;
   const warm = analysis.warmUp / 1000;
-  const source = sourceOf(kind(random), worse, random);
+  const kind = kindOf(random);
+  const source = sourceOf(kind, fault, random);
   const serving: Request[] = [];
   for (let second = -BASELINE_S; second < 0; second += 1)
     serving.push(...source(second, 0).serving);
-  let elapsed = 0;
-  for (const { share, seconds } of STAGES) {
+  const { cold: coldAnswer } = kind;
+  const cold = coldAnswer
+    ? counts(SERVING, coldRequests(kind.perSecond, coldAnswer, random), 0, { withQuantiles: true })
+    : undefined;
+  let [elapsed, asked] = [0, 0];
+  let trends: Trends | undefined;
+  for (const { share, seconds } of stages) {
     const since = elapsed;
     const baseline = serving.filter(({ second }) => second >= since - BASELINE_S);
-    let judgement: Judgement = beginJudgement(since, [
-      counts(SERVING, baseline, Number.NEGATIVE_INFINITY, [], true),
-    ]);
+    let judgement: Judgement = beginJudgement(since * 1_000, {
+      arms: [counts(SERVING, baseline, Number.NEGATIVE_INFINITY, { withQuantiles: true })],
+      ...(cold && { cold: [cold] }),
+      share,
+      ...(trends && { trends }),
+    });
     const own: Arms = { serving: [], candidate: [] };
     while (elapsed < since + seconds) {
       const drawn = source(elapsed, share);
@@ -310,13 +266,17 @@ export function play(
       serving.push(...drawn.serving);
       own.serving.push(...drawn.serving);
       own.candidate.push(...drawn.candidate);
-      const bounds = boundsFor(judgement, SERVING, CANDIDATE, analysis)["web"];
+      const isFresh = elapsed < COLD_S;
+      const bounds = boundsFor(judgement, SERVING, CANDIDATE, analysis, isFresh)["web"];
+      const sizes = judgement.sizes?.["web"];
       const block = {
-        serving: [counts(SERVING, drawn.serving, warm, bounds?.[SERVING])],
-        candidate: [counts(CANDIDATE, drawn.candidate, warm, bounds?.[CANDIDATE])],
+        serving: [counts(SERVING, drawn.serving, warm, { bounds: bounds?.[SERVING], sizes })],
+        candidate: [
+          counts(CANDIDATE, drawn.candidate, warm, { bounds: bounds?.[CANDIDATE], sizes }),
+        ],
       };
       judgement = foldBlock(judgement, block, elapsed * 1000, analysis);
-      if (judgement.design === undefined || elapsed % SLICE_S === 0) {
+      if (judgement.design === undefined || elapsed % DESIGN_S === 0) {
         const from = since - BASELINE_S;
         judgement = withDesign(judgement, [
           clustered(serving.filter(({ second }) => second >= from)),
@@ -324,13 +284,32 @@ export function play(
       }
       if (elapsed % LOOK_S > 0) continue;
       judgement = withArms(judgement, {
-        serving: [counts(SERVING, own.serving, warm, [], true)],
-        candidate: [counts(CANDIDATE, own.candidate, warm, [], true)],
+        serving: [counts(SERVING, own.serving, warm)],
+        candidate: [counts(CANDIDATE, own.candidate, warm)],
       });
-      if (findingsOf(judgement, analysis, STAGES.length).certain.length > 0) return elapsed;
+      const { certain } = findingsOf(judgement, analysis, stages.length);
+      if (certain.length > 0) {
+        if (process.env["HOLDFAST_BENCH_WHY"])
+          console.error(elapsed, certain.map(({ text }) => text).join("; "));
+        return { aborted: elapsed, asked };
+      }
     }
+    trends = trendsOf(judgement);
+    const { possible } = findingsOf(judgement, analysis, stages.length);
+    if (possible.some(({ odds }) => odds >= DOUBT)) asked += 1;
   }
-  return undefined;
+  return { aborted: undefined, asked };
+}
+
+function coldRequests(
+  perSecond: number,
+  answer: NonNullable<Kind["cold"]>,
+  random: SeededRandom,
+): Request[] {
+  return Array.from({ length: Math.round(perSecond * COLD_S * 0.3) }, (_, index) => {
+    const second = Math.floor(index / (perSecond * 0.3));
+    return { ...answer(random, second), client: index % 500, second };
+  });
 }
 
 /** Upper end of the one-sided exact interval of 95 % for `bad` of `total` (Clopper, Pearson 1934). */

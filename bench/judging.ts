@@ -7,25 +7,30 @@
 // Real: the shop under load, released by canary with a fault, and without one; what users got.
 //
 //   node bench/judging.ts             simulated
-//   node bench/judging.ts --scenarios and traffic that is not independent; about half an hour
+//   node bench/judging.ts --scenarios and traffic that is not independent, beside what Kayenta and Argo
+//                                     Rollouts would say of the same requests; about an hour
 //   node bench/judging.ts --real      both; about an hour
 //   node bench/judging.ts --switches  of the real part only what steps, aborts and rollbacks cost
 //   … --write                         into README.md
 
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { cpus } from "node:os";
 import { join } from "node:path";
+import { Worker } from "node:worker_threads";
 import type { ArmCounts } from "../src/kernel/signal.ts";
+import { findingsOf } from "../src/resources/app/judgement/findings.ts";
 import {
   beginJudgement,
   boundsFor,
-  findingsOf,
   foldBlock,
   type Judgement,
   withArms,
 } from "../src/resources/app/judgement/judgement.ts";
 import { defaultRollout } from "../src/resources/app/rollout-policy.ts";
 import { SeededRandom } from "../test/support/virtual-clock.ts";
-import { AS_GOOD, play, SCENARIOS, upperBound } from "./judging-scenarios.ts";
+import { FAULTS, SCENARIOS, upperBound } from "./judging-scenarios.ts";
+import type { Result, Task } from "./judging-worker.ts";
 import { writeTable } from "./readme-table.ts";
 import { measureRollouts, measureSwitches } from "./rollouts.ts";
 
@@ -163,7 +168,7 @@ export function simulateRollout(
   let elapsed = 0;
   let firstBadAt = Number.POSITIVE_INFINITY;
   for (const { share, seconds } of STAGES) {
-    let judgement: Judgement = beginJudgement(elapsed, baseline);
+    let judgement: Judgement = beginJudgement(elapsed * 1_000, { arms: baseline, share });
     const all = new Map<string, { serving: Draw[]; candidate: Draw[] }>();
     for (let second = 1; second <= seconds; second += 1) {
       elapsed += 1;
@@ -276,6 +281,56 @@ function measureSimulated(log: (text: string) => void) {
   return { equal, falseAborts, errors, slow };
 }
 
+/** Each on a thread of its own, as many at once as there are processors. */
+async function measureScenarios(): Promise<void> {
+  const wanted = Number(process.env["HOLDFAST_BENCH_SCENARIO"] ?? 300);
+  const tasks: Task[] = [
+    // Twenty times the requests of the others.
+    ...Object.keys(SCENARIOS).map((name) => ({
+      ...{ kind: "as good" as const, name },
+      count: name.startsWith("2,000") ? Math.ceil(wanted / 10) : wanted,
+    })),
+    ...Object.keys(FAULTS).map((name) => ({ kind: "worse" as const, name, count: wanted })),
+    { kind: "late", name: "5 % errors, from minute ten on", count: Math.ceil(wanted / 3) },
+  ];
+  const results = new Map<Task, Result>();
+  const queue = [...tasks];
+  const work = async (): Promise<void> => {
+    for (let task = queue.shift(); task; task = queue.shift()) {
+      const worker = new Worker(join(import.meta.dirname, "judging-worker.ts"), {
+        workerData: task,
+      });
+      const [result] = (await once(worker, "message")) as [Result];
+      results.set(task, result);
+      log(JSON.stringify(result));
+    }
+  };
+  await Promise.all(cpus().map(work));
+  const share = (count: number, of: number): string => percent(count / of);
+  writeTable(
+    "judging-scenarios",
+    tasks.flatMap((task) => {
+      const one = results.get(task);
+      if (!one) return [];
+      const { kind, name, count, aborted, asked, kayenta, argo, after } = one;
+      const isGood = kind === "as good";
+      return [
+        [
+          isGood ? `as good: ${name}` : `worse: ${name}`,
+          isGood ? "≤ 1 %" : "≥ 99 %",
+          isGood
+            ? `${aborted} of ${count}, ≤ ${percent(upperBound(aborted, count))}`
+            : `${aborted} of ${count}, median ${median(after)} s`,
+          share(asked, count),
+          share(kayenta, count),
+          share(argo, count),
+        ],
+      ];
+    }),
+    ["releases", "reach", "aborted", "a person is asked", "as Kayenta", "as Argo Rollouts"],
+  );
+}
+
 const log = (text: string): void => console.error(text);
 const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
 const rows: string[][] = [];
@@ -297,22 +352,7 @@ rows.push(
     `${percent(simulated.slow.caught)}, ${simulated.slow.after} s`,
   ],
 );
-if (process.argv.includes("--scenarios")) {
-  const wanted = Number(process.env["HOLDFAST_BENCH_SCENARIO"] ?? 300);
-  for (const [name, kind] of Object.entries(SCENARIOS)) {
-    // Twenty times the requests of the others.
-    const count = name.startsWith("2,000") ? Math.ceil(wanted / 10) : wanted;
-    let aborted = 0;
-    for (let seed = 1; seed <= count; seed += 1)
-      if (play(kind, AS_GOOD, new SeededRandom(seed)) !== undefined) aborted += 1;
-    log(`${name}: ${aborted} of ${count} would be aborted`);
-    rows.push([
-      `${name}, as good: aborted, and the most that this supports (95 %)`,
-      "≤ 1 %",
-      `${aborted} of ${count}, ≤ ${percent(upperBound(aborted, count))}`,
-    ]);
-  }
-}
+if (process.argv.includes("--scenarios")) await measureScenarios();
 if (process.argv.includes("--real")) {
   const count = (name: string, usual: number): number => Number(process.env[name] ?? usual);
   const real = await measureRollouts(

@@ -4,10 +4,14 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-export function writeTable(name: string, rows: readonly (readonly string[])[]): void {
+export function writeTable(
+  name: string,
+  rows: readonly (readonly string[])[],
+  columns: readonly string[] = ["what", "reach", "measured"],
+): void {
   const table = [
-    "| what | reach | measured |",
-    "| --- | --- | --- |",
+    `| ${columns.join(" | ")} |`,
+    `| ${columns.map(() => "---").join(" | ")} |`,
     ...rows.map((row) => `| ${row.join(" | ")} |`),
   ].join("\n");
   console.log(table);

@@ -3,7 +3,8 @@
 
 import type { ResultTable } from "../kernel/signal.ts";
 import type { App, Rollout, StageResult, Verdict } from "../resources/app/app.ts";
-import { type ArmSummary, findingsOf } from "../resources/app/judgement/judgement.ts";
+import type { ArmSummary } from "../resources/app/judgement/arms.ts";
+import { findingsOf } from "../resources/app/judgement/findings.ts";
 import type { Manifest } from "../resources/app/manifest.ts";
 import { verdictOf } from "../resources/app/rollout-judge.ts";
 import { defaultRollout } from "../resources/app/rollout-policy.ts";

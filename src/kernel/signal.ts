@@ -380,10 +380,22 @@ export interface ComparisonQuestion {
   readonly quantiles: boolean;
   /** With sums over clients and slices of time: they cost more too. */
   readonly clustering?: boolean;
+  /** Service → bytes below and above which a whole answer is far smaller or larger than usual. */
+  readonly sizes?: Readonly<Record<string, readonly [small: number, large: number]>>;
 }
 
 /** Latencies are judged at these quantiles. */
-export const LATENCY_LEVELS = [0.5, 0.9, 0.95, 0.99] as const;
+export const LATENCY_LEVELS = [0.5, 0.9, 0.95, 0.99, 0.999] as const;
+
+/** What is unusual about an answer that is no error: 3xx, 4xx, far smaller or larger than usual. */
+export const ODD_ANSWERS = ["redirects", "refusals", "small", "large"] as const;
+export type OddAnswer = (typeof ODD_ANSWERS)[number];
+
+/** How many there were, and how many of them were bad. */
+export interface Counted {
+  readonly total: number;
+  readonly bad: number;
+}
 
 /** Sums over clusters of one arm (its clients, or slices of time): requests, bad ones, their products. */
 export interface ClusterSums {
@@ -400,6 +412,7 @@ export interface Clustering {
   readonly errors: readonly ClusterSums[];
   /** Of answers slower than each of the release's own quantiles at LATENCY_LEVELS. */
   readonly slow: readonly (readonly ClusterSums[])[];
+  readonly odd?: Readonly<Record<OddAnswer, readonly ClusterSums[]>>;
 }
 
 /** One service of one release. Requests of testers, who chose the release, are left out. */
@@ -420,6 +433,16 @@ export interface ArmCounts {
   /** Age in ms of requests that wait for an answer right now, from a second on. */
   readonly unanswered?: readonly number[];
   readonly clustering?: Clustering;
+  readonly odd?: Readonly<Record<OddAnswer, Counted>>;
+  /** By method and path, without what names one user or order: those that failed or were refused. */
+  readonly routes?: Readonly<Record<string, Counted>>;
+  /** Bytes of whole answers, with their headers, at 5 and 95 %; where quantiles were asked for. */
+  readonly sizes?: readonly [low: number, high: number];
+  /**
+   * Of the natural logarithms of how long answers took (ms), those of fresh instances too: how many,
+   * their sum, and that of their squares.
+   */
+  readonly logMs?: { readonly count: number; readonly sum: number; readonly squares: number };
   /** ms, at the levels 0, 1/200, … 1; empty where they were not asked for or nothing was timed. */
   readonly quantiles: readonly number[];
 }

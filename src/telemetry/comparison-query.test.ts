@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { type RecordValues, requestRecord } from "../../test/support/request-record.ts";
-import type { ArmCounts, ComparisonQuestion } from "../kernel/signal.ts";
+import { type ArmCounts, type ComparisonQuestion, LATENCY_LEVELS } from "../kernel/signal.ts";
 import { ComparisonQuery } from "./comparison-query.ts";
 import { logLine } from "./log-journal.ts";
 import { TelemetryStore } from "./store/telemetry-store.ts";
@@ -68,6 +68,19 @@ describe("ComparisonQuery", () => {
     await append(NOW + 20, 2, { pool: "production.other.web.a", status: "500" });
     await append(NOW + 20, 2, { pool: "staging.shop.web.a", status: "500" });
     await append(NOW + 20, 3, { status: "500" });
+    for (const [path, values] of [
+      ["/api/orders/4711", { status: "401" }],
+      ["/api/orders/4712", { bytesOut: "4000" }],
+      ["/api/orders/4711/lines/9/more", { status: "302" }],
+      ["/", { status: "304" }],
+      ["/", { bytesOut: "90" }],
+      ["/", { bytesOut: "90000" }],
+      ["/", { method: "HEAD", bytesOut: "90" }],
+      ["/", { status: "206", bytesOut: "90" }],
+      ["/", { status: "204", bytesOut: "90" }],
+      ["/", { status: "500", bytesOut: "90" }],
+    ] as const)
+      await append(NOW + 20, 7, { path, ...values });
     const whose = {
       environment: "production",
       app: "shop",
@@ -155,8 +168,33 @@ describe("ComparisonQuery", () => {
         ...{ badSquared: 9, badTotal: 9 },
       },
     ]);
-    assert.equal(six?.clustering?.slow.length, 4);
+    assert.equal(six?.clustering?.slow.length, LATENCY_LEVELS.length);
     assert.equal(six?.clustering?.slow[0]?.[0]?.total, 6, "what failed is not timed");
+  });
+
+  it("counts odd answers, and each route without what names one order", async () => {
+    const [seven] = await compare({
+      releases: [7],
+      sizes: { web: [1_000, 50_000] },
+      quantiles: true,
+      clustering: true,
+    });
+    assert.deepEqual(seven?.odd, {
+      redirects: { total: 10, bad: 1 },
+      refusals: { total: 10, bad: 1 },
+      small: { total: 3, bad: 1 },
+      large: { total: 3, bad: 1 },
+    });
+    assert.deepEqual(seven?.routes, {
+      "GET /": { total: 6, bad: 1 },
+      "HEAD /": { total: 1, bad: 0 },
+      "GET /api/orders/*": { total: 2, bad: 1 },
+      "GET /api/orders/*/lines": { total: 1, bad: 0 },
+    });
+    assert.equal(Math.round(seven?.sizes?.[1] ?? 0), 81_400);
+    assert.equal(seven?.logMs?.count, 9);
+    assert.equal(seven?.clustering?.odd?.refusals[0]?.bad, 1);
+    assert.equal(seven?.clustering?.odd?.small[0]?.total, 3);
   });
 
   it("says nothing where nothing was asked for", async () => {

@@ -28,7 +28,12 @@ import type { RolloutWish } from "./rollout-wish.ts";
 
 /** Traffic of both releases since the last look, as the rollout's judgement needs it next. */
 export type Comparison =
-  | { readonly baseline: readonly ArmCounts[]; readonly since: number }
+  | {
+      readonly baseline: readonly ArmCounts[];
+      /** Of what serves in the first minutes that it had requests. */
+      readonly cold?: readonly ArmCounts[];
+      readonly since: number;
+    }
   | {
       readonly block: readonly ArmCounts[];
       readonly until: number;

@@ -9,7 +9,7 @@ import type { WithPass } from "../../kernel/controller.ts";
 import type { Resource } from "../../kernel/resource.ts";
 import type { DeliveryRecord } from "./delivery.ts";
 import type { HeldSource } from "./held-source.ts";
-import type { Judgement } from "./judgement/judgement.ts";
+import type { Judgement, Trends } from "./judgement/judgement.ts";
 import type { Tally } from "./judgement/sequential-test.ts";
 import type { TestState } from "./judgement/test-state.ts";
 import type { Strategy } from "./rollout-policy.ts";
@@ -126,6 +126,8 @@ export interface Rollout {
   /** Too little was seen: the stage's time was doubled, or a person was asked. */
   readonly inconclusive?: "extended" | "asked";
   readonly judgement?: Judgement;
+  /** How quick answers were up to the end of the stage before. */
+  readonly trends?: Trends;
   /** Figures of the app's own, by name. */
   readonly metrics?: Readonly<Record<string, MetricState>>;
   readonly vitals?: Vitals;

@@ -4,9 +4,10 @@
 
 import type { MetricState, Rollout } from "./app.ts";
 import type { MetricReading } from "./app-observed.ts";
-import { FALSE_ALARMS } from "./judgement/judgement.ts";
-import { compareBlock, noEvidence, type Tally } from "./judgement/sequential-test.ts";
-import { isCertain, withNulls } from "./judgement/test-state.ts";
+import { FALSE_ALARMS } from "./judgement/findings.ts";
+import { type Both, NO_TALLY, plus, withSeen } from "./judgement/seen.ts";
+import { compareBlock, type Tally } from "./judgement/sequential-test.ts";
+import { evidenceBefore, isCertain, type TestState, withNulls } from "./judgement/test-state.ts";
 import type { AppMetric, RolloutPolicy } from "./rollout-policy.ts";
 
 const STRIKES = 3;
@@ -21,7 +22,6 @@ export function foldMetrics(
   if (!readings || !rollout.judgement) return rollout;
   const metrics: Record<string, MetricState> = { ...rollout.metrics };
   const tests = { ...rollout.judgement.tests };
-  const expected = { ...rollout.judgement.expected };
   for (const metric of analysis.metrics) {
     const reading = readings[metric.name];
     if (!reading) continue;
@@ -50,25 +50,21 @@ export function foldMetrics(
       continue;
     }
     const key = `metric ${metric.name}`;
-    const known = expected[key]?.errors ?? NO_TALLY;
-    const rate = (known.bad + 0.5) / (known.total + 1);
-    const alternatives = EFFECTS.map((effect) => rate + effect * (1 - rate));
-    const evidence = tests[key]?.nulls[0] ?? noEvidence(EFFECTS.length);
-    const nulls = [compareBlock(evidence, block, rate, alternatives)];
-    tests[key] = withNulls(tests[key], nulls, now);
-    expected[key] = { errors: plus(known, block.serving), logErrors: NO_TALLY, over: [] };
+    tests[key] = foldTally(tests[key], block, now);
   }
-  return { ...rollout, metrics, judgement: { ...rollout.judgement, tests, expected } };
+  return { ...rollout, metrics, judgement: { ...rollout.judgement, tests } };
+}
+
+function foldTally(before: TestState | undefined, block: Both, now: number): TestState {
+  const known = before?.seen?.whole[0]?.serving ?? NO_TALLY;
+  const rate = (known.bad + 0.5) / (known.total + 1);
+  const alternatives = EFFECTS.map((effect) => rate + effect * (1 - rate));
+  const evidence = evidenceBefore(before, 0, EFFECTS.length, now);
+  const nulls = [compareBlock(evidence, block, rate, alternatives)];
+  return { ...withNulls(before, nulls, now), seen: withSeen(before?.seen, [block], now) };
 }
 
 type Pair = NonNullable<MetricState["totals"]>;
-
-const NO_TALLY: Tally = { total: 0, bad: 0 };
-
-const plus = (one: Tally, other: Tally): Tally => ({
-  total: one.total + other.total,
-  bad: one.bad + other.bad,
-});
 
 const plusPair = (one: Pair | undefined, other: Pair): Pair => ({
   candidate: plus(one?.candidate ?? NO_TALLY, other.candidate),

@@ -113,7 +113,7 @@ describe("a stage", () => {
   /** What both had in this stage, whose time is over twice. */
   const afterAll = (serving: ArmCounts[], candidate: ArmCounts[]): Rollout => {
     const { analysis } = MANIFEST.rollout ?? assert.fail();
-    const begun = beginJudgement(NOW - 61_000, [arm(1, 600)]);
+    const begun = beginJudgement(NOW - 61_000, { arms: [arm(1, 600)] });
     const folded = foldBlock(begun, { serving, candidate }, NOW - 1_000, analysis);
     const judgement = withArms(folded, { serving, candidate });
     return judged({ stageSince: NOW - 61_000, inconclusive: "extended", judgement });

@@ -3,17 +3,19 @@
 
 import type { App, AppStatusFields, Rollout, StageResult, Verdict } from "./app.ts";
 import { type AppObserved, policyOf } from "./app-observed.ts";
+import { DOUBT, findingsOf } from "./judgement/findings.ts";
 import {
   beginJudgement,
   candidateRequests,
-  findingsOf,
+  FORMAT,
   foldBlock,
   type Judgement,
+  trendsOf,
   withArms,
   withDesign,
 } from "./judgement/judgement.ts";
 import { foldMetrics, metricTrouble } from "./metric-judge.ts";
-import type { RolloutPolicy } from "./rollout-policy.ts";
+import { type RolloutPolicy, WHOLE } from "./rollout-policy.ts";
 import type { Progress } from "./rollout-report.ts";
 import { fail, late, overdueText } from "./start-report.ts";
 import { note } from "./timeline.ts";
@@ -55,11 +57,20 @@ function fold(rollout: Rollout, policy: RolloutPolicy, observed: AppObserved): R
   const { comparison } = observed;
   if (!comparison || rollout.stageSince === undefined) return withVitals;
   if ("baseline" in comparison) {
-    return { ...withVitals, judgement: beginJudgement(comparison.since, comparison.baseline) };
+    const { baseline, cold, since } = comparison;
+    const share = (rollout.perMille ?? 0) / WHOLE;
+    const { trends } = rollout;
+    const begun = beginJudgement(since, {
+      arms: baseline,
+      ...(cold && { cold }),
+      share,
+      ...(trends && { trends }),
+    });
+    return { ...withVitals, judgement: begun };
   }
   const { judgement, from, placement } = rollout;
   // Of an earlier build, which kept its evidence in another way: this stage is judged anew.
-  if (judgement && Object.values(judgement.tests).some((test) => test.nulls === undefined)) {
+  if (judgement && judgement.format !== FORMAT) {
     const { judgement: _, ...rest } = withVitals;
     return { ...rest, stageSince: observed.now };
   }
@@ -142,9 +153,6 @@ interface StageVerdict {
   /** There is evidence that it is worse, if not enough: it is not let pass without somebody's word. */
   readonly isDoubtful?: boolean;
 }
-
-/** Evidence to one from which on a release may well be worse. */
-const DOUBT = 3;
 
 /** What is to be said of the stage so far, where nothing is certain against the candidate. */
 export function verdictOf(rollout: Rollout, { analysis }: RolloutPolicy): StageVerdict {
@@ -230,10 +238,10 @@ function nextStage(
   return { phase: "stepping", rollout: { ...moved, stage: next, phaseSince: observed.now } };
 }
 
-// What is known of one stage is no news of the next.
+// What is known of one stage is no news of the next, but for what is getting quicker.
 function withoutStage(rollout: Rollout): Rollout {
-  const { stageSince: _, judgement: __, inconclusive: ___, ...rest } = rollout;
-  return rest;
+  const { stageSince: _, judgement, inconclusive: __, ...rest } = rollout;
+  return { ...rest, ...(judgement && { trends: trendsOf(judgement) }) };
 }
 
 function toEverything(rollout: Rollout, text: string, observed: AppObserved): Progress {

@@ -23,6 +23,8 @@ import { ROLLOUT, type RolloutWish } from "./rollout-wish.ts";
 import { candidateKey } from "./traffic-plan.ts";
 import { objectiveKey, WATCH_LAG_MS } from "./watch-report.ts";
 
+/** So long a release is compared with the first minutes of the one that serves. */
+const COLD_MS = 3 * 60_000;
 /** Records of requests are there so long after their end. */
 const LAG_MS = 500;
 const BASELINE_MS = 10 * 60_000;
@@ -118,24 +120,29 @@ async function compare(
     });
   if (!judgement) {
     const before = { from: stageSince - BASELINE_MS, latencyFrom: 0, beganFrom: 0 };
-    const baseline = await ask({ releases: [from], ...before, quantiles: true });
-    return baseline && { baseline, since: stageSince };
+    const [baseline, cold] = await Promise.all([
+      ask({ releases: [from], ...before, quantiles: true }),
+      askFirstMinutes(app, from, ask),
+    ]);
+    return baseline && { baseline, ...(cold && { cold }), since: stageSince };
   }
   const until = observed.now - LAG_MS;
   if (until <= judgement.through) return undefined;
-  const bounds = boundsFor(judgement, from, placement.set.release, analysis);
+  const isFresh = until - exposedAt < COLD_MS;
+  const bounds = boundsFor(judgement, from, placement.set.release, analysis, isFresh);
+  const { sizes = {} } = judgement;
   const isTurn = (everyMs: number): boolean =>
     Math.floor(until / everyMs) > Math.floor(judgement.through / everyMs);
   const releases = [from, placement.set.release];
   const sinceBefore = { from: stageSince - BASELINE_MS, beganFrom: 0, latencyFrom: 0 };
   const [block, arms, metrics, clustered, unanswered] = await Promise.all([
-    ask({ from: judgement.through, through: until, bounds }),
+    ask({ from: judgement.through, through: until, bounds, sizes }),
     isTurn(ARMS_EVERY_MS)
       ? ask({ from: judgement.since, through: until, quantiles: true })
       : undefined,
     isTurn(METRICS_EVERY_MS) ? readMetrics(app, rollout, until, observed, deps) : undefined,
     judgement.through === judgement.since || isTurn(CLUSTERING_EVERY_MS)
-      ? ask({ releases: [from], ...sinceBefore, through: until, clustering: true })
+      ? ask({ releases: [from], ...sinceBefore, through: until, clustering: true, sizes })
       : undefined,
     readUnanswered(
       app,
@@ -154,6 +161,24 @@ async function compare(
       ...(clustered && { clustered }),
     }
   );
+}
+
+/**
+ * The serving release in the first minutes that it had requests, as far as that is known: a candidate
+ * in its own first minutes is as cold as that one was.
+ */
+async function askFirstMinutes(
+  app: App,
+  release: number,
+  ask: (question: Partial<ComparisonQuestion>) => Promise<readonly ArmCounts[] | undefined>,
+): Promise<readonly ArmCounts[] | undefined> {
+  const delivery = app.status?.deliveries?.find(
+    (one) => one.release === release && one.outcome === "succeeded",
+  );
+  if (!delivery) return undefined;
+  const from = delivery.exposedAt ?? delivery.endedAt;
+  const times = { from, beganFrom: from, latencyFrom: from, through: from + COLD_MS };
+  return ask({ releases: [release], ...times, quantiles: true });
 }
 
 type Unanswered = Pick<ArmCounts, "service" | "release"> & { readonly ageMs: number };

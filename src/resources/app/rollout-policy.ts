@@ -100,6 +100,24 @@ const analysis = z
       .describe(
         "Beyond both of its limits the new release is worse; so are requests that log an error.",
       ),
+    answers: z
+      .strictObject({
+        absolute: z
+          .number()
+          .min(0)
+          .max(100)
+          .default(1)
+          .describe("Percentage points of odd answers above what serves that are let pass."),
+        relative: z
+          .number()
+          .min(1)
+          .default(1.5)
+          .describe("Times the odd answers of what serves that are let pass."),
+      })
+      .prefault({})
+      .describe(
+        "Odd are redirects, refusals (4xx), and answers far smaller than usual; for far larger ones a person is asked.",
+      ),
     latency: z
       .strictObject({
         absolute: duration("Slower than what serves by so much is let pass.").prefault("10ms"),
@@ -110,7 +128,9 @@ const analysis = z
           .describe("Times the latency of what serves that are let pass."),
       })
       .prefault({})
-      .describe("Beyond both of its limits, at p50, p95 or p99, the new release is worse."),
+      .describe(
+        "Slow is what takes longer than a quantile of what serves (p50 to p99.9), moved by both limits.",
+      ),
     minRequests: z
       .number()
       .int()

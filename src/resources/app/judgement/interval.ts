@@ -54,7 +54,9 @@ function edge(from: number, to: number, isRefuted: (p: number) => boolean): numb
 
 const xlog = (count: number, p: number): number => (count === 0 ? 0 : count * Math.log(p));
 
-const logBeta = (a: number, b: number): number => logGamma(a) + logGamma(b) - logGamma(a + b);
+/** Natural logarithm of the beta function. */
+export const logBeta = (a: number, b: number): number =>
+  logGamma(a) + logGamma(b) - logGamma(a + b);
 
 /** Stirling's series with the recurrence for small arguments; to ten digits. */
 function logGamma(x: number): number {

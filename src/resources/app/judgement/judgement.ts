@@ -1,61 +1,69 @@
 // What the requests of a rollout say about its candidate. State is folded block by block, each
 // request counted once, so that a control plane that was killed goes on where it was.
 //
-// Per service three things are tested against what serves, over the same minutes: errors, requests
-// that logged an error, and slow answers. What the app's policy lets pass is part of what is tested:
-// that the candidate's errors are at most so many points more, and at most so many times those of what
-// serves; that its answers are beyond a quantile of what serves, moved by the limit, at most as often.
-// So a candidate within its limits is not refuted, however often one looks. What is shown has to be
-// beyond the limits as well.
+// Per service several things are tested against what serves, over the same minutes: errors, requests
+// that logged an error, answers that are odd, each route by itself, and slow answers. What the app's
+// policy lets pass is part of what is tested: that the candidate's errors are at most so many points
+// more, and at most so many times those of what serves; that its answers are beyond a quantile of what
+// serves, moved by the limit, at most as often. So a candidate within its limits is not refuted,
+// however often one looks. What speaks against it in the end: findings.ts.
 
-import { type ArmCounts, LATENCY_LEVELS as LEVELS } from "../../../kernel/signal.ts";
-import type { AnalysisPolicy } from "../rollout-policy.ts";
-import { type Interval, proportionInterval, quantileLevels } from "./interval.ts";
+import { type ArmCounts, LATENCY_LEVELS as LEVELS, ODD_ANSWERS } from "../../../kernel/signal.ts";
+import { type ArmSummary, quantileOf, summaryOf } from "./arms.ts";
+import {
+  type Limits,
+  MEASURES,
+  marginsOf,
+  ROUTE_LIMITS,
+  ROUTES_MAX,
+  unusualSizes,
+} from "./measures.ts";
+import { type Both, NO_BOTH, NO_TALLY, plus, plusBoth, withSeen } from "./seen.ts";
 import {
   compareBlock,
   type Evidence,
   letPass,
   type Margin,
-  noEvidence,
   type Tally,
 } from "./sequential-test.ts";
-import { designEffect, isCertain, logOf, type TestState, withNulls } from "./test-state.ts";
+import { designEffect, evidenceBefore, type TestState, withNulls } from "./test-state.ts";
+import { type Trend, withTrend } from "./trend.ts";
 import { type Ahead, countSlow, withWaiting } from "./unanswered.ts";
 
-/** Of all rollouts of releases that are as good, so many at most may be aborted by a test. */
-export const FALSE_ALARMS = 0.005;
-const ODDS = [1.5, 3] as const;
+/** Of the state; another one is not gone on with. */
+export const FORMAT = 3;
+const ODDS = [1.5, 3, 10] as const;
 const ERROR_EFFECTS = [0.01, 0.03, 0.1, 0.3, 0.9] as const;
 /** What quantiles of before weigh against what is seen. */
 const PRIOR_WEIGHT = 100;
 /** Fewer timed answers say nothing of quantiles. */
 const TIMED_MIN = 30;
-const SHOWN_LEVELS = { p50: 0.5, p95: 0.95, p99: 0.99 } as const;
 
-export interface ArmSummary {
-  readonly requests: number;
-  readonly errors: number;
-  readonly errorRate: Interval;
-  readonly logErrors: number;
-  readonly timed: number;
-  readonly latency: Readonly<
-    Record<keyof typeof SHOWN_LEVELS, Interval & { readonly ms: number }>
-  > | null;
-}
-
+/** What is expected of what serves, from what was seen of it. */
 interface Expected {
-  readonly errors: Tally;
-  readonly logErrors: Tally;
+  /** Measure → how many, and how many of them bad. */
+  readonly rates: Readonly<Record<string, Tally>>;
+  /** Route → the same before the step. */
+  readonly routes: Readonly<Record<string, Tally>>;
   readonly over: readonly Tally[];
 }
 
 export interface Judgement {
+  readonly format?: number;
   /** ms since the epoch: requests that ended after it are judged. */
   readonly since: number;
   /** Requests that ended up to then are counted. */
   readonly through: number;
+  /** Of all requests, those that are drawn for the candidate. */
+  readonly share?: number;
   /** Service → the serving release's latency at LEVELS, ms. */
   readonly bounds: Readonly<Record<string, readonly number[]>>;
+  /** The same in the first minutes that it had any requests, where that is known. */
+  readonly cold?: Readonly<Record<string, readonly number[]>>;
+  /** Service → bytes below and above which an answer is far smaller or larger than usual. */
+  readonly sizes?: Readonly<Record<string, readonly [number, number]>>;
+  /** Service → requests before the step, and how many of them failed. */
+  readonly before?: Readonly<Record<string, Tally>>;
   readonly expected: Readonly<Record<string, Expected>>;
   /** Service → requests of one release that wait for some of the other to be compared with. */
   readonly waiting?: Readonly<Record<string, Pair>>;
@@ -63,19 +71,15 @@ export interface Judgement {
   readonly ahead?: Readonly<Record<string, Record<keyof Pair, readonly number[]>>>;
   /** `errors web` → what was found against the candidate. */
   readonly tests: Readonly<Record<string, TestState>>;
+  /** Service → route → the same of each route. */
+  readonly routes?: Readonly<Record<string, Readonly<Record<string, TestState>>>>;
   /** `errors web` → how many times more the outcomes of what serves vary than independent ones. */
   readonly design?: Readonly<Record<string, number>>;
+  /** Service → how many times more the numbers of requests by client vary than independent ones. */
+  readonly crowding?: Readonly<Record<string, number>>;
   readonly arms: Readonly<
     Record<string, { readonly serving: ArmSummary; readonly candidate: ArmSummary }>
   >;
-}
-
-export interface Finding {
-  /** `errors web` */
-  readonly test: string;
-  readonly text: string;
-  /** Evidence against the candidate to one; above 1/level it is refuted. */
-  readonly odds: number;
 }
 
 export interface Block {
@@ -83,53 +87,103 @@ export interface Block {
   readonly candidate: readonly ArmCounts[];
 }
 
-/**
- * Begins to judge a step.
- *
- * @param baseline  the serving release before the step, with quantiles
- */
-export function beginJudgement(since: number, baseline: readonly ArmCounts[]): Judgement {
-  const bounds = Object.fromEntries(
-    baseline
-      .filter(({ timed }) => timed >= TIMED_MIN)
-      .map(({ service, quantiles }) => [
-        service,
-        LEVELS.map((level) => Math.round(quantileOf(quantiles, level))),
-      ]),
-  );
-  const expected = Object.fromEntries(
-    baseline.map((arm) => [arm.service, expectedOf(arm, bounds[arm.service] !== undefined)]),
-  );
-  return { since, through: since, bounds, expected, tests: {}, arms: {} };
+interface Pair {
+  readonly serving?: ArmCounts;
+  readonly candidate?: ArmCounts;
 }
 
-/** Bounds for the next block: service → release → ms. */
+type Arms = Required<Pair>;
+
+export interface Baseline {
+  /** The serving release before the step, with quantiles. */
+  readonly arms: readonly ArmCounts[];
+  /** The same in the first minutes that it had requests. */
+  readonly cold?: readonly ArmCounts[];
+  /** Of all requests, those that are drawn for the candidate. */
+  readonly share?: number;
+  /** Service → how quick answers were up to now, of the step before. */
+  readonly trends?: Trends;
+}
+
+export type Trends = Readonly<Record<string, Trend>>;
+
+/** Begins to judge a step. */
+export function beginJudgement(
+  since: number,
+  { arms, cold = [], share, trends = {} }: Baseline,
+): Judgement {
+  const bounds = boundsOf(arms);
+  return {
+    format: FORMAT,
+    since,
+    through: since,
+    ...(share !== undefined && { share }),
+    bounds,
+    cold: boundsOf(cold),
+    sizes: Object.fromEntries(
+      arms.flatMap(({ service, sizes }) => (sizes ? [[service, unusualSizes(sizes)]] : [])),
+    ),
+    before: Object.fromEntries(
+      arms.map(({ service, requests, errors }) => [service, { total: requests, bad: errors }]),
+    ),
+    expected: Object.fromEntries(
+      arms.map((arm) => [arm.service, expectedOf(arm, bounds[arm.service] !== undefined)]),
+    ),
+    tests: Object.fromEntries(
+      Object.entries(trends).map(([service, trend]) => [
+        `latency ${service}`,
+        { nulls: [], trend },
+      ]),
+    ),
+    arms: {},
+  };
+}
+
+/** For the next step: what was getting quicker goes on to. */
+export const trendsOf = ({ tests, arms }: Judgement): Trends =>
+  Object.fromEntries(
+    Object.keys(arms).flatMap((service) => {
+      const trend = tests[`latency ${service}`]?.trend;
+      return trend ? [[service, trend]] : [];
+    }),
+  );
+
+const boundsOf = (arms: readonly ArmCounts[]): Record<string, number[]> =>
+  Object.fromEntries(
+    arms
+      .filter(({ timed }) => timed >= TIMED_MIN)
+      .map(({ service, quantiles }) => [service, ownBounds(quantiles)]),
+  );
+
+const ownBounds = (quantiles: readonly number[]): number[] =>
+  LEVELS.map((level) => Math.round(quantileOf(quantiles, level)));
+
+/**
+ * Bounds for the next block: service → release → ms.
+ *
+ * @param isFresh  the candidate has had requests for no longer than `cold` tells of
+ */
 export function boundsFor(
-  { bounds }: Judgement,
+  { bounds, cold = {} }: Judgement,
   serving: number,
   candidate: number,
-  { latency }: Limits,
+  { latency }: Pick<Limits, "latency">,
+  isFresh = false,
 ): Record<string, Record<number, number[]>> {
   return Object.fromEntries(
-    Object.entries(bounds).map(([service, own]) => [
-      service,
-      { [serving]: [...own], [candidate]: candidateBounds(own, latency) },
-    ]),
+    Object.entries(bounds).map(([service, own]) => {
+      const first = isFresh ? cold[service] : undefined;
+      const from = first ? own.map((ms, level) => Math.max(ms, first[level] ?? ms)) : own;
+      return [service, { [serving]: [...own], [candidate]: candidateBounds(from, latency) }];
+    }),
   );
 }
-
-export type Limits = Pick<AnalysisPolicy, "errors" | "latency">;
 
 /** Slower than this is beyond both limits. */
 const candidateBounds = (
   bounds: readonly number[],
   { absolute, relative }: Limits["latency"],
 ): number[] => bounds.map((ms) => Math.ceil(Math.max(ms + absolute, ms * relative)));
-
-interface Pair {
-  readonly serving?: ArmCounts;
-  readonly candidate?: ArmCounts;
-}
 
 /**
  * Counts the requests that ended between `through` and `until`. Where only one of the two had any,
@@ -142,20 +196,24 @@ export function foldBlock(
   until: number,
   limits: Limits,
 ): Judgement {
-  const tests = { ...judgement.tests };
-  const expected = { ...judgement.expected };
+  const next = {
+    tests: { ...judgement.tests },
+    expected: { ...judgement.expected },
+    ahead: { ...judgement.ahead },
+    routes: { ...judgement.routes },
+  };
   const waiting: Record<string, Pair> = {};
-  const ahead = { ...judgement.ahead };
   const services = [...block.serving, ...block.candidate].map(({ service }) => service);
   for (const service of new Set([...Object.keys(judgement.waiting ?? {}), ...services])) {
     const before = judgement.waiting?.[service];
     const serving = joined(before?.serving, armOf(block.serving, service));
     const candidate = joined(before?.candidate, armOf(block.candidate, service));
     const bounds = judgement.bounds[service] ?? [];
+    const ahead = next.ahead[service];
     const slow = {
-      serving: serving ? countSlow(serving, bounds, ahead[service]?.serving) : [],
+      serving: serving ? countSlow(serving, bounds, ahead?.serving) : [],
       candidate: candidate
-        ? countSlow(candidate, candidateBounds(bounds, limits.latency), ahead[service]?.candidate)
+        ? countSlow(candidate, candidateBounds(bounds, limits.latency), ahead?.candidate)
         : [],
     };
     if (
@@ -167,60 +225,110 @@ export function foldBlock(
       waiting[service] = { ...(serving && { serving }), ...(candidate && { candidate }) };
       continue;
     }
-    const known = expected[service] ?? NOTHING;
-    for (const [name, tally, before] of [
-      ["errors", errorsOf, known.errors],
-      ["log errors", logErrorsOf, known.logErrors],
-    ] as const) {
-      const test = `${name} ${service}`;
-      const pair = { serving: tally(serving), candidate: tally(candidate) };
-      const nulls = marginsOf(limits.errors).map((margin, index) =>
-        foldErrors(tests[test]?.nulls[index], pair, rateOf(before), margin),
-      );
-      tests[test] = withNulls(tests[test], nulls, until);
-    }
+    const arms = { serving, candidate };
+    const known = next.expected[service] ?? NOTHING;
+    Object.assign(next.tests, foldMeasures(next.tests, service, arms, known, until, limits));
     const test = `latency ${service}`;
-    const nulls = [foldLatency(tests[test]?.nulls[0], slow, known)];
-    tests[test] = withNulls(tests[test], nulls, until);
-    ahead[service] = {
+    next.tests[test] = foldLatency(next.tests[test], arms, slow, known, until);
+    next.routes[service] = foldRoutes(next.routes[service], arms, known, until);
+    next.ahead[service] = {
       serving: slow.serving.map((one) => one.ahead),
       candidate: slow.candidate.map((one) => one.ahead),
     };
-    expected[service] = added(known, serving, slow.serving);
+    next.expected[service] = added(known, serving, slow.serving);
   }
-  return { ...judgement, through: until, tests, expected, waiting, ahead };
+  return { ...judgement, ...next, through: until, waiting };
 }
 
-/** Beyond both limits, or not worse. */
-const marginsOf = ({ absolute, relative }: Limits["errors"]): readonly Margin[] => [
-  { plus: absolute / 100 },
-  { times: relative },
-];
+function foldMeasures(
+  tests: Judgement["tests"],
+  service: string,
+  { serving, candidate }: Arms,
+  known: Expected,
+  until: number,
+  limits: Limits,
+): Record<string, TestState> {
+  const folded: Record<string, TestState> = {};
+  for (const { name, tally, limits: which } of MEASURES) {
+    const [own, other] = [tally(serving), tally(candidate)];
+    if (!own || !other) continue;
+    const test = `${name} ${service}`;
+    const both = { serving: own, candidate: other };
+    const margins = marginsOf(limits[which]);
+    folded[test] = foldRate(tests[test], both, known.rates[name], until, margins);
+  }
+  return folded;
+}
 
-function foldErrors(
-  before: Evidence = noEvidence(ERROR_EFFECTS.length),
-  block: Required<Record<keyof Pair, Tally>>,
-  rate: number,
-  margin: Margin,
-): Evidence {
-  const from = letPass(rate, margin);
-  const alternatives = ERROR_EFFECTS.map((effect) => from + effect * (1 - from));
-  return compareBlock(before, block, rate, alternatives, margin);
+// Each route by itself: one that fails wholly may be a small part of all. Those that were seen first
+// are tested, whatever came of them; each waits until both releases had some of it.
+function foldRoutes(
+  before: Readonly<Record<string, TestState>> = {},
+  { serving, candidate }: Arms,
+  known: Expected,
+  until: number,
+): Record<string, TestState> {
+  const routes = { ...before };
+  const names = new Set([serving, candidate].flatMap(({ routes = {} }) => Object.keys(routes)));
+  for (const route of names) {
+    const state = routes[route];
+    if (!state && Object.keys(routes).length >= ROUTES_MAX) continue;
+    const both = plusBoth(state?.waiting ?? NO_BOTH, {
+      serving: serving.routes?.[route] ?? NO_TALLY,
+      candidate: candidate.routes?.[route] ?? NO_TALLY,
+    });
+    if (both.serving.total === 0 || both.candidate.total === 0) {
+      routes[route] = { ...(state ?? { nulls: [] }), waiting: both };
+      continue;
+    }
+    const { waiting: _, ...own } = state ?? { nulls: [] };
+    const expected = plus(known.routes[route] ?? NO_TALLY, own.seen?.whole[0]?.serving ?? NO_TALLY);
+    routes[route] = foldRate(own, both, expected, until, marginsOf(ROUTE_LIMITS));
+  }
+  return routes;
+}
+
+function foldRate(
+  before: TestState | undefined,
+  both: Both,
+  known: Tally | undefined,
+  until: number,
+  margins: readonly Margin[],
+): TestState {
+  const rate = rateOf(known ?? NO_TALLY);
+  const nulls = margins.map((margin, index) => {
+    const from = letPass(rate, margin);
+    const alternatives = ERROR_EFFECTS.map((effect) => from + effect * (1 - from));
+    const evidence = evidenceBefore(before, index, alternatives.length, until);
+    return compareBlock(evidence, both, rate, alternatives, margin);
+  });
+  return { ...withNulls(before, nulls, until), seen: withSeen(before?.seen, [both], until) };
 }
 
 /** Takes up how the outcomes of what serves vary; of `clusterings`, the most counts. */
 export function withDesign(judgement: Judgement, serving: readonly ArmCounts[]): Judgement {
   const design: Record<string, number> = { ...judgement.design };
+  const crowding: Record<string, number> = { ...judgement.crowding };
   for (const { service, clustering } of serving) {
     if (!clustering) continue;
+    const { odd } = clustering;
     const errors = Math.max(1, ...clustering.errors.map(designEffect));
     design[`errors ${service}`] = errors;
     // Which request logged one is known by its trace only: like errors, they come from what fails.
     design[`log errors ${service}`] = errors;
+    for (const what of ODD_ANSWERS)
+      design[`${what} ${service}`] = Math.max(1, ...(odd?.[what] ?? []).map(designEffect));
+    design[`routes ${service}`] = Math.max(errors, design[`refusals ${service}`] ?? 1);
     design[`latency ${service}`] = Math.max(1, ...clustering.slow.flat().map(designEffect));
+    const [clients] = clustering.errors;
+    if (clients && clients.clusters >= CLIENTS_MIN)
+      crowding[service] = Math.max(1, clients.totalSquared / Math.max(1, clients.total));
   }
-  return { ...judgement, design };
+  return { ...judgement, design, crowding };
 }
+
+/** Of fewer clients it is not known how many requests one has. */
+const CLIENTS_MIN = 10;
 
 type SlowCounts = readonly Ahead<Tally>[];
 
@@ -244,34 +352,62 @@ function joined(one: ArmCounts | undefined, other: ArmCounts | undefined): ArmCo
     logErrors: one.logErrors + other.logErrors,
     timed: isTimed ? one.timed + other.timed : other.timed,
     over: isTimed ? one.over.map((count, level) => count + (other.over[level] ?? 0)) : other.over,
+    ...(one.odd && other.odd && { odd: summed(one.odd, other.odd) }),
+    ...(one.routes && other.routes && { routes: summed(one.routes, other.routes) }),
+    ...(one.logMs &&
+      other.logMs && {
+        logMs: {
+          count: one.logMs.count + other.logMs.count,
+          sum: one.logMs.sum + other.logMs.sum,
+          squares: one.logMs.squares + other.logMs.squares,
+        },
+      }),
   };
 }
 
-// Slow at each level, with two alternatives each: its odds are so many times those of what serves.
+function summed<Key extends string>(
+  one: Readonly<Record<Key, Tally>>,
+  other: Readonly<Record<Key, Tally>>,
+): Record<Key, Tally> {
+  const keys = [...new Set([...Object.keys(one), ...Object.keys(other)])] as Key[];
+  return Object.fromEntries(
+    keys.map((key) => [key, plus(one[key] ?? NO_TALLY, other[key] ?? NO_TALLY)]),
+  ) as Record<Key, Tally>;
+}
+
+// Slow at each level, with some alternatives each: its odds are so many times those of what serves.
 function foldLatency(
-  before: Evidence = noEvidence(LEVELS.length * ODDS.length),
+  before: TestState | undefined,
+  arms: Arms,
   slow: Record<keyof Pair, SlowCounts>,
   known: Expected,
-): Evidence {
-  return LEVELS.flatMap((_, level) => {
+  until: number,
+): TestState {
+  const start = evidenceBefore(before, 0, LEVELS.length * ODDS.length, until);
+  const levels: Both[] = [];
+  const evidence = LEVELS.flatMap((_, level): Evidence => {
+    const own = start.slice(level * ODDS.length, (level + 1) * ODDS.length);
     const [serving, candidate] = [slow.serving[level], slow.candidate[level]];
     const expected = known.over[level];
-    const own = before.slice(level * ODDS.length, (level + 1) * ODDS.length);
     if (!serving || !candidate || !expected) return own;
+    const both = { serving: serving.counted, candidate: candidate.counted };
+    levels.push(both);
     const rate = rateOf(expected);
-    return compareBlock(
-      own,
-      { serving: serving.counted, candidate: candidate.counted },
-      rate,
-      ODDS.map((times) => (times * rate) / (1 - rate + times * rate)),
-    );
+    const alternatives = ODDS.map((times) => (times * rate) / (1 - rate + times * rate));
+    return compareBlock(own, both, rate, alternatives);
   });
+  return {
+    ...withNulls(before, [evidence], until),
+    seen: withSeen(before?.seen, levels, until),
+    trend: withTrend(before?.trend, arms, until),
+  };
 }
 
 /** Takes up what the whole step looks like so far; arms come with quantiles. */
 export function withArms(judgement: Judgement, block: Block): Judgement {
   const [serving, candidate] = [block.serving.map(withWaiting), block.candidate.map(withWaiting)];
   const bounds = { ...judgement.bounds };
+  const sizes = { ...judgement.sizes };
   const expected = { ...judgement.expected };
   const arms: Record<string, { serving: ArmSummary; candidate: ArmSummary }> = {};
   for (const one of serving) {
@@ -280,129 +416,40 @@ export function withArms(judgement: Judgement, block: Block): Judgement {
     arms[service] = { serving: summaryOf(one), candidate: summaryOf(other) };
     // A service that was at rest before: slow is what is slow from now on.
     if (bounds[service] === undefined && one.timed >= TIMED_MIN) {
-      bounds[service] = LEVELS.map((level) => Math.round(quantileOf(one.quantiles, level)));
+      bounds[service] = ownBounds(one.quantiles);
       const { over } = expectedOf(one, true);
       expected[service] = { ...(expected[service] ?? NOTHING), over };
     }
+    if (sizes[service] === undefined && one.sizes && one.timed >= TIMED_MIN)
+      sizes[service] = unusualSizes(one.sizes);
   }
   for (const other of candidate)
     arms[other.service] ??= { serving: summaryOf(undefined), candidate: summaryOf(other) };
-  return { ...judgement, bounds, expected, arms };
-}
-
-/**
- * What speaks against the candidate: `certain` is refuted and beyond the policy's limits, `possible`
- * only beyond the limits.
- *
- * @param parts  among how many judgements of one rollout its false alarms are shared
- */
-export function findingsOf(
-  { tests, arms, design = {} }: Judgement,
-  { errors, latency }: AnalysisPolicy,
-  parts: number,
-): { readonly certain: readonly Finding[]; readonly possible: readonly Finding[] } {
-  const level = FALSE_ALARMS / Math.max(1, parts * Object.keys(tests).length);
-  const findings = Object.entries(arms).flatMap(([service, { serving, candidate }]) =>
-    [
-      {
-        test: `errors ${service}`,
-        text: beyondRate(
-          candidate.errors,
-          candidate.requests,
-          serving.errors,
-          serving.requests,
-          errors,
-          "failed",
-        ),
-      },
-      {
-        test: `log errors ${service}`,
-        text: beyondRate(
-          candidate.logErrors,
-          candidate.requests,
-          serving.logErrors,
-          serving.requests,
-          errors,
-          "logged an error",
-        ),
-      },
-      { test: `latency ${service}`, text: beyondLatency(candidate, serving, latency) },
-    ].flatMap(({ test, text }) => {
-      if (text === undefined) return [];
-      const state = tests[test] ?? { nulls: [] };
-      const effect = design[test] ?? 1;
-      const odds = Math.exp(logOf(state) / effect);
-      const isProven = state.nulls.length > 0 && isCertain(state, level, effect);
-      return [{ test, text: `${service}: ${text}`, odds, isProven }];
-    }),
-  );
-  const plain = ({ test, text, odds }: Finding): Finding => ({ test, text, odds });
-  return {
-    certain: findings.filter(({ isProven }) => isProven).map(plain),
-    possible: findings.filter(({ isProven }) => !isProven).map(plain),
-  };
+  return { ...judgement, bounds, sizes, expected, arms };
 }
 
 export const candidateRequests = ({ arms }: Judgement): number =>
   Object.values(arms).reduce((sum, { candidate }) => sum + candidate.requests, 0);
 
-function beyondRate(
-  bad: number,
-  total: number,
-  servingBad: number,
-  servingTotal: number,
-  limits: AnalysisPolicy["errors"],
-  what: string,
-): string | undefined {
-  const rate = bad / Math.max(1, total);
-  const serving = servingBad / Math.max(1, servingTotal);
-  if (rate - serving <= limits.absolute / 100 || rate <= serving * limits.relative)
-    return undefined;
-  return `${percent(rate)} of ${total} requests ${what}, ${percent(serving)} of ${servingTotal} of what serves`;
-}
+// --- tallies
 
-function beyondLatency(
-  { latency: candidate }: ArmSummary,
-  { latency: serving }: ArmSummary,
-  { absolute, relative }: AnalysisPolicy["latency"],
-): string | undefined {
-  if (!candidate || !serving) return undefined;
-  const worse = Object.keys(SHOWN_LEVELS).filter((key) => {
-    const [own, other] = [candidate[key as "p50"].ms, serving[key as "p50"].ms];
-    return own - other > absolute && own > other * relative;
-  }) as (keyof typeof SHOWN_LEVELS)[];
-  if (worse.length === 0) return undefined;
-  return worse
-    .map(
-      (key) =>
-        `${key} is ${Math.round(candidate[key].ms)} ms, ${Math.round(serving[key].ms)} ms of what serves`,
-    )
-    .join("; ");
-}
-
-const percent = (rate: number): string =>
-  `${(rate * 100).toFixed(rate > 0 && rate < 0.001 ? 3 : 1)} %`;
-
-// --- tallies and summaries
-
-const NOTHING: Expected = {
-  errors: { total: 0, bad: 0 },
-  logErrors: { total: 0, bad: 0 },
-  over: [],
-};
-
-const errorsOf = ({ requests, errors }: ArmCounts): Tally => ({ total: requests, bad: errors });
-const logErrorsOf = ({ requests, logErrors }: ArmCounts): Tally => ({
-  total: requests,
-  bad: Math.min(requests, logErrors),
-});
+const NOTHING: Expected = { rates: {}, routes: {}, over: [] };
 
 const rateOf = ({ total, bad }: Tally): number => (bad + 0.5) / (total + 1);
 
+function ratesOf(arm: ArmCounts): Record<string, Tally> {
+  return Object.fromEntries(
+    MEASURES.flatMap(({ name, tally }) => {
+      const counted = tally(arm);
+      return counted ? [[name, counted]] : [];
+    }),
+  );
+}
+
 function expectedOf(arm: ArmCounts, isTimed: boolean): Expected {
   return {
-    errors: errorsOf(arm),
-    logErrors: logErrorsOf(arm),
+    rates: ratesOf(arm),
+    routes: arm.routes ?? {},
     over: isTimed
       ? LEVELS.map((level) => ({ total: PRIOR_WEIGHT, bad: PRIOR_WEIGHT * (1 - level) }))
       : [],
@@ -410,45 +457,13 @@ function expectedOf(arm: ArmCounts, isTimed: boolean): Expected {
 }
 
 function added(before: Expected, arm: ArmCounts, slow: SlowCounts): Expected {
-  const plus = (one: Tally, other: Tally): Tally => ({
-    total: one.total + other.total,
-    bad: one.bad + other.bad,
-  });
   return {
-    errors: plus(before.errors, errorsOf(arm)),
-    logErrors: plus(before.logErrors, logErrorsOf(arm)),
+    rates: summed(before.rates, ratesOf(arm)),
+    // Each route keeps count by itself.
+    routes: before.routes,
     over: before.over.map((tally, level) => {
       const counted = slow[level]?.counted;
       return counted ? plus(tally, counted) : tally;
     }),
   };
 }
-
-function summaryOf(arm: ArmCounts | undefined): ArmSummary {
-  const { requests = 0, errors = 0, logErrors = 0, timed = 0, quantiles = [] } = arm ?? {};
-  const at = (level: number): Interval & { ms: number } => {
-    const { low, high } = quantileLevels(level, timed);
-    return {
-      ms: quantileOf(quantiles, level),
-      low: quantileOf(quantiles, low, Math.floor),
-      high: quantileOf(quantiles, high, Math.ceil),
-    };
-  };
-  return {
-    requests,
-    errors,
-    errorRate: proportionInterval(errors, requests),
-    logErrors,
-    timed,
-    latency:
-      quantiles.length === 0
-        ? null
-        : { p50: at(SHOWN_LEVELS.p50), p95: at(SHOWN_LEVELS.p95), p99: at(SHOWN_LEVELS.p99) },
-  };
-}
-
-const quantileOf = (
-  quantiles: readonly number[],
-  level: number,
-  toIndex: (position: number) => number = Math.round,
-): number => quantiles[toIndex(level * (quantiles.length - 1))] ?? 0;

@@ -3,7 +3,8 @@ import { describe, it } from "node:test";
 import { SeededRandom } from "../../../../test/support/virtual-clock.ts";
 import type { ArmCounts } from "../../../kernel/signal.ts";
 import { defaultRollout } from "../rollout-policy.ts";
-import { beginJudgement, findingsOf, foldBlock, type Judgement, withArms } from "./judgement.ts";
+import { findingsOf } from "./findings.ts";
+import { beginJudgement, foldBlock, type Judgement, withArms } from "./judgement.ts";
 import { countAhead, withWaiting } from "./unanswered.ts";
 
 const HANG_S = 20;
@@ -74,7 +75,7 @@ function play(random: SeededRandom, perSecond: [number, number], share: [number,
   const [serving, candidate] = [1, 2].map(
     (release, i) => new HangingArm(random, release, share[i] ?? 0),
   ) as [HangingArm, HangingArm];
-  let judgement = beginJudgement(0, [BASELINE]);
+  let judgement = beginJudgement(0, { arms: [BASELINE] });
   for (let now = 1; now <= 60; now += 1) {
     const block = {
       serving: [serving.second(now, perSecond[0])],
