@@ -106,9 +106,13 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
   const world = composeWorld(options, store, vault);
   const monitoring = composeMonitoring(options, store, world);
   const deps = apiDeps(options, store, tokens, world, monitoring);
-  const { changes, trains, pushes } = composeChangeControl(deps);
+  const { changes, approvers, trains, pushes } = composeChangeControl(deps);
   const controllers = composeControllers(options, store, world, monitoring, {
-    changes,
+    changes: {
+      gate: (change) => changes.gate(change),
+      standing: (change) => approvers.standing(change),
+      execute: (number) => changes.execute(number),
+    },
     trains,
     pushes,
   });

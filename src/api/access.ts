@@ -11,6 +11,7 @@ import {
   grantsOf,
   OWNER,
   ROLES,
+  type Role,
   TOKEN,
   type TokenSpec,
   withinScope,
@@ -34,9 +35,13 @@ export interface Principal extends Actor {
   readonly kind: "owner" | "person" | "service";
   /** `staging/developer` */
   readonly grants: readonly string[];
+  /** Undefined for the owner. */
+  readonly token?: { readonly id: string; readonly spec: TokenSpec };
 }
 
 const DAYS = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
+const REMEMBERED_MS = 30 * 86_400_000;
+const EVENTS_MAX = 10_000;
 const NO_TOKEN_HINT =
   "set HOLDFAST_TOKEN, or run on the machine itself as the user who owns the installation";
 
@@ -81,7 +86,14 @@ export class Access {
         },
       );
     const grants = withinScope(grantsOf(account.roles, this.#environments()), spec.scope);
-    return { name: spec.account, from, kind: account.kind, grants };
+    return {
+      name: spec.account,
+      // Every event names it.
+      from: `${from} token ${id}`,
+      kind: account.kind,
+      grants,
+      token: { id: id ?? "", spec },
+    };
   }
 
   decide(
@@ -139,7 +151,8 @@ export class Access {
     const answer = this.decide(principal, action, environment, app, context);
     if (answer.allowed) return;
     const refusal = this.refusal(principal, action, environment, answer);
-    if (action !== "view") this.remember(principal, action, environment, app, refusal.message);
+    if (action !== "view" && action !== "audit")
+      this.remember(principal, action, environment, app, refusal.message);
     throw refusal;
   }
 
@@ -210,6 +223,34 @@ export class Access {
         grantsOf(spec.roles, this.#environments()).some((grant) => wanted.includes(grant)),
       )
       .map(({ name }) => name);
+  }
+
+  /** Those who hold a role for it, or did in the last 30 days, disabled ones too. */
+  everApprovers(environment: string): readonly string[] {
+    const { store, audit, clock } = this.#deps;
+    const may = rolesThatMay("approve", this.#classOf(environment));
+    const holds = (roles: AccountSpec["roles"] | undefined): boolean =>
+      [environment, EVERYWHERE].some((place) =>
+        (roles?.[place] ?? []).some((role) => may.includes(role)),
+      );
+    const now = store
+      .list<AccountSpec, never>(ACCOUNT)
+      .filter(({ spec }) => spec.kind === "person" && holds(spec.roles))
+      .map(({ name }) => name);
+    const before = audit
+      .search({ kind: ACCOUNT, from: clock.now() - REMEMBERED_MS, limit: EVENTS_MAX })
+      .filter(({ change }) =>
+        change.some(({ field, from, to }) =>
+          [from, to].some(
+            (value) =>
+              (field === "(all)" && holds((value as AccountSpec | undefined)?.roles)) ||
+              (field === `roles.${environment}` && holds({ [environment]: value as Role[] })) ||
+              (field === `roles.${EVERYWHERE}` && holds({ [EVERYWHERE]: value as Role[] })),
+          ),
+        ),
+      )
+      .map(({ name }) => name);
+    return [...new Set([...now, ...before])];
   }
 
   #classOf(environment: string | undefined) {

@@ -19,6 +19,8 @@ import { parseDurationMs } from "../resources/app/quantity.ts";
 import { ENVIRONMENT } from "../resources/environment/environment.ts";
 import { Access, type Principal } from "./access.ts";
 import type { ApiDeps } from "./api-deps.ts";
+import type { ControlOperations } from "./control-operations.ts";
+import { breakGlass, waitingOf } from "./environment-routes.ts";
 import { type Route, route } from "./route.ts";
 
 export type { AccountSpec, TokenSpec };
@@ -39,7 +41,7 @@ const GRANT = new RegExp(`^([a-z*][a-z0-9-]*)/(${ROLES.join("|")})$`);
 
 const ofAccount = z.object({ account: accountName });
 
-export function accountRoutes(deps: ApiDeps): Route[] {
+export function accountRoutes(deps: ApiDeps, controls: ControlOperations): Route[] {
   const { store } = deps;
   const { find, require, tokensOf, revoke } = accountsIn(deps);
   return [
@@ -64,6 +66,7 @@ export function accountRoutes(deps: ApiDeps): Route[] {
         kind: z.enum(["person", "service"]).optional(),
         roles: rolesByEnvironment.optional(),
         disabled: z.boolean().optional(),
+        ...breakGlass,
       }),
       handle: ({ params, body, actor }) => {
         const before = find(params.account)?.spec;
@@ -82,9 +85,10 @@ export function accountRoutes(deps: ApiDeps): Route[] {
               .join(", ")}, and * for all`,
           });
         }
-        const ref = { kind: ACCOUNT, name: params.account };
-        store.writeSpec<AccountSpec>(ref, spec, { actor, action: "account" });
-        return { name: params.account, ...spec };
+        const { reason, emergency } = body;
+        const request = { action: "account", account: params.account, spec } as const;
+        const outcome = controls.submit(request, actor, { reason, emergency });
+        return { name: params.account, ...spec, ...waitingOf(outcome) };
       },
     }),
     route({
@@ -107,9 +111,18 @@ export function accountRoutes(deps: ApiDeps): Route[] {
   ];
 }
 
+const tokenBody = z.object({
+  scope: z
+    .array(z.string().regex(GRANT, "must be <environment>/<role>, such as staging/developer"))
+    .max(50)
+    .default([]),
+  expires: lifetime,
+  label: z.string().trim().min(1).max(100).default("token"),
+});
+
 function tokenRoutes(deps: ApiDeps): Route[] {
-  const { store, clock } = deps;
-  const { require, tokensOf, revoke } = accountsIn(deps);
+  const { store } = deps;
+  const { require, tokensOf, issue } = accountsIn(deps);
   return [
     route({
       method: "GET",
@@ -120,54 +133,92 @@ function tokenRoutes(deps: ApiDeps): Route[] {
     route({
       method: "POST",
       path: "/v1/accounts/{account}/tokens",
-      summary: "Makes a token; it is shown this once.",
+      summary:
+        "Makes a token for somebody; it is shown this once. A person's decides nothing until that person has accepted it.",
       params: ofAccount,
-      body: z.object({
-        scope: z
-          .array(z.string().regex(GRANT, "must be <environment>/<role>, such as staging/developer"))
-          .max(50)
-          .default([]),
-        expires: lifetime,
-        label: z.string().trim().min(1).max(100).default("token"),
-      }),
+      body: tokenBody,
       handle: ({ params, body, actor }) => {
-        const account = require(params.account);
-        const environments = store.list(ENVIRONMENT).map(({ name }) => name);
-        const grants = grantsOf(account.spec.roles, environments);
-        const beyond = body.scope.filter((one) => withinScope(grants, [one]).length === 0);
-        if (beyond.length > 0)
-          throw invalid(
-            "token.beyond_account",
-            `${params.account} has no ${beyond.join(", ")} to give to a token`,
-            {
-              hint: `it has: ${grants.filter((grant) => !grant.startsWith(EVERYWHERE)).join(", ") || "no role"}`,
-            },
-          );
-        const id = deps.newId();
-        const spec: TokenSpec = {
-          account: params.account,
-          scope: body.scope,
-          expiresAt: Math.round(clock.now() + body.expires),
-          label: body.label,
-        };
+        const { account } = params;
+        const grants = grantsOf(require(account).spec.roles, environmentsIn(store));
+        const isOwn = actor.name === account;
+        return issue(account, body, grants, actor, isOwn ? {} : { madeBy: actor.name });
+      },
+    }),
+    route({
+      method: "POST",
+      path: "/v1/tokens",
+      summary: "Makes a token for oneself, with what one's own token may do at most.",
+      body: tokenBody,
+      handle: ({ body, actor }) => {
+        const { token } = own(actor);
+        // One that is not accepted makes none that is.
+        const { madeBy } = token.spec;
+        const scope = body.scope.length > 0 ? body.scope : [...token.spec.scope];
+        const asked = { ...body, scope };
+        return issue(
+          actor.name,
+          asked,
+          actor.grants,
+          actor,
+          madeBy === undefined ? {} : { madeBy },
+        );
+      },
+    }),
+    ...holderRoutes(deps),
+  ];
+}
+
+/** Of one's own tokens. */
+function holderRoutes(deps: ApiDeps): Route[] {
+  const { store } = deps;
+  const { revoke } = accountsIn(deps);
+  return [
+    route({
+      method: "POST",
+      path: "/v1/tokens/accept",
+      summary:
+        "Takes over a token that somebody else made: another in its place, which only its holder knows.",
+      handle: ({ actor }) => {
+        const { token } = own(actor);
+        const { id, spec } = token;
+        if (spec.madeBy === undefined)
+          throw invalid("token.accepted", "this token is your own already", {
+            hint: "holdfast token list",
+          });
+        const { madeBy: _, ...rest } = spec;
         return store.transaction(() => {
-          store.writeSpec<TokenSpec>({ kind: TOKEN, name: id }, spec, { actor, action: "token" });
-          return { id, ...spec, token: deps.tokens.issue(id).reveal() };
+          revoke(id, actor);
+          const next = deps.newId();
+          const ref = { kind: TOKEN, name: next };
+          store.writeSpec<TokenSpec>(ref, rest, { actor, action: "token-accept" });
+          return { id: next, ...rest, token: deps.tokens.issue(next).reveal() };
         });
       },
     }),
     route({
       method: "DELETE",
       path: "/v1/tokens/{token}",
-      summary: "Revokes a token, at once.",
+      summary: "Revokes a token, at once: one's own, or with the right to manage accounts any.",
       params: z.object({ token: z.string().max(100) }),
       handle: ({ params, actor }) => {
+        const { spec } = store.find<TokenSpec, never>({ kind: TOKEN, name: params.token }) ?? {};
+        if (spec?.account !== actor.name) new Access(deps).require(actor, "account");
         revoke(params.token, actor);
         return { revoked: params.token };
       },
     }),
   ];
 }
+
+function own(actor: Principal): Required<Pick<Principal, "token">> {
+  if (actor.token) return { token: actor.token };
+  throw invalid("token.owner", "the owner of the installation needs no token of an account", {
+    hint: "holdfast token create <account>",
+  });
+}
+
+const environmentsIn = (store: ApiDeps["store"]): string[] =>
+  store.list(ENVIRONMENT).map(({ name }) => name);
 
 function accountsIn(deps: ApiDeps) {
   const { store, clock } = deps;
@@ -192,6 +243,30 @@ function accountsIn(deps: ApiDeps) {
           lastUsedAt: deps.tokens.lastUsedAt(name),
           expired: spec.expiresAt <= clock.now(),
         })),
+    issue: (
+      account: string,
+      { scope, expires, label }: z.output<typeof tokenBody>,
+      grants: readonly string[],
+      actor: Principal,
+      more: Pick<TokenSpec, "madeBy">,
+    ) => {
+      const beyond = scope.filter((one) => withinScope(grants, [one]).length === 0);
+      if (beyond.length > 0)
+        throw invalid(
+          "token.beyond_account",
+          `${account} has no ${beyond.join(", ")} to give to a token`,
+          {
+            hint: `it has: ${grants.filter((grant) => !grant.startsWith(EVERYWHERE)).join(", ") || "no role"}`,
+          },
+        );
+      const id = deps.newId();
+      const expiresAt = Math.round(clock.now() + expires);
+      const spec: TokenSpec = { account, scope, expiresAt, label, ...more };
+      return store.transaction(() => {
+        store.writeSpec<TokenSpec>({ kind: TOKEN, name: id }, spec, { actor, action: "token" });
+        return { id, ...spec, token: deps.tokens.issue(id).reveal() };
+      });
+    },
     revoke: (id: string, actor: Principal): void => {
       const found = store.find({ kind: TOKEN, name: id });
       if (!found)

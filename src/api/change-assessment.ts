@@ -15,6 +15,7 @@ import { pinned } from "./change-record.ts";
 import { repairedRelease } from "./change-repair.ts";
 import { type BudgetLeft, riskOf } from "./change-risk.ts";
 import type { ChangeRequest, ChangeRunner, Rehearsal } from "./change-runner.ts";
+import { assertCommitted } from "./environment-admission.ts";
 import type { EnvironmentView } from "./environment-view.ts";
 import { assertNotHeld } from "./hold-routes.ts";
 import { assertMetrics } from "./metric-check.ts";
@@ -74,6 +75,7 @@ export class ChangeAssessor {
     actor: Principal,
     options: ChangeOptions,
   ): Promise<void> {
+    if (request.action === "deploy") assertCommitted(place, request.source);
     for (const part of parts) {
       const { rehearsal, migrations, app } = part;
       assertExpands(place, rehearsal, migrations, options);

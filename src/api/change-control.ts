@@ -4,9 +4,12 @@
 import { Access } from "./access.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { AppOperations } from "./app-operations.ts";
+import { ChangeApprovers } from "./change-approvers.ts";
 import { ChangeAssessor } from "./change-assessment.ts";
 import { ChangeOperations } from "./change-operations.ts";
 import { ChangeRunner } from "./change-runner.ts";
+import { ControlOperations } from "./control-operations.ts";
+import { ControlWrites } from "./control-writes.ts";
 import { Promotion } from "./promotion.ts";
 import { PushOperations } from "./push-operations.ts";
 import { TrainOperations } from "./train-operations.ts";
@@ -14,7 +17,9 @@ import { TrainOperations } from "./train-operations.ts";
 export interface ChangeControl {
   readonly operations: AppOperations;
   readonly access: Access;
+  readonly approvers: ChangeApprovers;
   readonly changes: ChangeOperations;
+  readonly controls: ControlOperations;
   readonly trains: TrainOperations;
   readonly pushes: PushOperations;
 }
@@ -24,8 +29,19 @@ export function composeChangeControl(deps: ApiDeps): ChangeControl {
   const access = new Access(deps);
   const promotion = new Promotion(deps);
   const trains = new TrainOperations(deps, operations, promotion);
-  const runner = new ChangeRunner(deps, operations, promotion, trains);
+  const control = new ControlWrites(deps);
+  const runner = new ChangeRunner(deps, operations, promotion, trains, control);
   const assessor = new ChangeAssessor(deps, runner, access);
-  const changes = new ChangeOperations(deps, runner, access, assessor);
-  return { operations, access, trains, changes, pushes: new PushOperations(deps, changes) };
+  const approvers = new ChangeApprovers(deps, access);
+  const changes = new ChangeOperations(deps, { runner, access, assessor, approvers });
+  const controls = new ControlOperations(deps, { changes, runner, access, approvers, control });
+  return {
+    operations,
+    access,
+    approvers,
+    trains,
+    changes,
+    controls,
+    pushes: new PushOperations(deps, changes),
+  };
 }

@@ -14,18 +14,18 @@ import {
   isApproved,
   validApprovals,
 } from "../resources/change/change.ts";
-import type { Standing } from "../resources/change/change-plan.ts";
-import { ENVIRONMENT } from "../resources/environment/environment.ts";
 import { RELEASE, type ReleaseSpec, releaseName } from "../resources/release/release.ts";
 import { type Gate, gateAt, WINDOW, type WindowSpec } from "../resources/window/window.ts";
 import type { Access, Principal } from "./access.ts";
 import type { ApiDeps } from "./api-deps.ts";
+import type { ChangeApprovers } from "./change-approvers.ts";
 import type { Assessment, ChangeAssessor } from "./change-assessment.ts";
 import { assertBudget, findingText } from "./change-checks.ts";
 import { type ChangeOptions, recordOf } from "./change-record.ts";
 import { differencesOf } from "./change-risk.ts";
-import type { ChangeRequest, ChangeRunner } from "./change-runner.ts";
+import type { ChangeRequest, ChangeRunner, Rehearsal } from "./change-runner.ts";
 import { announce } from "./channel-routes.ts";
+import { type ControlRequest, isControl } from "./control-writes.ts";
 import { type EnvironmentView, findEnvironment } from "./environment-view.ts";
 import { assertNotHeld } from "./hold-routes.ts";
 import type { Accepted } from "./release-writer.ts";
@@ -38,17 +38,26 @@ export type Outcome = Accepted & {
   readonly uid?: string;
 };
 
+interface ChangeParts {
+  readonly runner: ChangeRunner;
+  readonly access: Access;
+  readonly assessor: ChangeAssessor;
+  readonly approvers: ChangeApprovers;
+}
+
 export class ChangeOperations {
   readonly #deps: ApiDeps;
   readonly #runner: ChangeRunner;
   readonly #access: Access;
   readonly #assessor: ChangeAssessor;
+  readonly #approvers: ChangeApprovers;
 
-  constructor(deps: ApiDeps, runner: ChangeRunner, access: Access, assessor: ChangeAssessor) {
+  constructor(deps: ApiDeps, parts: ChangeParts) {
     this.#deps = deps;
-    this.#runner = runner;
-    this.#access = access;
-    this.#assessor = assessor;
+    this.#runner = parts.runner;
+    this.#access = parts.access;
+    this.#assessor = parts.assessor;
+    this.#approvers = parts.approvers;
   }
 
   async submit(
@@ -95,41 +104,53 @@ export class ChangeOperations {
     place: EnvironmentView,
     { request, rehearsal, facts }: Assessment,
     actor: Principal,
-    options: ChangeOptions,
+    given: ChangeOptions,
     may: boolean,
   ): Promise<Outcome> {
-    if (options.emergency && options.reason === undefined)
-      throw invalid("change.no_reason", "an emergency needs a reason", {
-        hint: "--emergency --reason <what is broken>",
-      });
-    if (!options.emergency) assertBudget(place, facts, options);
-    const nobodyElse =
-      this.#approvers({ environment: place.name, askedBy: actor.name, authors: options.authors })
-        .length === 0;
+    const authors = authorsOf(rehearsal, given, actor);
+    const options = { ...given, ...(authors.length > 0 && { authors }) };
+    if (options.emergency) assertReason(options.reason);
+    else assertBudget(place, facts, options);
+    const nobodyElse = !this.#approvers.areOthers(place.name, actor.name, options.authors);
     const now = this.#deps.clock.now();
     const asked = { place, request, rehearsal, actor, options, may, nobodyElse, now };
     const spec = recordOf(asked, facts);
-    const { store } = this.#deps;
-    const { number, superseded } = store.transaction(() => {
-      const next = this.#nextNumber();
-      const superseded = this.#supersede(spec, actor);
-      const ref = { kind: CHANGE, name: changeName(next) };
-      const action = options.emergency ? "emergency" : "ask";
-      store.writeSpec<ChangeSpec>(ref, { ...spec, number: next }, { actor, action });
-      return { number: next, superseded };
-    });
-    if (options.emergency) void this.#shout(number, actor, options.reason ?? "");
+    const { number, superseded } = this.record(spec, actor);
+    if (options.emergency) void this.shout(number, actor, options.reason ?? "");
     const gate = this.gate(spec);
     const isFree = gate.open || spec.emergency !== undefined;
     if (isApproved(spec) && isFree) return { ...this.execute(number), change: number };
-    const pending = isApproved(spec)
-      ? `waits until ${gate.open ? "now" : gate.opensAt === undefined ? "somebody opens it" : new Date(gate.opensAt).toISOString()}`
-      : `needs ${spec.needs} approval${spec.needs > 1 ? "s" : ""} by ${this.#approvers(spec).join(", ") || "somebody with the role approver"}`;
     if (!gate.open && gate.opensAt === undefined && isApproved(spec))
       throw this.#neverOpens(number, gate.by, gate.reason, actor);
+    return { ...rehearsal.accepted, change: number, pending: this.pending(spec, superseded) };
+  }
+
+  /** Writes it down, under the next number. */
+  record(
+    spec: ChangeSpec,
+    actor: Principal,
+  ): { readonly number: number; readonly superseded: readonly number[] } {
+    const { store } = this.#deps;
+    return store.transaction(() => {
+      const number = this.#nextNumber();
+      const superseded = this.#supersede(spec, actor);
+      const ref = { kind: CHANGE, name: changeName(number) };
+      const action = spec.emergency ? "emergency" : "ask";
+      store.writeSpec<ChangeSpec>(ref, { ...spec, number }, { actor, action });
+      return { number, superseded };
+    });
+  }
+
+  /** What it waits for, in words. */
+  pending(spec: ChangeSpec, superseded: readonly number[]): string {
+    const gate = this.gate(spec);
+    const approvers = this.#approvers.of(spec).join(", ") || "somebody with the role approver";
+    const pending = isApproved(spec)
+      ? `waits until ${gate.open ? "now" : gate.opensAt === undefined ? "somebody opens it" : new Date(gate.opensAt).toISOString()}`
+      : `needs ${spec.needs} approval${spec.needs > 1 ? "s" : ""} by ${approvers}`;
     const instead =
       superseded.length > 0 ? `; it takes the place of change ${superseded.join(", ")}` : "";
-    return { ...rehearsal.accepted, change: number, pending: pending + instead };
+    return pending + instead;
   }
 
   #neverOpens(number: number, by: string, reason: string, actor: Principal): HoldfastError {
@@ -151,6 +172,8 @@ export class ChangeOperations {
   /** Whether it may run now; a train where each of its cars may. */
   gate({ environment, app, action, request }: GateSubject): Gate {
     const { store, clock } = this.#deps;
+    // What decides over windows waits for none.
+    if (isControl({ action })) return { open: true };
     const windows = store.list<WindowSpec, never>(WINDOW);
     const { train } = request as { train?: { cars: readonly { app: string }[] } };
     const apps = train ? train.cars.map((car) => car.app) : [app];
@@ -158,24 +181,6 @@ export class ChangeOperations {
       gateAt(windows, { environment, app: one, action }, clock.now()),
     );
     return gates.find(({ open }) => !open) ?? { open: true };
-  }
-
-  standing(spec: ChangeSpec): Standing {
-    const { environment, askedBy, needs } = spec;
-    const isOwner = (name: string): boolean => name === "owner" || name === "admin";
-    const may = this.#access.whoMay("approve", environment);
-    const approvals = validApprovals(spec).filter(({ by }) => isOwner(by) || may.includes(by));
-    const place = this.#deps.store.find({ kind: ENVIRONMENT, name: environment });
-    const rules = place ? findEnvironment(this.#deps.store, environment).rules : undefined;
-    const problem =
-      isOwner(askedBy) || this.#access.isActive(askedBy)
-        ? undefined
-        : `${askedBy}, who asked for it, is disabled or gone`;
-    return {
-      approvals: approvals.length,
-      needs: needs === 0 ? 0 : Math.max(needs, rules?.approvals ?? 0),
-      ...(problem !== undefined && { problem }),
-    };
   }
 
   // --- what people say of a change
@@ -187,14 +192,30 @@ export class ChangeOperations {
     throw invalid("change.not_found", `there is no change ${number}`, { hint: "holdfast changes" });
   }
 
-  approve(number: number, actor: Principal): Change {
+  /** @param seen  digest of what the person saw; where it is another by now, nothing is approved */
+  approve(number: number, actor: Principal, seen?: string): Change {
     const { spec } = this.#open(number, actor);
+    this.#approvers.assertDecides(actor);
+    if (seen !== undefined && !spec.digest.startsWith(seen))
+      throw invalid(
+        "change.content_changed",
+        `change ${number} is not what was seen: its content is ${spec.digest.slice(0, 12)} now`,
+        { hint: `look at it again: holdfast change show ${number}` },
+      );
     if (isSamePerson(actor, spec.askedBy) || spec.authors?.includes(actor.name.toLowerCase()))
       throw invalid(
         "change.own",
         `${actor.name} asked for change ${number}, and can't approve it`,
         {
-          hint: `${this.#approvers(spec).join(", ") || "somebody else with the role approver"} can`,
+          hint: `${this.#approvers.of(spec).join(", ") || "somebody else with the role approver"} can`,
+        },
+      );
+    if (this.#approvers.tiedTo(spec).has(actor.name))
+      throw invalid(
+        "change.tied",
+        `${actor.name} was made, given roles or a token by ${spec.askedBy}, who asked for change ${number}, not long ago`,
+        {
+          hint: `${this.#approvers.of(spec).join(", ") || "somebody else with the role approver"} can; rule approverTieHours says how long`,
         },
       );
     if (validApprovals(spec).some(({ by }) => isSamePerson(actor, by)))
@@ -214,30 +235,41 @@ export class ChangeOperations {
 
   reject(number: number, reason: string, actor: Principal): Change {
     this.#open(number, actor);
+    this.#approvers.assertDecides(actor);
     const at = this.#deps.clock.now();
     return this.#write(number, { rejected: { by: actor.name, at, reason } }, actor, "reject");
   }
 
   withdraw(number: number, actor: Principal): Change {
     const { spec } = this.#undecided(number);
-    if (!isSamePerson(actor, spec.askedBy))
-      this.#access.require(actor, "approve", spec.environment, spec.app);
+    if (!isSamePerson(actor, spec.askedBy)) this.#approvers.require(spec, actor);
     const at = this.#deps.clock.now();
     return this.#write(number, { withdrawn: { by: actor.name, at } }, actor, "withdraw");
   }
 
   review(number: number, text: string, actor: Principal): Change {
     const { spec } = this.find(number);
-    this.#access.require(actor, "approve", spec.environment, spec.app);
+    this.#approvers.require(spec, actor);
+    this.#approvers.assertDecides(actor);
     if (!spec.emergency)
       throw invalid("change.no_emergency", `change ${number} was no emergency`, {
         hint: "holdfast changes --review lists what is to be reviewed",
       });
-    const others = this.#approvers(spec).filter((one) => one !== actor.name);
-    if (isSamePerson(actor, spec.askedBy) && others.length > 0)
-      throw invalid("change.own", `${actor.name} broke the glass, and can't review it`, {
-        hint: `${others.join(", ")} can`,
-      });
+    // Those who owe it to who asked may, where there is nobody else; who asked, only where alone.
+    const independent = this.#approvers.of(spec);
+    const could = independent.length > 0 ? independent : this.#approvers.allBut(spec);
+    if (
+      could.length > 0 &&
+      !could.includes(actor.name) &&
+      !this.#approvers.isOwnerBeside(spec, actor)
+    )
+      throw invalid(
+        "change.own",
+        `${spec.askedBy} broke the glass, and ${actor.name} can't review it`,
+        {
+          hint: `${could.join(", ")} can`,
+        },
+      );
     const at = this.#deps.clock.now();
     return this.#write(number, { review: { by: actor.name, at, text } }, actor, "review");
   }
@@ -254,7 +286,7 @@ export class ChangeOperations {
     const fresh = this.#refresh(change, actor);
     if (fresh.spec.digest !== spec.digest && !spec.emergency && spec.needs > 0) return NOTHING;
     this.#assertNotHeldSince(fresh.spec);
-    const { approvals, needs, problem } = this.standing(fresh.spec);
+    const { approvals, needs, problem } = this.#approvers.standing(fresh.spec);
     if (!spec.emergency && (problem !== undefined || approvals < needs)) return NOTHING;
     return store.transaction(() => {
       const accepted = this.#runner.run(spec.environment, requestOf(spec), actor);
@@ -293,7 +325,7 @@ export class ChangeOperations {
 
   #open(number: number, actor: Principal): Change {
     const change = this.#undecided(number);
-    this.#access.require(actor, "approve", change.spec.environment, change.spec.app);
+    this.#approvers.require(change.spec, actor);
     return change;
   }
 
@@ -367,21 +399,23 @@ export class ChangeOperations {
     return same.map(({ spec }) => spec.number);
   }
 
-  #approvers({
-    environment,
-    askedBy,
-    authors,
-  }: Pick<ChangeSpec, "environment" | "askedBy"> & Pick<ChangeOptions, "authors">): string[] {
-    const may = this.#access.whoMay("approve", environment);
-    return may.filter((one) => one !== askedBy && !authors?.includes(one));
+  shout(number: number, actor: Principal, reason: string): Promise<void> {
+    return this.#announce(
+      `emergency change ${number}`,
+      `${actor.name} broke the glass: ${reason}. It is to be reviewed: holdfast change show ${number}`,
+    );
   }
 
-  async #shout(number: number, actor: Principal, reason: string): Promise<void> {
-    await announce(this.#deps, {
-      title: `emergency change ${number}`,
-      text: `${actor.name} broke the glass: ${reason}. It is to be reviewed: holdfast change show ${number}`,
-    });
+  #announce(title: string, text: string): Promise<void> {
+    return announce(this.#deps, { title, text });
   }
+}
+
+export function assertReason(reason: string | undefined): void {
+  if (reason === undefined)
+    throw invalid("change.no_reason", "an emergency needs a reason", {
+      hint: "--emergency --reason <what is broken>",
+    });
 }
 
 const NOTHING: Accepted = {
@@ -396,19 +430,33 @@ const NOTHING: Accepted = {
 
 type GateSubject = Pick<ChangeSpec, "environment" | "app" | "action" | "request">;
 
+// Whoever wrote it can't approve it, whichever way it came.
+function authorsOf(
+  { action, release }: Rehearsal,
+  { authors = [] }: ChangeOptions,
+  actor: Principal,
+): readonly string[] {
+  const isNew = action === "deploy" || action === "promote";
+  const all = [...authors, ...((isNew && release?.source.authors) || [])];
+  return [...new Set(all)].filter((one) => one !== actor.name);
+}
+
 // Two settings are two things; two deploys of an app are one.
 function targetOf(request: ChangeSpec["request"]): string {
-  const { changes, secret, counts, train } = request as {
+  const { account, window, changes, secret, counts, train } = request as {
+    account?: string;
+    window?: string;
     changes?: object;
     secret?: string;
     counts?: object;
     train?: { cars: readonly { app: string }[] };
   };
   const names = train?.cars.map(({ app }) => app) ?? Object.keys(changes ?? counts ?? {});
-  return secret ?? names.toSorted().join(" ");
+  return account ?? window ?? secret ?? names.toSorted().join(" ");
 }
 
-const requestOf = (spec: ChangeSpec): ChangeRequest => spec.request as unknown as ChangeRequest;
+const requestOf = (spec: ChangeSpec): ChangeRequest | ControlRequest =>
+  spec.request as unknown as ChangeRequest | ControlRequest;
 
 // The owner's two doors are one person.
 const isSamePerson = ({ name, kind }: Principal, other: string): boolean =>

@@ -110,7 +110,10 @@ function summaryOf(
   number: number,
   { release }: Rehearsal,
 ): string {
-  const commit = release?.source.commit ? ` (commit ${release.source.commit.slice(0, 10)})` : "";
+  const changed = release?.source.uncommitted ? " with uncommitted changes" : "";
+  const commit = release?.source.commit
+    ? ` (commit ${release.source.commit.slice(0, 10)}${changed})`
+    : "";
   switch (action) {
     case "deploy":
       return `deploy ${app}${commit}`;

@@ -18,6 +18,10 @@ const BASE: Readonly<Record<Rehearsal["action"], number>> = {
   config: 10,
   secret: 10,
   destroy: 60,
+  policy: 40,
+  environment: 40,
+  freeze: 30,
+  account: 40,
 };
 
 export interface BudgetLeft {

@@ -18,9 +18,11 @@ import {
   windowMistake,
   windowSchema,
 } from "../resources/window/window.ts";
-import type { Access } from "./access.ts";
 import type { ApiDeps } from "./api-deps.ts";
+import type { ChangeControl } from "./change-control.ts";
 import type { ChangeOperations } from "./change-operations.ts";
+import type { ControlOperations } from "./control-operations.ts";
+import { waitingOf } from "./environment-routes.ts";
 import { unknownEnvironment } from "./environment-view.ts";
 import { type Route, route } from "./route.ts";
 
@@ -45,7 +47,10 @@ export interface ChangeView extends ChangeSpec {
 const isToReview = ({ emergency, review }: ChangeSpec): boolean =>
   emergency !== undefined && review === undefined;
 
-export function changeRoutes(deps: ApiDeps, changes: ChangeOperations, access: Access): Route[] {
+export function changeRoutes(
+  deps: ApiDeps,
+  { changes, controls, approvers, access }: ChangeControl,
+): Route[] {
   const view = ({ spec, status }: Change): ChangeView => ({
     ...spec,
     phase: status?.phase ?? "asked",
@@ -53,7 +58,7 @@ export function changeRoutes(deps: ApiDeps, changes: ChangeOperations, access: A
     since: status?.since ?? spec.askedAt,
     ...(status?.problem !== undefined && { problem: status.problem }),
     ...(status?.opensAt !== undefined && { opensAt: status.opensAt }),
-    approvers: access.whoMay("approve", spec.environment).filter((one) => one !== spec.askedBy),
+    approvers: approvers.of(spec),
     toReview: isToReview(spec),
   });
   return [
@@ -101,7 +106,7 @@ export function changeRoutes(deps: ApiDeps, changes: ChangeOperations, access: A
       },
     }),
     ...decisionRoutes(changes, view),
-    ...windowRoutes(deps),
+    ...windowRoutes(deps, controls),
   ];
 }
 
@@ -112,7 +117,17 @@ function decisionRoutes(changes: ChangeOperations, view: (change: Change) => Cha
       path: "/v1/changes/{number}/approve",
       summary: "Approves it as it is now; nobody approves their own.",
       params: ofChange,
-      handle: ({ params, actor }) => view(changes.approve(params.number, actor)),
+      body: z
+        .object({
+          digest: z
+            .string()
+            .min(8)
+            .max(128)
+            .optional()
+            .describe("Of the content that was seen: of any other nothing is approved."),
+        })
+        .default({}),
+      handle: ({ params, body, actor }) => view(changes.approve(params.number, actor, body.digest)),
     }),
     route({
       method: "POST",
@@ -140,7 +155,7 @@ function decisionRoutes(changes: ChangeOperations, view: (change: Change) => Cha
   ];
 }
 
-function windowRoutes(deps: ApiDeps): Route[] {
+function windowRoutes(deps: ApiDeps, controls: ControlOperations): Route[] {
   const ofWindow = z.object({ environment: z.string().max(30), window: appName });
   const assertPlace = (name: string): void => {
     if (name !== "*" && !deps.store.find({ kind: ENVIRONMENT, name }))
@@ -167,8 +182,9 @@ function windowRoutes(deps: ApiDeps): Route[] {
       path: "/v1/windows/{environment}/{window}",
       summary: "Declares when change is not (freeze), or only (window), allowed.",
       params: ofWindow,
+      query: z.object({ emergency: z.stringbool().default(false) }),
       body: windowSchema,
-      handle: ({ params, body, actor }) => {
+      handle: ({ params, query, body, actor }) => {
         assertPlace(params.environment);
         const mistake = windowMistake(body, deps.clock.now());
         if (mistake !== undefined)
@@ -176,11 +192,11 @@ function windowRoutes(deps: ApiDeps): Route[] {
             hint: `holdfast ${body.kind} set ${params.window} --cron '0 18 * * 5' --for 62h --tz Europe/Madrid --reason weekend`,
           });
         const name = `${params.environment}/${params.window}`;
-        deps.store.writeSpec<WindowSpec>({ kind: WINDOW, name }, body, {
-          actor,
-          action: body.kind,
+        const outcome = controls.submit({ action: "freeze", window: name, spec: body }, actor, {
+          ...query,
+          reason: body.reason,
         });
-        return { name, ...body, next: nextStretch(body, deps.clock.now()) };
+        return { name, ...body, next: nextStretch(body, deps.clock.now()), ...waitingOf(outcome) };
       },
     }),
     route({
@@ -188,18 +204,12 @@ function windowRoutes(deps: ApiDeps): Route[] {
       path: "/v1/windows/{environment}/{window}",
       summary: "Removes a window or a freeze.",
       params: ofWindow,
-      handle: ({ params, actor }) => {
-        const ref = { kind: WINDOW, name: `${params.environment}/${params.window}` };
-        const found = deps.store.find<WindowSpec, never>(ref);
-        if (!found)
-          throw invalid("window.not_found", `there is no ${ref.name}`, {
-            hint: "holdfast window list",
-          });
-        deps.store.transaction(() => {
-          deps.store.markDeleting(ref, { actor, action: `${found.spec.kind}-remove` });
-          deps.store.forget(ref, found.uid);
-        });
-        return { removed: ref.name };
+      query: z.object({ reason: words.optional(), emergency: z.stringbool().default(false) }),
+      handle: ({ params, query, actor }) => {
+        const window = `${params.environment}/${params.window}`;
+        const outcome = controls.submit({ action: "freeze", window, spec: null }, actor, query);
+        const waiting = waitingOf(outcome);
+        return waiting.pending === undefined ? { removed: window, ...waiting } : waiting;
       },
     }),
   ];

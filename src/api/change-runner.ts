@@ -2,7 +2,7 @@
 // once a change is approved. A rehearsal runs it too, and takes everything back: so it is known
 // beforehand what it would write, and what would stand in its way.
 
-import type { ChangeAction } from "../kernel/action.ts";
+import type { ChangeAction, ControlAction } from "../kernel/action.ts";
 import { assert } from "../kernel/error.ts";
 import { canonicalJson } from "../kernel/resource.ts";
 import type { Actor } from "../kernel/resource-store.ts";
@@ -11,10 +11,12 @@ import { RELEASE, type ReleaseSpec, releaseName } from "../resources/release/rel
 import type { Car } from "../resources/train/train.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { AppOperations } from "./app-operations.ts";
+import { type ControlRequest, type ControlWrites, isControl } from "./control-writes.ts";
 import type { Promotion } from "./promotion.ts";
 import type { Accepted, SourceFacts } from "./release-writer.ts";
 import type { TrainOperations } from "./train-operations.ts";
 
+/** Of an app. */
 export type ChangeRequest =
   | { readonly action: "deploy"; readonly source: SourceFacts }
   | {
@@ -57,7 +59,7 @@ export type ChangeRequest =
 /** What would be written. */
 export interface Rehearsal {
   readonly accepted: Accepted;
-  readonly action: ChangeAction;
+  readonly action: ChangeAction | ControlAction;
   /** The release that the app would point at, and its spec before and after. */
   readonly release: ReleaseSpec | undefined;
   readonly appBefore: AppSpec | undefined;
@@ -78,20 +80,27 @@ export class ChangeRunner {
   readonly #operations: AppOperations;
   readonly #promotion: Promotion;
   readonly #trains: TrainOperations;
+  readonly #control: ControlWrites;
 
   constructor(
     deps: ApiDeps,
     operations: AppOperations,
     promotion: Promotion,
     trains: TrainOperations,
+    control: ControlWrites,
   ) {
     this.#deps = deps;
     this.#operations = operations;
     this.#promotion = promotion;
     this.#trains = trains;
+    this.#control = control;
   }
 
-  run(environment: string, request: ChangeRequest, actor: Actor): Accepted {
+  run(environment: string, request: ChangeRequest | ControlRequest, actor: Actor): Accepted {
+    if (isControl(request)) {
+      this.#control.run(request, actor);
+      return { ...NO_APP, environment };
+    }
     const operations = this.#operations;
     switch (request.action) {
       case "deploy":
@@ -118,7 +127,8 @@ export class ChangeRunner {
   }
 
   /** @throws what running it would be refused with */
-  rehearse(environment: string, request: ChangeRequest, actor: Actor): Rehearsal {
+  rehearse(environment: string, request: ChangeRequest | ControlRequest, actor: Actor): Rehearsal {
+    if (isControl(request)) return this.#rehearseControl(environment, request, actor);
     const { store } = this.#deps;
     try {
       store.transaction(() => {
@@ -150,7 +160,38 @@ export class ChangeRunner {
     }
     assert(false, "a rehearsal was not taken back");
   }
+
+  #rehearseControl(environment: string, request: ControlRequest, actor: Actor): Rehearsal {
+    const rehearsal: Rehearsal = {
+      accepted: { ...NO_APP, environment },
+      action: request.action,
+      release: undefined,
+      appBefore: undefined,
+      appAfter: undefined,
+      digest: this.#deps.digest(this.#control.contentOf(request)),
+    };
+    try {
+      this.#deps.store.transaction(() => {
+        this.#control.run(request, actor);
+        throw new Rehearsed(rehearsal);
+      });
+    } catch (error) {
+      if (error instanceof Rehearsed) return error.rehearsal;
+      throw error;
+    }
+    assert(false, "a rehearsal was not taken back");
+  }
 }
+
+const NO_APP: Accepted = {
+  app: "",
+  environment: "",
+  release: 0,
+  generation: 0,
+  urls: [],
+  inferred: [],
+  changed: true,
+};
 
 // Who runs it and which number it gets do not change what it is.
 function contentOf(

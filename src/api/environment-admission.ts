@@ -20,6 +20,19 @@ export function assertCodeFrom({ name, rules }: EnvironmentView, from: string | 
   );
 }
 
+/** @throws policy.uncommitted where what is deployed is not exactly a commit, and has to be */
+export function assertCommitted(
+  { name, rules }: EnvironmentView,
+  { commit, uncommitted }: { readonly commit?: string | undefined; readonly uncommitted?: boolean },
+): void {
+  if (rules.uncommittedSources === "allow" || (commit !== undefined && !uncommitted)) return;
+  throw invalid(
+    "policy.uncommitted",
+    `${name} takes only what was committed (rule uncommittedSources), and ${commit === undefined ? "this is no commit" : `this is commit ${commit.slice(0, 12)} with changes`}`,
+    { hint: `commit it, then deploy again; ${POLICY_HINT}` },
+  );
+}
+
 /** What an app asks for of itself. */
 export function assertRules(
   { name, rules }: EnvironmentView,

@@ -165,6 +165,7 @@ export class PushOperations {
         folder: name,
         commit: spec.commit,
         committedAt: source.committedAt,
+        authors: spec.authors,
         origin: originOf(repository.spec),
         adopt: false,
         ifChanged: true,

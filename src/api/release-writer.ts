@@ -38,6 +38,10 @@ export interface SourceFacts {
   readonly commit?: string | undefined;
   /** ms since the epoch */
   readonly committedAt?: number | undefined;
+  /** That commit, and changes that nobody committed. */
+  readonly uncommitted?: boolean;
+  /** Whose work it is, in small letters: accounts, names and addresses of its commit. */
+  readonly authors?: readonly string[];
   /** Where the source comes from: tells two projects of one name apart. */
   readonly origin: string;
   readonly adopt: boolean;
@@ -109,6 +113,8 @@ export class ReleaseWriter {
           bytes: source.bytes,
           commit: source.commit,
           ...(source.committedAt !== undefined && { committedAt: source.committedAt }),
+          ...(source.uncommitted && { uncommitted: true }),
+          ...(source.authors && { authors: source.authors }),
           ...(source.contracts && { contracts: source.contracts }),
           ...(source.push !== undefined && { push: source.push }),
           ...(source.folder !== "" && { folder: source.folder }),

@@ -57,13 +57,19 @@ export const WRITES: Readonly<Record<string, RouteAccess>> = {
   "PUT /v1/accounts/{account}": "account",
   "DELETE /v1/accounts/{account}": "account",
   "POST /v1/accounts/{account}/tokens": "account",
-  "DELETE /v1/tokens/{token}": "account",
+  // Of one's own account; those of others take the right to manage accounts.
+  "POST /v1/tokens": "anybody",
+  "POST /v1/tokens/accept": "anybody",
+  "DELETE /v1/tokens/{token}": "anybody",
 };
 
 /** What a person sees of themselves, and what is the same for everybody. */
 const LOOKS: Readonly<Record<string, RouteAccess>> = {
   "/v1/schema/manifest": "anybody",
   "/v1/whoami": "anybody",
+  "/v1/audit": "audit",
+  "/v1/audit/verify": "audit",
+  "/v1/audit/export": "audit",
   // Each of those that one may see.
   "/v1/environments": "anybody",
   "/v1/changes": "anybody",

@@ -52,15 +52,16 @@ const changeOptions = z.object({
 const SETTING_MAX_CHARS = 64 * 1024;
 
 export function createRoutes(deps: ApiDeps): readonly Route[] {
-  const { operations, access, changes, trains, pushes } = composeChangeControl(deps);
+  const control = composeChangeControl(deps);
+  const { operations, access, changes, trains, pushes } = control;
   return [
     ...platformRoutes(deps, operations),
-    ...environmentRoutes(deps, changes),
-    ...changeRoutes(deps, changes, access),
+    ...environmentRoutes(deps, control),
+    ...changeRoutes(deps, control),
     ...trainRoutes(deps, changes, trains, access),
     ...auditRoutes(deps),
     ...deliveryRoutes(deps, access),
-    ...accountRoutes(deps),
+    ...accountRoutes(deps, control.controls),
     ...deployRoutes(deps, operations, changes),
     ...rolloutRoutes(deps, operations),
     ...holdRoutes(deps, access),
@@ -106,6 +107,33 @@ function platformRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
   ];
 }
 
+/** What is said of source that is uploaded. */
+const deployQuery = z.object({
+  folder: z.string().max(200).default("app"),
+  commit: z.string().max(64).optional(),
+  committedAt: z.coerce.number().int().min(0).optional().describe("ms since the epoch."),
+  author: z
+    .string()
+    .max(320)
+    .optional()
+    .describe("Who made the commit, by address: whoever it is can't approve it."),
+  uncommitted: z
+    .stringbool()
+    .default(false)
+    .describe("It is that commit, and changes that nobody committed."),
+  origin: z.string().max(1_000).default(""),
+  app: appName.optional().describe("Refused where the source calls itself otherwise."),
+  adopt: z.stringbool().default(false),
+  ifChanged: z
+    .stringbool()
+    .default(false)
+    .describe("Nothing happens where this very source serves already."),
+  reason: words.optional(),
+  emergency: z.stringbool().default(false),
+  overrideBudget: z.stringbool().default(false),
+  acceptContract: z.stringbool().default(false),
+});
+
 function deployRoutes(
   deps: ApiDeps,
   operations: AppOperations,
@@ -118,30 +146,16 @@ function deployRoutes(
       summary: "Uploads source (tar, gzip) and deploys it as the next release.",
       params: inEnvironment,
       takes: "upload",
-      query: z.object({
-        folder: z.string().max(200).default("app"),
-        commit: z.string().max(64).optional(),
-        committedAt: z.coerce.number().int().min(0).optional().describe("ms since the epoch."),
-        origin: z.string().max(1_000).default(""),
-        app: appName.optional().describe("Refused where the source calls itself otherwise."),
-        adopt: z.stringbool().default(false),
-        ifChanged: z
-          .stringbool()
-          .default(false)
-          .describe("Nothing happens where this very source serves already."),
-        reason: words.optional(),
-        emergency: z.stringbool().default(false),
-        overrideBudget: z.stringbool().default(false),
-        acceptContract: z.stringbool().default(false),
-      }),
+      query: deployQuery,
       handle: async ({ params, query, actor, request, signal }) => {
         const { digest, bytes } = await deps.sources.add(
           request.body as Readable,
           actor.name,
           signal,
         );
-        const { reason, emergency, overrideBudget, acceptContract, ...facts } = query;
-        const source = { digest, bytes, ...facts };
+        const { reason, emergency, overrideBudget, acceptContract, author, ...facts } = query;
+        const authors = [actor.name, ...(author === undefined ? [] : [author.toLowerCase()])];
+        const source = { digest, bytes, ...facts, authors };
         const options = { reason, emergency, overrideBudget, acceptContract };
         return changes.submit(params.environment, { action: "deploy", source }, actor, options);
       },
@@ -285,6 +299,7 @@ function releaseView(
     createdAt,
     createdBy: spec.createdBy,
     commit: spec.source.commit,
+    ...(spec.source.uncommitted && { uncommitted: true }),
     build: status?.phase ?? "building",
     artifact: status?.artifact?.digest,
     configVersion: spec.config.version,

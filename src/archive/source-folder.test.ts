@@ -100,6 +100,12 @@ describe("what of a folder is deployed", () => {
     assert.notEqual(source.commit, git(main, "rev-parse", "HEAD"));
     assert.ok(Math.abs((source.committedAt ?? 0) - Date.now()) < 60_000);
     assert.deepEqual(await packed(tree), ["a", "b"]);
+    assert.equal(source.uncommitted, false);
+    assert.equal(source.author, git(tree, "show", "--no-patch", "--format=%ae"));
+    write(tree, { b: "3" });
+    assert.equal((await openSource(tree)).uncommitted, true, "what is there is not that commit");
+    write(tree, { b: "2" });
+    assert.equal((await openSource(tree)).uncommitted, false);
     const sub = join(tree, "inner");
     write(sub, { c: "3" });
     assert.equal((await openSource(sub)).commit, source.commit);

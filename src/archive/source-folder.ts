@@ -35,6 +35,10 @@ export interface SourceFolder {
   readonly commit: string | undefined;
   /** ms since the epoch */
   readonly committedAt: number | undefined;
+  /** Address of who made the commit. */
+  readonly author: string | undefined;
+  /** What lies there is not what was committed. */
+  readonly uncommitted: boolean;
   readonly origin: string;
 }
 
@@ -53,9 +57,11 @@ export async function openSource(dir: string): Promise<SourceFolder> {
     });
   }
   const real = realpathSync(path);
-  const [commit, time, remote, inside] = await Promise.all([
+  const [commit, time, author, changes, remote, inside] = await Promise.all([
     git(real, ["rev-parse", "--verify", "--quiet", "HEAD"]),
     git(real, ["show", "--no-patch", "--format=%ct", "HEAD"]),
+    git(real, ["show", "--no-patch", "--format=%ae", "HEAD"]),
+    git(real, ["status", "--porcelain", "--", "."]),
     git(real, ["config", "--get", "remote.origin.url"]),
     git(real, ["rev-parse", "--show-prefix"]),
   ]);
@@ -65,6 +71,8 @@ export async function openSource(dir: string): Promise<SourceFolder> {
     folder: basename(real),
     commit: commit?.trim() || undefined,
     committedAt: time?.trim() ? Number(time.trim()) * 1_000 : undefined,
+    author: author?.trim() || undefined,
+    uncommitted: (changes?.trim() ?? "") !== "",
     // A credential in the address is nobody's business.
     origin: remote?.trim()
       ? remote.trim().replace(/\/\/[^@/]+@/, "//") + (folder ? `#${folder}` : "")

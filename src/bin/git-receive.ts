@@ -26,6 +26,8 @@ async function main(): Promise<void> {
       archive: (commit) => archiveOf({ repository, commit, env }),
       committedAt: async (commit) =>
         Number(await runOrThrow(["git", "show", "-s", "--format=%ct", commit], { env })) * 1_000,
+      author: async (commit) =>
+        (await runOrThrow(["git", "show", "-s", "--format=%ae", commit], { env })).trim(),
       find: async (ref) => {
         const { code, stdout } = await run(["git", "rev-parse", "--verify", "--quiet", ref], {
           env,

@@ -13,8 +13,14 @@ export const CHANGE_ACTIONS = [
 ] as const;
 export type ChangeAction = (typeof CHANGE_ACTIONS)[number];
 
+/** What decides who may change what: loosening it is a change as well. */
+export const CONTROL_ACTIONS = ["policy", "environment", "freeze", "account"] as const;
+export type ControlAction = (typeof CONTROL_ACTIONS)[number];
+
 export const ACTIONS = [
   "view",
+  /** What everybody did. */
+  "audit",
   /** A change that somebody with the right to it then approves and runs. */
   "ask",
   ...CHANGE_ACTIONS,

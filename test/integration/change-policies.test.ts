@@ -21,6 +21,9 @@ services:
 
 type Run = (...args: string[]) => Promise<CommandResult>;
 
+/** What loosens control, by the only one who may at that moment. */
+const GLASS = ["--emergency", "--reason", "the test goes on"] as const;
+
 describe("what holds for a change", { timeout: 600_000 }, () => {
   const holdfast = new Installation();
   const scratch = mkdtempSync(join(tmpdir(), "holdfast-policies-"));
@@ -37,7 +40,7 @@ describe("what holds for a change", { timeout: 600_000 }, () => {
 
   const as = async (account: string, ...roles: string[]): Promise<Run> => {
     await holdfast.ok("account", "set", account, "--role", roles.join(","));
-    const token = (await holdfast.ok("token", "create", account)).trim();
+    const token = await holdfast.tokenOf(account);
     return (...args) => holdfast.runAs(token, args);
   };
   const touch = (app: AppFolder): void => {
@@ -46,7 +49,7 @@ describe("what holds for a change", { timeout: 600_000 }, () => {
   };
   const policy = async (text: string): Promise<void> => {
     writeFileSync(join(scratch, "policy.yaml"), text);
-    await holdfast.ok("policy", "set", join(scratch, "policy.yaml"));
+    await holdfast.ok("policy", "set", join(scratch, "policy.yaml"), ...GLASS);
   };
   const refused = async (result: Promise<CommandResult>, message: RegExp): Promise<void> => {
     const { code, stdout, stderr } = await result;
@@ -211,7 +214,7 @@ cedar: |
     await done(temp("approve", String(ofDev)));
     await holdfast.ok("account", "set", "ben", "--disable");
     await holdfast.ok("account", "remove", "temp");
-    await holdfast.ok("freeze", "remove", "quiet");
+    await holdfast.ok("freeze", "remove", "quiet", ...GLASS);
     await until("it is said", async () => /disabled or gone/.test((await shown(ofBen)).text));
     await until("it waits again", async () => /more approval/.test((await shown(ofDev)).text));
     const values = await holdfast.ok("config", "list", "shop");
@@ -240,7 +243,7 @@ cedar: |
     const waits = await last();
     assert.deepEqual([waits.phase, waits.app], ["scheduled", "train"]);
     await done(owner("change", "withdraw", String(waits.number)));
-    await holdfast.ok("freeze", "remove", "cart");
+    await holdfast.ok("freeze", "remove", "cart", ...GLASS);
     await policy(`rules: { standardChanges: [promote] }
 cedar: |
   @id("not the cart")

@@ -41,6 +41,14 @@ export class Installation {
     return this.#run(args, "", { ...env, HOLDFAST_API: api, HOLDFAST_TOKEN: token });
   }
 
+  /** A token that its holder took over from the owner, who made it. */
+  async tokenOf(account: string, ...more: string[]): Promise<string> {
+    const made = (await this.ok("token", "create", account, ...more)).trim();
+    const { code, stdout, stderr } = await this.runAs(made, ["token", "accept"]);
+    if (code !== 0) throw new Error(`token accept ended with ${code}: ${stderr}`);
+    return stdout.trim();
+  }
+
   #run(args: readonly string[], input: string, env: NodeJS.ProcessEnv): Promise<CommandResult> {
     return new Promise((resolve, reject) => {
       const child = spawn(CLI, args, { env, timeout: COMMAND_TIMEOUT_MS });

@@ -3,6 +3,7 @@
 import type { AccountSpec, TokenSpec } from "../../api/account-routes.ts";
 import { invalid } from "../../kernel/error.ts";
 import { listOf } from "../app/change.ts";
+import { CONTROL_OPTIONS, controlFacts, type Waiting, waitingText } from "../app/change-options.ts";
 import type { Command } from "../command.ts";
 import { durationText } from "../output.ts";
 
@@ -50,7 +51,7 @@ export const accountSet: Command = {
   usage: "account set <name>",
   summary: "Make an account, or give it other roles.",
   details:
-    "Roles are viewer, developer, operator, approver and admin, per environment; * stands for all. Without --role the roles stay.",
+    "Roles are viewer, auditor, developer, operator, approver and admin, per environment; * stands for all. Without --role the roles stay. More of them in a protected environment wait for somebody else's approval, unless the owner of the installation gives them.",
   examples: [
     "holdfast account set ana@example.com --role staging/operator,production/approver",
     "holdfast account set ci --service --role staging/developer,production/developer",
@@ -63,17 +64,28 @@ export const accountSet: Command = {
     { flags: "--service", description: "a service account" },
     { flags: "--disable", description: "its tokens no longer work" },
     { flags: "--enable", description: "they work again" },
+    ...CONTROL_OPTIONS,
   ],
   run: async ({ client, output }, [name], options) => {
     const roles = options["role"] === undefined ? undefined : parseRoles(String(options["role"]));
     const disabled =
       options["disable"] === true ? true : options["enable"] === true ? false : undefined;
-    const made = await client.put<Account>(`/v1/accounts/${encodeURIComponent(String(name))}`, {
-      ...(roles && { roles }),
-      ...(options["service"] === true && { kind: "service" }),
-      ...(disabled !== undefined && { disabled }),
-    });
-    output.result(made, () => `${made.name} (${made.kind}): ${rolesText(made.roles)}`);
+    const made = await client.put<Account & Waiting>(
+      `/v1/accounts/${encodeURIComponent(String(name))}`,
+      {
+        ...(roles && { roles }),
+        ...(options["service"] === true && { kind: "service" }),
+        ...(disabled !== undefined && { disabled }),
+        ...controlFacts(options),
+      },
+    );
+    output.result(made, () =>
+      made.pending === undefined
+        ? [`${made.name} (${made.kind}): ${rolesText(made.roles)}`, waitingText(made, output)]
+            .filter(Boolean)
+            .join("\n")
+        : (waitingText(made, output) ?? ""),
+    );
     return 0;
   },
 };
@@ -104,9 +116,10 @@ export const accountRemove: Command = {
 };
 
 export const tokenCreate: Command = {
-  usage: "token create <account>",
-  summary: "Make a token for an account; it is shown this once.",
-  details: "It carries the account's roles, or only those of --scope, and ends after --expires.",
+  usage: "token create [account]",
+  summary: "Make a token, for oneself or for an account; it is shown this once.",
+  details:
+    "It carries the account's roles, or only those of --scope, and ends after --expires. What somebody makes for a person decides nothing (approvals, rejections, reviews) until that person has accepted it: holdfast token accept.",
   examples: [
     "holdfast token create ci --scope staging/developer,production/developer --expires 30d --label pipeline",
   ],
@@ -117,7 +130,9 @@ export const tokenCreate: Command = {
   ],
   run: async ({ client, output }, [account], { scope, expires, label }) => {
     const made = await client.post<Token & { token: string }>(
-      `/v1/accounts/${encodeURIComponent(String(account))}/tokens`,
+      account === undefined
+        ? "/v1/tokens"
+        : `/v1/accounts/${encodeURIComponent(String(account))}/tokens`,
       {
         ...(scope !== undefined && { scope: listOf(String(scope).split(",")) }),
         ...(expires !== undefined && { expires: String(expires) }),
@@ -126,6 +141,21 @@ export const tokenCreate: Command = {
     );
     output.progress(
       `  valid until ${new Date(made.expiresAt).toISOString()}; keep it, it is not shown again`,
+    );
+    output.result(made, () => made.token);
+    return 0;
+  },
+};
+
+export const tokenAccept: Command = {
+  usage: "token accept",
+  summary:
+    "Take over the token that somebody made for you: another in its place, which only you know.",
+  examples: ["HOLDFAST_TOKEN=… holdfast token accept"],
+  run: async ({ client, output }) => {
+    const made = await client.post<Token & { token: string }>("/v1/tokens/accept");
+    output.progress(
+      `  the old one no longer works; this one is valid until ${new Date(made.expiresAt).toISOString()}`,
     );
     output.result(made, () => made.token);
     return 0;
@@ -148,6 +178,7 @@ export const tokenList: Command = {
               one.account,
               one.label,
               one.scope.join(", ") || "all its roles",
+              one.madeBy === undefined ? "" : `made by ${one.madeBy}, not accepted`,
               one.expired
                 ? output.paint("red", "expired")
                 : `ends in ${durationText(one.expiresAt - now)}`,
@@ -155,7 +186,7 @@ export const tokenList: Command = {
                 ? "never used"
                 : `used ${durationText(now - one.lastUsedAt)} ago`,
             ]),
-            ["id", "account", "label", "scope", "", ""],
+            ["id", "account", "label", "scope", "", "", ""],
           ),
     );
     return 0;

@@ -2,6 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { invalid, messageOf } from "../../kernel/error.ts";
+import { CONTROL_OPTIONS, controlFacts, type Waiting, waitingText } from "../app/change-options.ts";
 import type { Command } from "../command.ts";
 import { load } from "../loading.ts";
 
@@ -13,6 +14,11 @@ interface PolicyView {
   readonly cedar: string;
   readonly classRules: Readonly<Record<string, unknown>>;
   readonly inForce: Readonly<Record<string, unknown>>;
+}
+
+interface SetPolicy extends PolicyView, Waiting {
+  readonly before: Readonly<Record<string, unknown>>;
+  readonly loosens: readonly string[];
 }
 
 const pathOf = (environment: string): string => `/v1/environments/${environment}/policy`;
@@ -43,14 +49,21 @@ export const policySet: Command = {
   usage: "policy set <file>",
   summary: "Set the policy file of an environment; - reads standard input.",
   examples: ["holdfast policy set policy.yaml --env production --dry-run"],
-  options: [{ flags: "--dry-run", description: "check it and show what would change" }],
+  details:
+    "What loosens the rules of a protected environment waits for somebody else's approval, or is an emergency.",
+  options: [
+    { flags: "--dry-run", description: "check it and show what would change" },
+    ...CONTROL_OPTIONS,
+  ],
   run: async ({ client, output, environment }, [file], options) => {
     const text = readPolicy(String(file));
-    const facts = await client.put<PolicyView & { before: Readonly<Record<string, unknown>> }>(
-      pathOf(environment),
-      { text, dryRun: options["dryRun"] === true },
-    );
+    const facts = await client.put<SetPolicy>(pathOf(environment), {
+      text,
+      dryRun: options["dryRun"] === true,
+      ...controlFacts(options),
+    });
     output.result(facts, () => {
+      if (facts.pending !== undefined) return waitingText(facts, output) ?? "";
       const changed = Object.entries(facts.inForce).filter(
         ([rule, value]) => JSON.stringify(value) !== JSON.stringify(facts.before[rule]),
       );
@@ -64,7 +77,17 @@ export const policySet: Command = {
         options["dryRun"] === true
           ? `would be the policy of ${environment}`
           : `${environment} has policy version ${facts.version}`;
-      return rows.length === 0 ? `${head}; no rule changes` : `${head}\n${output.table(rows)}`;
+      const cedar = facts.cedar.trim();
+      return [
+        rows.length === 0 ? `${head}; no rule changes` : `${head}\n${output.table(rows)}`,
+        cedar === "" ? "" : `Cedar policies:\n${cedar.replaceAll(/^/gm, "  ")}`,
+        options["dryRun"] === true && facts.loosens.length > 0
+          ? `loosens control: ${facts.loosens.join("; ")}`
+          : "",
+        waitingText(facts, output) ?? "",
+      ]
+        .filter(Boolean)
+        .join("\n");
     });
     return 0;
   },

@@ -2,6 +2,7 @@
 
 import type { ChangeView } from "../../api/change-routes.ts";
 import type { CommandContext, CommandOption, Options } from "../command.ts";
+import type { Output } from "../output.ts";
 
 const POLL_MS = 1_000;
 
@@ -22,6 +23,29 @@ export const CHANGE_OPTIONS: readonly CommandOption[] = [
   { flags: "--no-wait", description: "return once it is asked for, where it needs an approval" },
 ];
 
+/** Of what decides who may change what: loosening it waits for somebody else. */
+export const CONTROL_OPTIONS: readonly CommandOption[] = [
+  { flags: "--reason <text>", description: "why, as the change's record tells it" },
+  {
+    flags: "--emergency",
+    description:
+      "although it loosens control: at once, announced and reviewed afterwards; needs --reason",
+  },
+];
+
+export interface Waiting {
+  readonly change?: number;
+  readonly pending?: string;
+}
+
+/** What to say where it is not written yet, or was past an approval. */
+export const waitingText = ({ change, pending }: Waiting, output: Output): string | undefined =>
+  pending !== undefined
+    ? `it loosens control, so it is change ${change}, and ${pending}\n  ${output.paint("cyan", "→")} holdfast change show ${change}`
+    : change !== undefined
+      ? `an emergency: ${output.paint("red", "to be reviewed")}, holdfast change review ${change} --text <what was found>`
+      : undefined;
+
 /** As the API takes them. */
 export function changeFacts(options: Options): {
   reason?: string;
@@ -37,6 +61,11 @@ export function changeFacts(options: Options): {
     ...(options["acceptContract"] === true && { acceptContract: true }),
   };
 }
+
+export const controlFacts = (options: Options): { reason?: string; emergency?: boolean } => ({
+  ...(options["reason"] !== undefined && { reason: String(options["reason"]) }),
+  ...(options["emergency"] === true && { emergency: true }),
+});
 
 const WAITING: ReadonlySet<ChangeView["phase"]> = new Set(["asked", "approved", "scheduled"]);
 

@@ -29,7 +29,7 @@ async function upload(context: CommandContext, dir: string, options: Options): P
     () => import("../../archive/source-folder.ts"),
   );
   const source = await openSource(dir);
-  const { folder, commit, committedAt, origin } = source;
+  const { folder, commit, committedAt, author, uncommitted, origin } = source;
   const { output, signal } = context;
   output.progress(`deploying ${source.dir} to ${context.environment}`);
   const files = await listSource(source.dir);
@@ -43,6 +43,8 @@ async function upload(context: CommandContext, dir: string, options: Options): P
     folder,
     commit,
     committedAt,
+    author,
+    uncommitted: commit !== undefined && uncommitted,
     origin,
     adopt: options["adopt"] === true,
     ifChanged: options["ifChanged"] === true,

@@ -11,6 +11,8 @@ interface ReleaseView {
   readonly createdAt: number;
   readonly createdBy: string;
   readonly commit?: string;
+  /** That commit, and changes that nobody committed. */
+  readonly uncommitted?: boolean;
   readonly state: string;
   readonly artifact?: string;
   readonly configVersion: number;
@@ -37,7 +39,7 @@ export const releases: Command = {
               ? output.paint("red", one.state)
               : one.state,
           one.reason,
-          one.commit?.slice(0, 10) ?? "-",
+          one.commit ? `${one.commit.slice(0, 10)}${one.uncommitted ? " and changes" : ""}` : "-",
           one.artifact?.replace("sha256:", "").slice(0, 12) ?? "-",
           `${durationText(Date.now() - one.createdAt)} ago by ${one.createdBy}${one.failure ? `: ${one.failure}` : ""}`,
         ]),

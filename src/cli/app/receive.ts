@@ -18,6 +18,8 @@ export interface ReceivedPush {
   readonly archive: (commit: string) => Readable;
   /** ms since the epoch */
   readonly committedAt: (commit: string) => Promise<number>;
+  /** Address of who made it. */
+  readonly author: (commit: string) => Promise<string>;
   /** The commit that a branch points at now. */
   readonly find: (ref: string) => Promise<string | undefined>;
   /** Whether there are branches below that name, so that it can't be one. */
@@ -64,6 +66,7 @@ async function receive(push: ReceivedPush, client: Client, output: Output): Prom
       app,
       commit,
       committedAt: await push.committedAt(commit),
+      author: await push.author(commit),
       origin: `git:${environment}/${app}`,
       adopt: flags.has("adopt"),
       emergency: flags.has("emergency"),

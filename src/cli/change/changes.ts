@@ -110,7 +110,7 @@ function render(one: ChangeView, output: Output): string {
     lines("undone by", [one.rollback]),
     lines("approved by", approvals),
     one.phase === "asked"
-      ? `  ${output.paint("cyan", "→")} holdfast approve ${one.number}, or holdfast reject ${one.number} --reason <why>`
+      ? `  ${output.paint("cyan", "→")} holdfast approve ${one.number} --digest ${one.digest.slice(0, 12)}, or holdfast reject ${one.number} --reason <why>`
       : one.toReview
         ? `  ${output.paint("cyan", "→")} holdfast change review ${one.number} --text <what was found>`
         : "",
@@ -134,13 +134,15 @@ async function say(
 export const approve: Command = {
   usage: "approve <number>",
   summary: "Approve a change as it is now; nobody approves their own.",
-  examples: ["holdfast approve 12"],
-  run: (context, [number]) =>
+  details: "With --digest only what was seen is approved: holdfast change show says it.",
+  examples: ["holdfast approve 12 --digest 3f9c0a2b7d41"],
+  options: [{ flags: "--digest <digest>", description: "of the content that was seen" }],
+  run: (context, [number], { digest }) =>
     say(
       context,
       number,
       "approve",
-      {},
+      digest === undefined ? {} : { digest: String(digest) },
       ({ number: of, approvals, needs }) =>
         `change ${of} is approved by ${approvals.length} of ${needs}${approvals.length >= needs ? "; it runs once its time has come" : ""}`,
     ),

@@ -1,6 +1,7 @@
 // When change is not (a freeze), or only (a window), allowed.
 
 import { invalid } from "../../kernel/error.ts";
+import { CONTROL_OPTIONS, controlFacts, type Waiting, waitingText } from "../app/change-options.ts";
 import type { Command, Options } from "../command.ts";
 import type { Output } from "../output.ts";
 import { sinceMsOf } from "../telemetry/since.ts";
@@ -29,18 +30,27 @@ const OPTIONS = [
   { flags: "--reason <text>", description: "why; it is needed" },
 ] as const;
 
+const EMERGENCY = CONTROL_OPTIONS.filter(({ flags }) => flags === "--emergency");
+
 const set = (kind: "window" | "freeze", summary: string, examples: readonly string[]): Command => ({
   usage: `${kind} set <name>`,
   summary,
   examples,
-  options: OPTIONS,
+  options: [...OPTIONS, ...EMERGENCY],
   run: async ({ client, output, environment }, [name], options) => {
     const place = options["all"] === true ? "*" : environment;
-    const made = await client.put<WindowView>(
-      `/v1/windows/${encodeURIComponent(place)}/${encodeURIComponent(String(name))}`,
+    const emergency = options["emergency"] === true ? "?emergency=true" : "";
+    const made = await client.put<WindowView & Waiting>(
+      `/v1/windows/${encodeURIComponent(place)}/${encodeURIComponent(String(name))}${emergency}`,
       bodyOf(kind, options),
     );
-    output.result(made, () => `${kind} ${made.name}: ${nextText(made)}`);
+    output.result(made, () =>
+      made.pending === undefined
+        ? [`${kind} ${made.name}: ${nextText(made)}`, waitingText(made, output)]
+            .filter(Boolean)
+            .join("\n")
+        : (waitingText(made, output) ?? ""),
+    );
     return 0;
   },
 });
@@ -117,13 +127,20 @@ const remove = (kind: "window" | "freeze"): Command => ({
   usage: `${kind} remove <name>`,
   summary: `Remove a ${kind}.`,
   examples: [`holdfast ${kind} remove holidays`],
-  options: [{ flags: "--all", description: "that of every environment" }],
+  options: [{ flags: "--all", description: "that of every environment" }, ...CONTROL_OPTIONS],
   run: async ({ client, output, environment }, [name], options) => {
     const place = options["all"] === true ? "*" : environment;
-    const facts = await client.delete(
+    const facts = await client.delete<Waiting>(
       `/v1/windows/${encodeURIComponent(place)}/${encodeURIComponent(String(name))}`,
+      controlFacts(options),
     );
-    output.result(facts, () => `${place}/${String(name)} is removed`);
+    output.result(facts, () =>
+      facts.pending === undefined
+        ? [`${place}/${String(name)} is removed`, waitingText(facts, output)]
+            .filter(Boolean)
+            .join("\n")
+        : (waitingText(facts, output) ?? ""),
+    );
     return 0;
   },
 });

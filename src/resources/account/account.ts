@@ -7,7 +7,7 @@ import type { Resource } from "../../kernel/resource.ts";
 export const ACCOUNT = "account";
 export const TOKEN = "token";
 
-export const ROLES = ["viewer", "developer", "operator", "approver", "admin"] as const;
+export const ROLES = ["viewer", "auditor", "developer", "operator", "approver", "admin"] as const;
 export type Role = (typeof ROLES)[number];
 
 /** Stands for every environment, and for what belongs to none. */
@@ -40,6 +40,8 @@ export interface TokenSpec {
   /** ms since the epoch */
   readonly expiresAt: number;
   readonly label: string;
+  /** Who made it, where it was not the account itself: until that has accepted it, it decides nothing. */
+  readonly madeBy?: string;
 }
 
 export type Account = Resource<AccountSpec, never>;

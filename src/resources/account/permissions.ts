@@ -13,12 +13,15 @@ export function actionsOf(role: Role, of: EnvironmentClass): readonly Action[] {
   const isProduction = of === "production";
   switch (role) {
     case "viewer":
-      return ["view"];
+      return ["view", "audit"];
+    case "auditor":
+      return ["audit"];
     case "developer":
-      return isProduction ? ["view", "ask"] : ["view", "ask", ...DAILY];
+      return isProduction ? ["view", "audit", "ask"] : ["view", "audit", "ask", ...DAILY];
     case "operator":
       return [
         "view",
+        "audit",
         "ask",
         ...DAILY,
         "freeze",
@@ -27,7 +30,7 @@ export function actionsOf(role: Role, of: EnvironmentClass): readonly Action[] {
         ...(isProduction ? [] : (["destroy"] as const)),
       ];
     case "approver":
-      return ["view", "approve"];
+      return ["view", "audit", "approve"];
     case "admin":
       return ACTIONS;
   }

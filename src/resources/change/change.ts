@@ -2,7 +2,7 @@
 // scheduled, running, and how it ended. Its spec is what people said; what became of it is its
 // status.
 
-import type { ChangeAction } from "../../kernel/action.ts";
+import type { ChangeAction, ControlAction } from "../../kernel/action.ts";
 import type { WithPass } from "../../kernel/controller.ts";
 import type { Resource } from "../../kernel/resource.ts";
 
@@ -29,8 +29,9 @@ export interface FieldDifference {
 export interface ChangeSpec {
   readonly number: number;
   readonly environment: string;
+  /** Empty where it is about the environment itself, or about who may change it. */
   readonly app: string;
-  readonly action: ChangeAction;
+  readonly action: ChangeAction | ControlAction;
   /** What is run once it may: the action's own words. */
   readonly request: Readonly<Record<string, unknown>>;
   readonly summary: string;

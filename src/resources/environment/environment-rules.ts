@@ -23,9 +23,20 @@ export const rulesSchema = z
     approvalsWhenAlone: z
       .enum(["waive", "require"])
       .describe("Where nobody else may approve: run it and say so, or wait."),
+    approverTieHours: z
+      .number()
+      .int()
+      .min(0)
+      .max(720)
+      .describe(
+        "An approval does not count from an account that the asker made, gave roles, enabled or made a token for in so many hours.",
+      ),
     standardChanges: z
       .array(z.enum(CHANGE_ACTIONS))
       .describe("Approved beforehand: they need no other approval."),
+    uncommittedSources: z
+      .enum(["allow", "refuse"])
+      .describe("Deploys of a folder that is not exactly what was committed."),
     strategies: z
       .array(z.enum(STRATEGIES))
       .min(1)
@@ -90,7 +101,9 @@ const DEVELOPMENT: EnvironmentRules = {
   protected: false,
   approvals: 0,
   approvalsWhenAlone: "waive",
+  approverTieHours: 0,
   standardChanges: [...CHANGE_ACTIONS],
+  uncommittedSources: "allow",
   strategies: [...STRATEGIES],
   promoteFrom: [],
   contractMigrations: "allow",
@@ -114,6 +127,7 @@ export const CLASS_RULES: Readonly<Record<EnvironmentClass, EnvironmentRules>> =
     ...DEVELOPMENT,
     protected: true,
     approvals: 1,
+    approverTieHours: 24,
     standardChanges: ["rollback", "restart"],
     contractMigrations: "refuse",
     releaseCommandSeconds: 3_600,

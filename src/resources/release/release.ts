@@ -21,6 +21,10 @@ export interface ReleaseSpec {
     readonly digest: string;
     readonly bytes: number;
     readonly commit?: string | undefined;
+    /** That commit, and changes that nobody committed. */
+    readonly uncommitted?: boolean;
+    /** Whose work it is, in small letters: wherever it is promoted to, they can't approve it. */
+    readonly authors?: readonly string[];
     /** What its migrations take away from the release before it. */
     readonly contracts?: readonly string[];
     /** ms since the epoch, where it comes from a repository. */

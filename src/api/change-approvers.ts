@@ -1,0 +1,114 @@
+// Who may approve a change, and whose approval counts.
+
+import { invalid } from "../kernel/error.ts";
+import { EVERYWHERE } from "../resources/account/account.ts";
+import { type ChangeSpec, validApprovals } from "../resources/change/change.ts";
+import type { Standing } from "../resources/change/change-plan.ts";
+import { ENVIRONMENT } from "../resources/environment/environment.ts";
+import { CLASS_RULES } from "../resources/environment/environment-rules.ts";
+import type { Access, Principal } from "./access.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import { tiedAccounts } from "./approver-ties.ts";
+import type { ChangeOptions } from "./change-record.ts";
+import { findEnvironment } from "./environment-view.ts";
+
+/** Of what concerns several environments at once. */
+export const STRICT = { rules: CLASS_RULES.production };
+export const placeOf = (environment: string): string | undefined =>
+  environment === EVERYWHERE ? undefined : environment;
+
+export class ChangeApprovers {
+  readonly #deps: ApiDeps;
+  readonly #access: Access;
+
+  constructor(deps: ApiDeps, access: Access) {
+    this.#deps = deps;
+    this.#access = access;
+  }
+
+  /** Who could approve it. */
+  of({
+    environment,
+    askedBy,
+    authors,
+  }: Pick<ChangeSpec, "environment" | "askedBy"> & Pick<ChangeOptions, "authors">): string[] {
+    const tied = this.tiedTo({ environment, askedBy, ...(authors && { authors }) });
+    return this.#access
+      .whoMay("approve", placeOf(environment))
+      .filter((one) => one !== askedBy && !authors?.includes(one) && !tied.has(one));
+  }
+
+  /** Who may approve, whoever made them, but who asked. */
+  allBut({ environment, askedBy }: Pick<ChangeSpec, "environment" | "askedBy">): string[] {
+    return this.#access.whoMay("approve", placeOf(environment)).filter((one) => one !== askedBy);
+  }
+
+  /** The owner of the installation, where somebody else asked. */
+  isOwnerBeside({ askedBy }: ChangeSpec, { kind }: Principal): boolean {
+    return kind === "owner" && askedBy !== "owner" && askedBy !== "admin";
+  }
+
+  /** Whose approval does not count: they owe what they may do to who asked. */
+  tiedTo({
+    environment,
+    askedBy,
+    authors = [],
+  }: Pick<ChangeSpec, "environment" | "askedBy" | "authors">): ReadonlySet<string> {
+    const { store } = this.#deps;
+    const isThere = store.find({ kind: ENVIRONMENT, name: environment }) !== undefined;
+    const { rules } = isThere ? findEnvironment(store, environment) : STRICT;
+    return tiedAccounts(this.#deps, [askedBy, ...authors], rules.approverTieHours);
+  }
+
+  /** Also those who are disabled or gone lately: nobody gets rid of approvals by that. */
+  areOthers(environment: string, askedBy: string, authors: readonly string[] = []): boolean {
+    return this.#access
+      .everApprovers(environment)
+      .some((one) => one !== askedBy && !authors.includes(one));
+  }
+
+  standing(spec: ChangeSpec): Standing {
+    const { environment, askedBy, needs } = spec;
+    const isOwner = (name: string): boolean => name === "owner" || name === "admin";
+    const may = this.#access.whoMay("approve", placeOf(environment));
+    const tied = this.tiedTo(spec);
+    const approvals = validApprovals(spec).filter(
+      ({ by }) => isOwner(by) || (may.includes(by) && !tied.has(by)),
+    );
+    const place = this.#deps.store.find({ kind: ENVIRONMENT, name: environment });
+    const rules = place ? findEnvironment(this.#deps.store, environment).rules : undefined;
+    const problem =
+      isOwner(askedBy) || this.#access.isActive(askedBy)
+        ? undefined
+        : `${askedBy}, who asked for it, is disabled or gone`;
+    return {
+      approvals: approvals.length,
+      needs: needs === 0 ? 0 : Math.max(needs, rules?.approvals ?? 0),
+      ...(problem !== undefined && { problem }),
+    };
+  }
+
+  /** @throws access.forbidden */
+  require({ environment, app }: ChangeSpec, actor: Principal): void {
+    this.#access.require(actor, "approve", placeOf(environment), app === "" ? undefined : app);
+  }
+
+  /**
+   * A token that somebody else made, and may have kept, does not speak for the person whose it is.
+   *
+   * @throws change.person_wanted, token.not_accepted
+   */
+  assertDecides({ name, kind, token }: Principal): void {
+    if (kind === "service")
+      throw invalid("change.person_wanted", `${name} is a service account: a person decides`, {
+        hint: "holdfast account set <person> --role <environment>/approver",
+      });
+    const { madeBy } = token?.spec ?? {};
+    if (madeBy === undefined) return;
+    throw invalid(
+      "token.not_accepted",
+      `this token of ${name} was made by ${madeBy}, and decides nothing until ${name} has accepted it`,
+      { hint: "holdfast token accept makes another in its place, which only you know" },
+    );
+  }
+}

@@ -1,0 +1,108 @@
+// Loosening what decides who may change what is a change that somebody else approves.
+
+import { invalid } from "../kernel/error.ts";
+import { EVERYWHERE } from "../resources/account/account.ts";
+import type { Access, Principal } from "./access.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import { type ChangeApprovers, STRICT } from "./change-approvers.ts";
+import { assertReason, type ChangeOperations, type Outcome } from "./change-operations.ts";
+import type { ChangeOptions } from "./change-record.ts";
+import type { ChangeRunner } from "./change-runner.ts";
+import { announce } from "./channel-routes.ts";
+import { controlRecordOf } from "./control-record.ts";
+import type { ControlRequest, ControlWrites, Loosening } from "./control-writes.ts";
+import { findEnvironment } from "./environment-view.ts";
+
+export interface ControlParts {
+  readonly changes: ChangeOperations;
+  readonly runner: ChangeRunner;
+  readonly access: Access;
+  readonly approvers: ChangeApprovers;
+  readonly control: ControlWrites;
+}
+
+export class ControlOperations {
+  readonly #deps: ApiDeps;
+  readonly #changes: ChangeOperations;
+  readonly #runner: ChangeRunner;
+  readonly #access: Access;
+  readonly #approvers: ChangeApprovers;
+  readonly #control: ControlWrites;
+
+  constructor(deps: ApiDeps, parts: ControlParts) {
+    this.#deps = deps;
+    this.#changes = parts.changes;
+    this.#runner = parts.runner;
+    this.#access = parts.access;
+    this.#approvers = parts.approvers;
+    this.#control = parts.control;
+  }
+
+  /** What the policy text would be, without writing it. @throws policy.invalid */
+  parsePolicy(text: string) {
+    return this.#control.parsePolicy(text);
+  }
+
+  /** What of it loosens control. */
+  loosening(request: ControlRequest): Loosening {
+    return this.#control.loosening(request);
+  }
+
+  /**
+   * Writes what decides who may change what: at once where that loosens nothing, or in an emergency;
+   * otherwise it waits for somebody else.
+   */
+  submit(request: ControlRequest, actor: Principal, options: ChangeOptions = {}): Outcome {
+    const loosening = this.#control.loosening(request);
+    const place =
+      loosening.environments.length === 1 ? (loosening.environments[0] ?? "") : EVERYWHERE;
+    // Who owns the machine makes the accounts; an approval by one of them does not count for its maker.
+    const isOwners = request.action === "account" && actor.kind === "owner";
+    if (loosening.reasons.length === 0 || isOwners) {
+      const accepted = this.#runner.run(place, request, actor);
+      if (isOwners && loosening.reasons.length > 0)
+        void announce(this.#deps, {
+          title: "roles were given",
+          text: `${actor.name}: ${loosening.reasons.join("; ")}`,
+        });
+      return accepted;
+    }
+    this.#assertControl(place, loosening, actor, options);
+    const { rules } = place === EVERYWHERE ? STRICT : findEnvironment(this.#deps.store, place);
+    const rehearsal = this.#runner.rehearse(place, request, actor);
+    const { digest } = rehearsal;
+    const now = this.#deps.clock.now();
+    const spec = controlRecordOf({ request, loosening, place, rules, digest, actor, options, now });
+    const { number, superseded } = this.#changes.record(spec, actor);
+    if (spec.emergency) {
+      void this.#changes.shout(number, actor, `${spec.summary}: ${loosening.reasons.join("; ")}`);
+      return { ...this.#changes.execute(number), change: number };
+    }
+    return {
+      ...rehearsal.accepted,
+      change: number,
+      pending: this.#changes.pending(spec, superseded),
+    };
+  }
+
+  #assertControl(
+    place: string,
+    { reasons }: Loosening,
+    actor: Principal,
+    { emergency = false, reason }: ChangeOptions,
+  ): void {
+    if (emergency) {
+      this.#access.require(actor, "emergency", place === EVERYWHERE ? undefined : place);
+      assertReason(reason);
+      return;
+    }
+    if (this.#approvers.of({ environment: place, askedBy: actor.name }).length > 0) return;
+    throw invalid(
+      "change.nobody_else",
+      `this loosens control (${reasons.join("; ")}), and nobody else could approve it`,
+      {
+        hint: "--emergency --reason <why>: it is written at once, announced, and to be reviewed",
+      },
+    );
+  }
+}

@@ -1,0 +1,67 @@
+// A change of what decides who may change what, as it is written down when it is asked for.
+
+import type { ChangeSpec } from "../resources/change/change.ts";
+import type { EnvironmentRules } from "../resources/environment/environment-rules.ts";
+import type { Principal } from "./access.ts";
+import type { ChangeOptions } from "./change-record.ts";
+import type { ControlRequest, Loosening } from "./control-writes.ts";
+
+const DAY_MS = 86_400_000;
+const HOUR_MS = 3_600_000;
+const RISK = 40;
+
+export interface ControlAsked {
+  readonly request: ControlRequest;
+  readonly loosening: Loosening;
+  /** One environment, or `*`. */
+  readonly place: string;
+  readonly rules: EnvironmentRules;
+  readonly digest: string;
+  readonly actor: Principal;
+  readonly options: ChangeOptions;
+  readonly now: number;
+}
+
+/** Its number is given when it is written. */
+export function controlRecordOf(asked: ControlAsked): ChangeSpec {
+  const { request, loosening, place, rules, digest, actor, options, now } = asked;
+  return {
+    number: 0,
+    environment: place,
+    app: "",
+    action: request.action,
+    request: request as unknown as Record<string, unknown>,
+    summary: summaryOf(request),
+    reason: options.reason ?? "",
+    digest,
+    askedBy: actor.name,
+    askedFrom: actor.from,
+    askedAt: now,
+    diff: loosening.reasons.map((reason) => ({ what: "loosens", after: reason })),
+    risk: { score: RISK, parts: [{ points: RISK, why: "it loosens what holds changes" }] },
+    plan: ["it is written at once"],
+    success: ["it is in force"],
+    rollback: "what was before, set again",
+    // It takes somebody else, also where the environment asks for nobody.
+    needs: Math.max(1, rules.approvals),
+    approvals: [],
+    expiresAt: now + rules.changeDays * DAY_MS,
+    ...(options.emergency && {
+      emergency: { by: actor.name, reason: options.reason ?? "" },
+      reviewBy: now + rules.reviewHours * HOUR_MS,
+    }),
+  };
+}
+
+function summaryOf(request: ControlRequest): string {
+  switch (request.action) {
+    case "policy":
+      return `policy of ${request.environment}`;
+    case "environment":
+      return `class of ${request.environment}`;
+    case "freeze":
+      return request.spec === null ? `remove ${request.window}` : `change ${request.window}`;
+    case "account":
+      return `roles of ${request.account}`;
+  }
+}

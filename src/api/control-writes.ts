@@ -1,0 +1,329 @@
+// Writes that decide what may be changed and by whom: policies, classes of environments, windows and
+// freezes, accounts. Here they are written; which of them loosen control is said here too.
+
+import { parseDocument } from "yaml";
+import { z } from "zod";
+import { invalid } from "../kernel/error.ts";
+import { canonicalJson } from "../kernel/resource.ts";
+import type { Actor } from "../kernel/resource-store.ts";
+import { DEFAULT_POLICY, PLATFORM, SIGNALS, type TelemetryPolicy } from "../kernel/signal.ts";
+import { ACCOUNT, type AccountSpec, EVERYWHERE, type Role } from "../resources/account/account.ts";
+import { ENVIRONMENT_ENGINES, type EngineSpec } from "../resources/engine/engine.ts";
+import {
+  classOf,
+  ENVIRONMENT,
+  type EnvironmentClass,
+  type EnvironmentSpec,
+  guessClass,
+} from "../resources/environment/environment.ts";
+import {
+  CLASS_RULES,
+  EMPTY_POLICY,
+  effectiveRules,
+  POLICY,
+  type PolicySpec,
+  rulesSchema,
+} from "../resources/environment/environment-rules.ts";
+import { loosenedRules } from "../resources/environment/loosening.ts";
+import { TELEMETRY } from "../resources/telemetry/telemetry.ts";
+import { WINDOW, type WindowSpec } from "../resources/window/window.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import { findEnvironment } from "./environment-view.ts";
+
+export interface EnvironmentChange {
+  readonly compute?: EnvironmentSpec["compute"] | undefined;
+  readonly class?: EnvironmentClass | undefined;
+  readonly hosts?: string | undefined;
+  readonly isNew: boolean;
+}
+
+export type ControlRequest =
+  | {
+      readonly action: "policy";
+      readonly environment: string;
+      readonly text: string;
+      readonly version?: number | undefined;
+    }
+  | {
+      readonly action: "environment";
+      readonly environment: string;
+      readonly change: EnvironmentChange;
+    }
+  /** `production/weekend`; null removes it. */
+  | { readonly action: "freeze"; readonly window: string; readonly spec: WindowSpec | null }
+  | { readonly action: "account"; readonly account: string; readonly spec: AccountSpec };
+
+export const isControl = (request: { readonly action: string }): request is ControlRequest =>
+  ["policy", "environment", "freeze", "account"].includes(request.action);
+
+/** What it takes away from control, and of which protected environments. */
+export interface Loosening {
+  readonly environments: readonly string[];
+  readonly reasons: readonly string[];
+}
+
+export const POLICY_MAX_CHARS = 256 * 1024;
+const policyFile = z.strictObject({
+  rules: rulesSchema.partial().default({}),
+  cedar: z.string().max(POLICY_MAX_CHARS).default(""),
+});
+/** Roles that change nothing. */
+const ONLY_LOOKS: readonly Role[] = ["viewer", "auditor"];
+
+export class ControlWrites {
+  readonly #deps: Pick<ApiDeps, "store" | "authorizer">;
+
+  constructor(deps: Pick<ApiDeps, "store" | "authorizer">) {
+    this.#deps = deps;
+  }
+
+  run(request: ControlRequest, actor: Actor): void {
+    const { store } = this.#deps;
+    store.transaction(() => {
+      switch (request.action) {
+        case "policy":
+          return this.#writePolicy(request, actor);
+        case "environment":
+          return this.#writeEnvironment(request.environment, request.change, actor);
+        case "freeze":
+          return this.#writeWindow(request.window, request.spec, actor);
+        case "account":
+          store.writeSpec<AccountSpec>({ kind: ACCOUNT, name: request.account }, request.spec, {
+            actor,
+            action: "account",
+          });
+      }
+    });
+  }
+
+  /** As it is now, for whoever approves: of another it says nothing. */
+  contentOf(request: ControlRequest): string {
+    const { store } = this.#deps;
+    const specOf = (kind: string, name: string): unknown => store.find({ kind, name })?.spec;
+    const before = {
+      policy: () =>
+        "environment" in request && [
+          specOf(POLICY, request.environment),
+          specOf(ENVIRONMENT, request.environment),
+        ],
+      environment: () =>
+        "environment" in request && [
+          specOf(POLICY, request.environment),
+          specOf(ENVIRONMENT, request.environment),
+        ],
+      freeze: () => "window" in request && specOf(WINDOW, request.window),
+      account: () => "account" in request && specOf(ACCOUNT, request.account),
+    }[request.action]();
+    return canonicalJson([request, before ?? null]);
+  }
+
+  loosening(request: ControlRequest): Loosening {
+    switch (request.action) {
+      case "policy":
+        return this.#ofPolicy(request.environment, this.parsePolicy(request.text));
+      case "environment":
+        return this.#ofClass(request.environment, request.change.class);
+      case "freeze":
+        return this.#ofWindow(request.window, request.spec);
+      case "account":
+        return this.#ofAccount(request.account, request.spec);
+    }
+  }
+
+  /** @throws policy.invalid */
+  parsePolicy(text: string): PolicySpec {
+    const document = parseDocument(text, { prettyErrors: true });
+    const [problem] = document.errors;
+    const hint = "holdfast policy show prints one to begin with; docs/reference/policy.md";
+    if (problem) throw invalid("policy.invalid", problem.message.trim(), { hint });
+    const parsed = policyFile.safeParse(document.toJS() ?? {});
+    if (!parsed.success) {
+      const mistakes = parsed.error.issues.map(
+        ({ path, message }) => `${path.join(".") || "the file"}: ${message}`,
+      );
+      throw invalid("policy.invalid", mistakes.join("; "), { hint });
+    }
+    const spec = parsed.data as PolicySpec;
+    this.#deps.authorizer.check(spec.cedar);
+    return spec;
+  }
+
+  // --- what loosens
+
+  #ofPolicy(environment: string, after: PolicySpec): Loosening {
+    const { rules, class: of } = findEnvironment(this.#deps.store, environment);
+    if (!rules.protected) return NOTHING;
+    const before = this.#policyOf(environment);
+    const isOther = before.cedar.trim() !== after.cedar.trim();
+    return {
+      environments: [environment],
+      reasons: [
+        ...loosenedRules(rules, effectiveRules(of, after)),
+        // Whether one lets through more than another can't be told.
+        ...(isOther && before.cedar.trim() !== "" ? ["its Cedar policies change"] : []),
+        ...(isOther && /\bpermit\b/.test(after.cedar) ? ["its Cedar policies permit more"] : []),
+      ],
+    };
+  }
+
+  #ofClass(environment: string, to: EnvironmentClass | undefined): Loosening {
+    const { store } = this.#deps;
+    if (to === undefined || !store.find({ kind: ENVIRONMENT, name: environment })) return NOTHING;
+    const { rules, class: from } = findEnvironment(store, environment);
+    if (!rules.protected || from === to) return NOTHING;
+    const reasons = loosenedRules(rules, effectiveRules(to, this.#policyOf(environment)));
+    return {
+      environments: [environment],
+      reasons: reasons.length === 0 ? [] : [`class: ${from} → ${to}`, ...reasons],
+    };
+  }
+
+  // One that is new only adds to what is not allowed; of one that is there, it depends on its times.
+  #ofWindow(window: string, after: WindowSpec | null): Loosening {
+    const before = this.#deps.store.find<WindowSpec, never>({ kind: WINDOW, name: window })?.spec;
+    const environments = this.#protectedIn(window.split("/")[0] ?? "");
+    if (!before || environments.length === 0) return NOTHING;
+    if (after === null) return { environments, reasons: [`${before.kind} ${window}: removed`] };
+    const isSame = canonicalJson(before) === canonicalJson(after);
+    return { environments, reasons: isSame ? [] : [`${before.kind} ${window}: changed`] };
+  }
+
+  #ofAccount(account: string, after: AccountSpec): Loosening {
+    const before = this.#deps.store.find<AccountSpec, never>({
+      kind: ACCOUNT,
+      name: account,
+    })?.spec;
+    const grants = (spec: AccountSpec | undefined): Map<string, Set<Role>> => {
+      const own = new Map<string, Set<Role>>();
+      if (!spec || spec.disabled) return own;
+      for (const [place, roles] of Object.entries(spec.roles))
+        for (const environment of this.#protectedIn(place))
+          own.set(environment, new Set([...(own.get(environment) ?? []), ...roles]));
+      return own;
+    };
+    const known = grants(before);
+    const added = [...grants(after)].flatMap(([environment, roles]) =>
+      [...roles]
+        .filter((role) => !ONLY_LOOKS.includes(role) && !known.get(environment)?.has(role))
+        .map((role) => ({ environment, role })),
+    );
+    return {
+      environments: [...new Set(added.map(({ environment }) => environment))],
+      reasons: added.map(({ environment, role }) => `${account} becomes ${environment}/${role}`),
+    };
+  }
+
+  #protectedIn(place: string): string[] {
+    const { store } = this.#deps;
+    return store
+      .list(ENVIRONMENT)
+      .map(({ name }) => name)
+      .filter((name) => place === EVERYWHERE || name === place)
+      .filter((name) => findEnvironment(store, name).rules.protected);
+  }
+
+  #policyOf(name: string): PolicySpec {
+    return this.#deps.store.find<PolicySpec, never>({ kind: POLICY, name })?.spec ?? EMPTY_POLICY;
+  }
+
+  // --- what is written
+
+  #writePolicy(
+    { environment, text, version }: Extract<ControlRequest, { action: "policy" }>,
+    actor: Actor,
+  ): void {
+    const { store } = this.#deps;
+    const spec = this.parsePolicy(text);
+    store.writeSpec<PolicySpec>({ kind: POLICY, name: environment }, spec, {
+      actor,
+      action: "policy",
+      ...(version !== undefined && { expectedGeneration: version }),
+    });
+    const { rules } = findEnvironment(store, environment);
+    clampTelemetry(this.#deps, environment, rules.telemetryDays, actor);
+  }
+
+  #writeEnvironment(name: string, change: EnvironmentChange, actor: Actor): void {
+    const { store } = this.#deps;
+    // What belongs to no environment is kept under this name: lines, engines, metrics.
+    if (name === PLATFORM)
+      throw invalid("environment.reserved", `no environment can be called ${PLATFORM}`, {
+        hint: "the installation itself has that name; choose another",
+      });
+    const options = { actor, action: "environment" };
+    const before = store.find<EnvironmentSpec, never>({ kind: ENVIRONMENT, name });
+    if (before && change.isNew)
+      throw invalid("environment.exists", `there is an environment ${name} already`, {
+        hint: `holdfast env show ${name}`,
+      });
+    const of = change.class ?? (before ? classOf(before) : guessClass(name));
+    const hosts = change.hosts ?? before?.spec.hosts;
+    const spec: EnvironmentSpec = {
+      compute: change.compute ?? before?.spec.compute ?? "process",
+      class: of,
+      ...(hosts !== undefined && { hosts }),
+    };
+    store.writeSpec<EnvironmentSpec>({ kind: ENVIRONMENT, name }, spec, options);
+    if (!before && of !== "production")
+      store.writeSpec<TelemetryPolicy>(
+        { kind: TELEMETRY, name },
+        keptFor(CLASS_RULES[of].telemetryDays),
+        options,
+      );
+    for (const [kind, engine] of ENVIRONMENT_ENGINES)
+      store.writeSpec<EngineSpec>({ kind, name }, { engine }, options);
+  }
+
+  #writeWindow(name: string, spec: WindowSpec | null, actor: Actor): void {
+    const { store } = this.#deps;
+    const ref = { kind: WINDOW, name };
+    if (spec !== null) {
+      store.writeSpec<WindowSpec>(ref, spec, { actor, action: spec.kind });
+      return;
+    }
+    const found = store.find<WindowSpec, never>(ref);
+    if (!found)
+      throw invalid("window.not_found", `there is no ${name}`, { hint: "holdfast window list" });
+    store.markDeleting(ref, { actor, action: `${found.spec.kind}-remove` });
+    store.forget(ref, found.uid);
+  }
+}
+
+const NOTHING: Loosening = { environments: [], reasons: [] };
+
+function clampTelemetry(
+  { store }: Pick<ApiDeps, "store">,
+  name: string,
+  days: number,
+  actor: Actor,
+): void {
+  const before = store.find<TelemetryPolicy, never>({ kind: TELEMETRY, name })?.spec;
+  const retention = Object.entries((before ?? DEFAULT_POLICY).retention);
+  if (retention.every(([, kept]) => kept.days <= days)) return;
+  const clamped = retention.map(([signal, kept]) => [
+    signal,
+    { ...kept, days: Math.min(days, kept.days) },
+  ]);
+  store.writeSpec<TelemetryPolicy>(
+    { kind: TELEMETRY, name },
+    {
+      ...(before ?? DEFAULT_POLICY),
+      retention: Object.fromEntries(clamped) as TelemetryPolicy["retention"],
+    },
+    { actor, action: "policy" },
+  );
+}
+
+function keptFor(days: number): TelemetryPolicy {
+  const retention = SIGNALS.map((signal) => [
+    signal,
+    {
+      ...DEFAULT_POLICY.retention[signal],
+      days: Math.min(days, DEFAULT_POLICY.retention[signal].days),
+    },
+  ]);
+  return {
+    ...DEFAULT_POLICY,
+    retention: Object.fromEntries(retention) as TelemetryPolicy["retention"],
+  };
+}
