@@ -22,7 +22,7 @@ import {
 } from "../resources/app/infer.ts";
 import type { Manifest } from "../resources/app/manifest.ts";
 import { releaseInForce } from "../resources/app/release-in-force.ts";
-import { rollbackTarget } from "../resources/app/rollback-target.ts";
+import { rollbackTarget, servedOf, wasTakenBack } from "../resources/app/rollback-target.ts";
 import { ROLLOUT } from "../resources/app/rollout-wish.ts";
 import type { Release } from "../resources/release/release.ts";
 import { SECRET, type SecretSpec, secretResourceName } from "../resources/secret/secret.ts";
@@ -38,6 +38,7 @@ import {
 import type { ApiDeps } from "./api-deps.ts";
 import { assertCodeFrom, assertInstances, assertRules } from "./environment-admission.ts";
 import { findEnvironment } from "./environment-view.ts";
+import { isHeldIn } from "./hold-routes.ts";
 import { type Accepted, ReleaseWriter, type SourceFacts } from "./release-writer.ts";
 
 export class AppOperations {
@@ -116,9 +117,13 @@ export class AppOperations {
     const target = this.#rollbackTarget(before, to);
     this.#admission.assertRoutesFree(before.name, target.spec.manifest);
     const spec: AppSpec = { ...before.spec, release: target.spec.number, reason: "rollback" };
+    const { number, source } = target.spec;
+    const isKnownBad = wasTakenBack(before, number) || isHeldIn(this.#deps, before.name, source);
     return this.#deps.store.transaction(() => {
       this.#restoreConfiguration(target, actor);
-      return this.#releases.write(before.name, spec, "rollback", actor);
+      const accepted = this.#releases.write(before.name, spec, "rollback", actor);
+      const note = `release ${number} was taken back before`;
+      return isKnownBad ? { ...accepted, inferred: [...accepted.inferred, note] } : accepted;
     });
   }
 
@@ -325,13 +330,22 @@ export class AppOperations {
         hint: `holdfast releases ${app.name.split("/")[1]}`,
       });
     }
-    const target = rollbackTarget(app);
+    const isHeld = (release: number): boolean =>
+      isHeldIn(this.#deps, app.name, this.#releases.get(app.name, release).spec.source);
+    const target = rollbackTarget(app, isHeld);
     if (target !== undefined) return this.#releases.get(app.name, target);
+    const name = app.name.split("/")[1];
+    const [back] = servedOf(app).filter(
+      (one) => one !== app.status?.serving?.set.release && (wasTakenBack(app, one) || isHeld(one)),
+    );
     throw invalid(
       "release.no_previous",
-      `${app.name.split("/")[1]} has no earlier release that served`,
+      `${name} has no earlier release that served${back === undefined ? "" : " and was not taken back"}`,
       {
-        hint: `holdfast releases ${app.name.split("/")[1]}`,
+        hint:
+          back === undefined
+            ? `holdfast releases ${name}`
+            : `holdfast rollback ${name} --to ${back} goes back to one that was; holdfast releases ${name}`,
       },
     );
   }

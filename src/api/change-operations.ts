@@ -4,6 +4,8 @@
 
 import type { Action } from "../kernel/action.ts";
 import { type HoldfastError, invalid } from "../kernel/error.ts";
+import { APP, type AppSpec, type AppStatus } from "../resources/app/app.ts";
+import { servedOf } from "../resources/app/rollback-target.ts";
 import {
   CHANGE,
   type Change,
@@ -177,10 +179,19 @@ export class ChangeOperations {
     const windows = store.list<WindowSpec, never>(WINDOW);
     const { train } = request as { train?: { cars: readonly { app: string }[] } };
     const apps = train ? train.cars.map((car) => car.app) : [app];
-    const gates = apps.map((one) =>
-      gateAt(windows, { environment, app: one, action }, clock.now()),
-    );
+    // What served before comes back at once, unless a window speaks of rollbacks.
+    const held =
+      action === "rollback" && this.#hasServed(`${environment}/${app}`, request)
+        ? windows.filter(({ spec }) => spec.actions.includes("rollback"))
+        : windows;
+    const gates = apps.map((one) => gateAt(held, { environment, app: one, action }, clock.now()));
     return gates.find(({ open }) => !open) ?? { open: true };
+  }
+
+  #hasServed(name: string, request: ChangeSpec["request"]): boolean {
+    const { to } = request as { to?: number };
+    const app = this.#deps.store.find<AppSpec, AppStatus>({ kind: APP, name });
+    return app !== undefined && to !== undefined && servedOf(app).includes(to);
   }
 
   // --- what people say of a change

@@ -156,6 +156,8 @@ describe("four eyes", { timeout: 600_000 }, () => {
       asked = (JSON.parse(text) as { change: number }).change;
     }
     await refused(ben("restart", "echo"), /the big sale/);
+    // What served before comes back at once, whatever is frozen.
+    await done(ben("rollback", "echo"));
     await done(mia("approve", String(asked)));
     await until("it is in force", async () => (await ben("restart", "echo")).code === 0);
     await holdfast.ok("freeze", "remove", "sale", "--emergency", "--reason", "the test goes on");

@@ -1,6 +1,7 @@
 // When change is not (a freeze), or only (a window), allowed.
 
 import { invalid } from "../../kernel/error.ts";
+import { fromWallClock } from "../../kernel/wall-clock.ts";
 import { CONTROL_OPTIONS, controlFacts, type Waiting, waitingText } from "../app/change-options.ts";
 import type { Command, Options } from "../command.ts";
 import type { Output } from "../output.ts";
@@ -65,8 +66,8 @@ function bodyOf(kind: "window" | "freeze", options: Options): Record<string, unk
   const time = (key: string): number | undefined => {
     const given = text(key);
     if (given === undefined) return undefined;
-    const at = Date.parse(given);
-    if (Number.isFinite(at)) return at;
+    const at = timeIn(given, text("tz"));
+    if (at !== undefined) return at;
     throw invalid("cli.bad_time", `--${key}: "${given}" is not a time`, {
       hint: "for example: 2026-12-20T18:00Z",
     });
@@ -86,6 +87,22 @@ function bodyOf(kind: "window" | "freeze", options: Options): Record<string, unk
     ...(list("app") && { apps: list("app") }),
     ...(list("action") && { actions: list("action") }),
   };
+}
+
+/** A time that names no zone is one of `--tz`; without that, of this machine. */
+function timeIn(text: string, timezone: string | undefined): number | undefined {
+  const at = Date.parse(text);
+  if (!Number.isFinite(at)) return undefined;
+  const isDate = /^\d{4}-\d\d-\d\d$/.test(text);
+  const namesZone = !isDate && /(?:Z|[+-]\d\d:?\d\d)$/i.test(text);
+  if (timezone === undefined || namesZone) return at;
+  try {
+    return fromWallClock(timezone, isDate ? at : Date.parse(`${text}Z`));
+  } catch {
+    throw invalid("cli.bad_zone", `--tz: "${timezone}" is not a time zone`, {
+      hint: "for example: Europe/Madrid",
+    });
+  }
 }
 
 function nextText({ kind, on, next }: Pick<WindowView, "kind" | "on" | "next">): string {

@@ -5,6 +5,7 @@ import { Cron } from "croner";
 import { closest, distance } from "fastest-levenshtein";
 import { type Document, isMap, isNode, LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
+import { cronFieldsMistake } from "../../kernel/cron-fields.ts";
 import { type HoldfastError, invalid, messageOf } from "../../kernel/error.ts";
 import { RELEASE_TASK } from "./app-observed.ts";
 import { componentsOf, type Manifest, manifestSchema } from "./manifest.ts";
@@ -103,6 +104,8 @@ export function checkManifest(
 }
 
 function scheduleMistake(schedule: string, timezone: string): string | undefined {
+  const fields = cronFieldsMistake(schedule);
+  if (fields !== undefined) return fields;
   try {
     const next = new Cron(schedule, { timezone, paused: true }).nextRun();
     return next ? undefined : "never comes due";

@@ -47,6 +47,39 @@ describe("a rollback without a number", () => {
     assert.equal(rollbackTarget(app([2, 1], 2, 3, "unhealthy")), 1);
   });
 
+  it("passes over what was taken back, however long ago", () => {
+    const steps = (
+      ...entries: readonly (readonly [release: number, reason: string, outcome?: string])[]
+    ): App => {
+      const made = app([], entries.at(-1)?.[0] ?? 0, entries.at(-1)?.[0] ?? 0);
+      const history = entries.map(([release, reason, outcome = "succeeded"]) => ({
+        ...{ outcome, reason },
+        placement: { set: { release, restarts: 0 }, slot: "a", counts: {} },
+      }));
+      return {
+        ...made,
+        status: { ...made.status, history: history.toReversed() },
+      } as unknown as App;
+    };
+    const bad = steps([3, "deploy"], [4, "deploy"], [3, "rollback"], [5, "deploy"]);
+    assert.equal(rollbackTarget(bad), 3, "4 was bad, and everybody knew");
+    const itself = steps([3, "deploy"], [4, "deploy", "rolled-back"], [5, "deploy"]);
+    assert.equal(rollbackTarget(itself), 3);
+    const again = steps(
+      [3, "deploy"],
+      [4, "deploy"],
+      [3, "rollback"],
+      [4, "rollback"],
+      [5, "deploy"],
+    );
+    assert.equal(rollbackTarget(again), 4, "somebody said that it is good");
+    assert.equal(
+      rollbackTarget(steps([2, "deploy"], [3, "deploy"], [4, "deploy"]), (one) => one === 3),
+      2,
+      "what it was made of is held",
+    );
+  });
+
   it("knows of none where nothing served before", () => {
     assert.equal(rollbackTarget(app([1], 1, 1)), undefined);
   });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { gateAt, windowMistake, windowSchema } from "./window.ts";
+import { gateAt, nextStretch, windowMistake, windowSchema } from "./window.ts";
 
 const NOW = Date.parse("2026-11-20T12:00:00Z");
 const HOUR_MS = 3_600_000;
@@ -42,5 +42,30 @@ describe("windows and freezes", () => {
     const closed = gateAt([day, freeze], subject, NOW);
     assert.equal(closed.open ? "" : closed.by, "production/sale");
     assert.equal(gateAt([day, freeze], { ...subject, app: "cart" }, NOW).open, true);
+  });
+
+  it("of weekends end when the clock says so, through both of its changes", () => {
+    const weekend = {
+      ...{ kind: "freeze" as const, reason: "weekend", apps: [], actions: [] },
+      ...{ schedule: "0 18 * * 5", durationMs: 62 * 3_600_000, timezone: "Europe/Madrid" },
+    };
+    for (const [during, end] of [
+      ["2026-03-29T12:00+02:00", "2026-03-30T08:00+02:00"],
+      ["2026-10-25T12:00+01:00", "2026-10-26T08:00+01:00"],
+      ["2026-06-06T12:00+02:00", "2026-06-08T08:00+02:00"],
+    ] as const)
+      assert.equal(nextStretch(weekend, Date.parse(during))?.until, Date.parse(end), during);
+    const monday = Date.parse("2026-10-26T07:30+01:00");
+    assert.ok((nextStretch(weekend, monday)?.from ?? 0) < monday, "still on, an hour longer");
+    const over = Date.parse("2026-03-30T08:00+02:00");
+    assert.ok((nextStretch(weekend, over)?.from ?? 0) > over);
+  });
+
+  it("have five fields, and no seconds", () => {
+    const six = {
+      ...{ kind: "freeze" as const, reason: "x", apps: [], actions: [], timezone: "UTC" },
+      ...{ schedule: "0 0 18 * * 5", durationMs: 3_600_000 },
+    };
+    assert.match(windowMistake(six, 0) ?? "", /it has 6 fields, and cron has five/);
   });
 });

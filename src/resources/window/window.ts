@@ -4,7 +4,9 @@
 import { Cron } from "croner";
 import { z } from "zod";
 import { type Action, CHANGE_ACTIONS } from "../../kernel/action.ts";
+import { cronFieldsMistake } from "../../kernel/cron-fields.ts";
 import type { Resource } from "../../kernel/resource.ts";
+import { wallClockAfter } from "../../kernel/wall-clock.ts";
 
 export const WINDOW = "window";
 
@@ -13,6 +15,8 @@ export const HORIZON_MS = 90 * 86_400_000;
 const DURATION_MAX_MS = 31 * 86_400_000;
 const MINUTE_MS = 60_000;
 const RUNS_LOOKED_AT = 50;
+/** No clock is moved further. */
+const CLOCK_CHANGE_MS = 2 * 3_600_000;
 
 const selector = z
   .string()
@@ -53,6 +57,8 @@ export function windowMistake(spec: WindowSpec, now: number): string | undefined
     return until !== undefined && until <= now ? "is over already" : undefined;
   }
   if (durationMs === undefined) return "needs a duration with its schedule";
+  const fields = cronFieldsMistake(schedule);
+  if (fields !== undefined) return fields;
   try {
     const cron = new Cron(schedule, { timezone, paused: true });
     const next = cron.nextRun(new Date(now))?.getTime();
@@ -80,10 +86,15 @@ export function nextStretch(
     return until > now ? { from, until } : undefined;
   }
   const cron = new Cron(schedule, { timezone, paused: true });
-  // A beginning within the last duration is still on.
-  const from = cron.nextRun(new Date(now - durationMs))?.getTime();
-  if (from === undefined) return undefined;
-  return { from, until: from + durationMs };
+  // A beginning within the last duration may still be on: a weekend lasts until Monday 8:00 also where
+  // the clock was moved on Sunday.
+  let from = cron.nextRun(new Date(now - durationMs - CLOCK_CHANGE_MS))?.getTime();
+  while (from !== undefined) {
+    const until = wallClockAfter(timezone, from, durationMs);
+    if (until > now) return { from, until };
+    from = cron.nextRun(new Date(from))?.getTime();
+  }
+  return undefined;
 }
 
 export interface Subject {
