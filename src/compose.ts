@@ -10,6 +10,7 @@ import type { ApiDeps } from "./api/api-deps.ts";
 import { composeChangeControl } from "./api/change-control.ts";
 import { anchorOf } from "./api/channel-routes.ts";
 import { createApiServer } from "./api/server.ts";
+import { UnknownTokens } from "./api/unknown-tokens.ts";
 import { type AnyController, linkKinds, SYSTEM } from "./compose-links.ts";
 import { composeMonitoring, type Monitoring, servingObjectives } from "./compose-monitoring.ts";
 import { composeWorld, type World, type WorldOptions } from "./compose-world.ts";
@@ -402,6 +403,7 @@ function apiDeps(
     audit: store.audit,
     journalOf: (ref, limit, afterId) => store.journalOf(ref, limit, afterId),
     findToken: (token) => tokens.find(token),
+    unknownTokens: new UnknownTokens({ audit: store.audit, clock: systemClock }),
     tokens,
     authorizer: new CedarAuthorizer({ schema: CEDAR_SCHEMA, rolePolicies }),
     publicUrl: (host) => publicUrl(host, ports),

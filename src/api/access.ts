@@ -45,7 +45,10 @@ const EVENTS_MAX = 10_000;
 const NO_TOKEN_HINT =
   "set HOLDFAST_TOKEN, or run on the machine itself as the user who owns the installation";
 
-type AccessDeps = Pick<ApiDeps, "store" | "clock" | "authorizer" | "findToken" | "audit">;
+type AccessDeps = Pick<
+  ApiDeps,
+  "store" | "clock" | "authorizer" | "findToken" | "unknownTokens" | "audit"
+>;
 
 export class Access {
   readonly #deps: AccessDeps;
@@ -69,7 +72,10 @@ export class Access {
     if (id === "admin") return { name: "admin", from, kind: "owner", grants: this.#all() };
     const spec =
       id === undefined ? undefined : store.find<TokenSpec, never>({ kind: TOKEN, name: id })?.spec;
-    if (!spec) throw invalid("api.unauthorized", "the token is not known", { hint: NO_TOKEN_HINT });
+    if (!spec) {
+      this.#deps.unknownTokens.tried(from);
+      throw invalid("api.unauthorized", "the token is not known", { hint: NO_TOKEN_HINT });
+    }
     if (spec.expiresAt <= clock.now())
       throw invalid(
         "api.unauthorized",

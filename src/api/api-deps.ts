@@ -221,6 +221,8 @@ export interface ApiDeps {
   readonly journalOf: (ref: Ref, limit: number, afterId?: number) => readonly JournalEntry[];
   /** The id of a bearer token that is known, or undefined. */
   readonly findToken: (token: string) => string | undefined;
+  /** Told of who comes with one that is not. */
+  readonly unknownTokens: { tried(from: string): void };
   readonly tokens: Tokens;
   readonly authorizer: Authorizer;
   readonly publicUrl: (host: string) => string;

@@ -112,11 +112,24 @@ export class AppOperations {
     return this.#releases.release(before, environment, inference, source, "deploy", actor);
   }
 
-  rollback(environment: string, app: string, to: number | undefined, actor: Actor): Accepted {
+  /** @param holds  what it goes back from is not deployed again by itself */
+  rollback(
+    environment: string,
+    app: string,
+    to: number | undefined,
+    actor: Actor,
+    { holds = true }: { readonly holds?: boolean } = {},
+  ): Accepted {
     const before = this.#getDeployed(environment, app);
     const target = this.#rollbackTarget(before, to);
     this.#admission.assertRoutesFree(before.name, target.spec.manifest);
-    const spec: AppSpec = { ...before.spec, release: target.spec.number, reason: "rollback" };
+    const { holdsNothing: _, ...known } = before.spec;
+    const spec: AppSpec = {
+      ...known,
+      release: target.spec.number,
+      reason: "rollback",
+      ...(!holds && { holdsNothing: true }),
+    };
     const { number, source } = target.spec;
     const isKnownBad = wasTakenBack(before, number) || isHeldIn(this.#deps, before.name, source);
     return this.#deps.store.transaction(() => {

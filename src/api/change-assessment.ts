@@ -9,7 +9,7 @@ import { RELEASE, type ReleaseSpec, releaseName } from "../resources/release/rel
 import type { Car } from "../resources/train/train.ts";
 import type { Access, Principal } from "./access.ts";
 import type { ApiDeps, MigrationFinding, SourceDifference } from "./api-deps.ts";
-import { assertExpands, withContracts } from "./change-checks.ts";
+import { assertAccepted, assertExpands, withContracts } from "./change-checks.ts";
 import type { ChangeFacts, ChangeOptions } from "./change-record.ts";
 import { pinned } from "./change-record.ts";
 import { repairedRelease } from "./change-repair.ts";
@@ -157,13 +157,19 @@ export class ChangeAssessor {
     { accepted }: Rehearsal,
     options: ChangeOptions,
   ): void {
-    if (request.action !== "rollback" || options.acceptContract) return;
+    if (request.action !== "rollback") return;
     const gone = this.contractedSince(environment, accepted.app, accepted.release);
     if (gone.length === 0) return;
+    if (options.acceptContract) {
+      assertAccepted(options.reason);
+      return;
+    }
     throw invalid(
       "rollback.contracted",
       `release ${accepted.release} would run on a schema that it does not know: ${gone.join("; ")}`,
-      { hint: "its data does not come back by itself; --accept-contract goes back all the same" },
+      {
+        hint: "its data does not come back by itself; --accept-contract --reason <why> goes back all the same",
+      },
     );
   }
 
@@ -261,6 +267,7 @@ function factsOf(parts: readonly Part[]): ChangeFacts {
     why: `${riskiest?.app}: ${why}`,
   }));
   return {
+    cars: parts,
     migrations,
     budgets,
     before: undefined,

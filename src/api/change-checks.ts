@@ -32,17 +32,29 @@ export function assertExpands(
   { name, rules }: EnvironmentView,
   { accepted }: Rehearsal,
   migrations: readonly MigrationFinding[],
-  { acceptContract }: ChangeOptions,
+  { acceptContract, reason }: ChangeOptions,
 ): void {
   const contracts = migrations.filter(({ kind }) => kind === "contract");
-  if (contracts.length === 0 || rules.contractMigrations === "allow" || acceptContract) return;
+  if (contracts.length === 0 || rules.contractMigrations === "allow") return;
+  if (acceptContract) {
+    assertAccepted(reason);
+    return;
+  }
   throw invalid(
     "migration.contracts",
     `migrations of ${accepted.app} would break the release that still runs in ${name}:\n  ${contracts.map(findingText).join("\n  ")}`,
     {
-      hint: "deploy first a release that does without it, then the migration; or --accept-contract",
+      hint: "deploy first a release that does without it, then the migration; or --accept-contract --reason <why>",
     },
   );
+}
+
+/** Whoever accepts what can't be undone says why: it stands in the record. */
+export function assertAccepted(reason: string | undefined): void {
+  if (reason !== undefined) return;
+  throw invalid("change.no_reason", "--accept-contract needs a reason", {
+    hint: "--accept-contract --reason <why nothing needs it any more>",
+  });
 }
 
 export function assertBudget(

@@ -29,6 +29,15 @@ export interface ChangeFacts {
   readonly source: SourceDifference | undefined;
   readonly budgets: readonly BudgetLeft[];
   readonly risk: ReturnType<typeof riskOf>;
+  /** Of a train: each of its apps. */
+  readonly cars?: readonly CarFacts[];
+}
+
+export interface CarFacts {
+  readonly app: string;
+  readonly rehearsal: Rehearsal;
+  readonly before: ReleaseSpec | undefined;
+  readonly source: SourceDifference | undefined;
 }
 
 export interface Asked {
@@ -68,14 +77,24 @@ export function recordOf(asked: Asked, facts: ChangeFacts): ChangeSpec {
     askedAt: now,
     ...(options.authors && { authors: options.authors }),
     diff: [
-      ...differencesOf({ rehearsal }, facts.before, facts.source),
+      ...(facts.cars
+        ? facts.cars.flatMap((car) =>
+            differencesOf(car, car.before, car.source).map((one) => ({
+              ...one,
+              what: `${car.app}: ${one.what}`,
+            })),
+          )
+        : differencesOf({ rehearsal }, facts.before, facts.source)),
+      ...(options.acceptContract
+        ? [{ what: "accepted", after: "what its migrations take away" }]
+        : []),
       ...facts.migrations.map(({ file, line, kind, text }) => ({
         what: `migration ${kind}`,
         after: `${file}:${line} ${text}`,
       })),
     ],
     risk: facts.risk,
-    ...planOf(rehearsal, facts.before),
+    ...(facts.cars ? trainPlanOf(facts.cars) : planOf(rehearsal, facts.before, takesAway(facts))),
     // Who may only ask never runs it alone.
     needs: waived !== undefined ? 0 : Math.max(rules.approvals, asked.may ? 0 : 1),
     ...(waived !== undefined && { waived }),
@@ -126,9 +145,30 @@ function summaryOf(
   }
 }
 
+const takesAway = ({ migrations }: ChangeFacts): boolean =>
+  migrations.some(({ kind }) => kind === "contract");
+
+function trainPlanOf(cars: readonly CarFacts[]): Pick<ChangeSpec, "plan" | "success" | "rollback"> {
+  const plans = cars.map(({ app, rehearsal, before }) => ({
+    app,
+    ...planOf(rehearsal, before, false),
+  }));
+  const of = (key: "plan" | "success"): string[] =>
+    plans.flatMap((one) => one[key].map((text) => `${one.app}: ${text}`));
+  const back = cars.map(({ app, before }) =>
+    before ? `${app} to release ${before.number}` : `${app} stays: nothing served before it`,
+  );
+  return {
+    plan: of("plan"),
+    success: of("success"),
+    rollback: `by itself where a later one fails, the last first: ${back.join(", ")}`,
+  };
+}
+
 function planOf(
   { release, appBefore, action }: Rehearsal,
   before: ReleaseSpec | undefined,
+  isContracted: boolean,
 ): Pick<ChangeSpec, "plan" | "success" | "rollback"> {
   const policy = release?.manifest.rollout;
   const steps = policy?.steps?.map(({ share }) => `${share / 10} %`).join(", ");
@@ -162,8 +202,10 @@ function planOf(
     rollback:
       action === "destroy"
         ? "none: deploy it again; data stays unless it was to be deleted"
-        : before && appBefore
-          ? `holdfast rollback ${before.app.split("/")[1]} --to ${before.number}, by itself while it is watched`
-          : "none: nothing served before",
+        : before && appBefore && isContracted
+          ? `none that is whole: release ${before.number} would run on a schema that it does not know, and its data does not come back by itself`
+          : before && appBefore
+            ? `holdfast rollback ${before.app.split("/")[1]} --to ${before.number}, by itself while it is watched`
+            : "none: nothing served before",
   };
 }

@@ -147,7 +147,7 @@ export class ReleaseWriter {
   }
 
   write(appName: string, spec: AppSpec, action: string, actor: Actor): Accepted {
-    const before = this.#deps.store.find({ kind: APP, name: appName });
+    const before = this.#deps.store.find<AppSpec, never>({ kind: APP, name: appName });
     const written = this.#deps.store.writeSpec<AppSpec>({ kind: APP, name: appName }, spec, {
       actor,
       action,

@@ -119,7 +119,9 @@ export class TrainOperations {
       const now = this.#find(spec.environment, app)?.spec.release;
       if (release !== undefined && now !== release)
         return { state: "stuck", text: `release ${now} took its place meanwhile, and stays` };
-      const { generation } = this.#operations.rollback(spec.environment, app, previous, actor);
+      const { generation } = this.#operations.rollback(spec.environment, app, previous, actor, {
+        holds: false,
+      });
       return { state: "undoing", undoGeneration: generation };
     });
   }

@@ -6,7 +6,7 @@ import { composeControlPlane } from "../compose.ts";
 import { readConfig } from "../config.ts";
 import { writeJson } from "../drivers/files.ts";
 import { ensureHome, homeAt } from "../host/home.ts";
-import { takeOverSocket } from "../host/own-processes.ts";
+import { type ControlPlaneRecord, takeOverSocket } from "../host/own-processes.ts";
 import { ensurePorts } from "../host/ports.ts";
 import { writeProcessLog } from "../host/process-log.ts";
 import { ensureRuntime } from "../host/runtime.ts";
@@ -41,7 +41,11 @@ async function main(): Promise<void> {
     });
     await plane.start();
     rmSync(failureFile, { force: true });
-    writeJson(join(home.runDir, "control-plane.json"), { pid: process.pid, checkout, version });
+    writeJson(join(home.runDir, "control-plane.json"), {
+      ...{ pid: process.pid, checkout, version },
+      ...(config.apiHost !== undefined && { apiHost: config.apiHost }),
+      trustedProxies: config.trustedProxies,
+    } satisfies ControlPlaneRecord);
     writeProcessLog("info", "the control plane is ready", { pid: process.pid, api: ports.api });
     const stop = (): void => {
       void plane.stop().finally(() => process.exit(0));

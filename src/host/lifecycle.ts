@@ -66,10 +66,10 @@ async function up(
   await moveDoors(config, home, isFirstStart, onProgress);
   if (restoreFirst) await stopOwn(home, "control-plane");
   if (restoreFirst) onProgress(restoreState(home, systemClock.now()));
-  const wasRunning = isRunning(home, "control-plane") && !isOutdated(home, version);
+  const wasRunning = isRunning(home, "control-plane") && !isOutdated(home, version, config);
   const begin = async (): Promise<void> => {
     await timed(wasRunning ? "control plane runs" : "control plane", () =>
-      startOwnProcesses(home, version),
+      startOwnProcesses(config, home, version),
     );
     const client = new Client({ socket: home.apiSocket });
     try {
@@ -119,9 +119,9 @@ async function installMissing(config: Config, timed: ReturnType<typeof timer>): 
   );
 }
 
-async function startOwnProcesses(home: Home, version: string): Promise<void> {
-  // One of another checkout or version makes way; nothing that it runs is disturbed.
-  if (isOutdated(home, version)) {
+async function startOwnProcesses(config: Config, home: Home, version: string): Promise<void> {
+  // One of another checkout or version, or with other settings, makes way; nothing that it runs is disturbed.
+  if (isOutdated(home, version, config)) {
     await stopOwn(home, "control-plane");
     await stopOwn(home, "telemetry");
   }

@@ -4,6 +4,7 @@
 import { existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
+import type { Config } from "../config.ts";
 import { type Argv, run } from "../drivers/exec.ts";
 import { readJson, writeJson } from "../drivers/files.ts";
 import { tailFile } from "../drivers/log-tail.ts";
@@ -20,6 +21,9 @@ export interface ControlPlaneRecord {
   readonly pid: number;
   readonly checkout: string;
   readonly version: string;
+  /** What it was started with. */
+  readonly apiHost?: string;
+  readonly trustedProxies?: readonly string[];
 }
 
 const CHECKOUT = join(import.meta.dirname, "..", "..");
@@ -202,12 +206,24 @@ function stallOf(daemon: Daemon): () => boolean {
 export const controlPlaneRecord = (home: Home): ControlPlaneRecord | undefined =>
   readJson<ControlPlaneRecord>(join(home.runDir, "control-plane.json"));
 
-/** True where the running control plane is of another checkout or version than this one. */
-export function isOutdated(home: Home, version: string): boolean {
+/**
+ * True where the running control plane is of another checkout or version than this one, or was started
+ * with something else than is said now. What is not said stays as it is.
+ */
+export function isOutdated(
+  home: Home,
+  version: string,
+  { apiHost, trustedProxies }: Pick<Config, "apiHost" | "trustedProxies">,
+): boolean {
   const record = controlPlaneRecord(home);
+  if (record === undefined) return false;
+  const isOther =
+    record.checkout !== CHECKOUT || record.version !== version || !existsSync(record.checkout);
+  const known = record.trustedProxies ?? [];
   return (
-    record !== undefined &&
-    (record.checkout !== CHECKOUT || record.version !== version || !existsSync(record.checkout))
+    isOther ||
+    (apiHost !== undefined && apiHost !== record.apiHost) ||
+    (trustedProxies.length > 0 && trustedProxies.join() !== known.join())
   );
 }
 

@@ -175,6 +175,10 @@ describe("change control", { timeout: 600_000 }, () => {
     const { id = "" } = tokens.find(({ label }) => label === "pipeline") ?? {};
     await holdfast.ok("token", "revoke", id);
     await refused(pipeline("whoami"), /the token is not known/);
+    const { events } = await holdfast.json<{ events: { action: string; source: string }[] }>(
+      "audit",
+    );
+    assert.ok(events.some((one) => one.action === "unknown-token" && one.source === "127.0.0.1"));
     await holdfast.ok("account", "set", "dev", "--disable");
     await refused(dev("whoami"), /the account dev is disabled/);
     await holdfast.ok("account", "set", "dev", "--enable");
@@ -382,13 +386,21 @@ release: { command: "${release}" }
   });
 
   it("are let pass where somebody says so, and a rollback across them says what is gone", async () => {
-    await holdfast.ok("deploy", app.dir, "--accept-contract");
+    await holdfast.ok("deploy", app.dir, "--accept-contract", "--reason", "nobody reads it");
     const back = await holdfast.run(["rollback", "ledger"]);
     assert.equal(back.code, 2);
     assert.match(back.stderr, /release 3 drops column entry\.note/);
     // Of the same code with other settings nothing more is gone.
     await holdfast.ok("config", "set", "ledger", "A=1");
     await holdfast.ok("rollback", "ledger", "--to", "3");
-    await holdfast.ok("rollback", "ledger", "--to", "2", "--accept-contract");
+    await holdfast.ok(
+      "rollback",
+      "ledger",
+      "--to",
+      "2",
+      "--accept-contract",
+      "--reason",
+      "nobody reads it",
+    );
   });
 });

@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
+import type { ChangeView } from "../../src/api/change-routes.ts";
 import type { TrainView } from "../../src/api/train-routes.ts";
 import { AppFolder, ECHO_SERVER } from "../support/app-folder.ts";
 import { type CommandResult, Installation } from "../support/installation.ts";
@@ -81,6 +82,15 @@ describe("a train of apps", { timeout: 300_000 }, () => {
       ],
     );
     assert.deepEqual(await serving(), { ledger: 1, page: 1 });
+    // Only what failed is held: what went back with it did nothing wrong.
+    const { holds } = await holdfast.json<{ holds: { app: string }[] }>("hold", "list");
+    assert.deepEqual([...new Set(holds.map(({ app }) => app))], []);
+    // Beforehand it is written down what each of its apps would do, and how it is undone.
+    const { changes } = await holdfast.json<{ changes: ChangeView[] }>("changes");
+    const record = changes.find(({ summary }) => /a train of ledger, page/.test(summary));
+    assert.ok(record?.diff.some(({ what }) => what === "ledger: release"));
+    assert.ok(record?.plan.some((step) => step.startsWith("page: ")));
+    assert.match(record?.rollback ?? "", /ledger to release 1, page to release 1/);
   });
 
   it("goes on where it was after kill -9", async () => {

@@ -28,6 +28,8 @@ export interface AppSpec {
   readonly reason: RolloutReason;
   /** Where its source comes from; another project must not take its name by accident. */
   readonly origin?: string | undefined;
+  /** A rollback that says nothing against what it goes back from: another app of its train failed. */
+  readonly holdsNothing?: boolean;
   /** Asked for together with the deletion: drop the app's data too. */
   readonly deleteData?: boolean;
 }

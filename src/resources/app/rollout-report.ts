@@ -142,7 +142,8 @@ function beginOf(
   const isSame = watch?.placement.set.release === set.release && automatic === undefined;
   const known = isSame ? { ...rest, watch } : rest;
   // What somebody goes back from is what they don't want.
-  const left = reason === "rollback" && automatic === undefined ? serving?.set.release : undefined;
+  const isMeant = reason === "rollback" && automatic === undefined && !app.spec.holdsNothing;
+  const left = isMeant ? serving?.set.release : undefined;
   const held =
     left !== undefined && left > set.release
       ? hold(known, left, set.release, `taken back to release ${set.release}`, observed)
