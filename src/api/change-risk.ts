@@ -22,6 +22,7 @@ const BASE: Readonly<Record<Rehearsal["action"], number>> = {
   environment: 40,
   freeze: 30,
   account: 40,
+  run: 40,
 };
 
 export interface BudgetLeft {

@@ -9,6 +9,7 @@ import type { ControlRequest, Loosening } from "./control-writes.ts";
 const DAY_MS = 86_400_000;
 const HOUR_MS = 3_600_000;
 const RISK = 40;
+const SHOWN_CHARS = 80;
 
 export interface ControlAsked {
   readonly request: ControlRequest;
@@ -20,15 +21,17 @@ export interface ControlAsked {
   readonly actor: Principal;
   readonly options: ChangeOptions;
   readonly now: number;
+  /** Why nobody else has to approve it. */
+  readonly waived?: string | undefined;
 }
 
 /** Its number is given when it is written. */
 export function controlRecordOf(asked: ControlAsked): ChangeSpec {
-  const { request, loosening, place, rules, digest, actor, options, now } = asked;
+  const { request, loosening, place, rules, digest, actor, options, now, waived } = asked;
   return {
     number: 0,
     environment: place,
-    app: "",
+    app: request.action === "run" ? request.app : "",
     action: request.action,
     request: request as unknown as Record<string, unknown>,
     summary: summaryOf(request),
@@ -37,13 +40,27 @@ export function controlRecordOf(asked: ControlAsked): ChangeSpec {
     askedBy: actor.name,
     askedFrom: actor.from,
     askedAt: now,
-    diff: loosening.reasons.map((reason) => ({ what: "loosens", after: reason })),
-    risk: { score: RISK, parts: [{ points: RISK, why: "it loosens what holds changes" }] },
-    plan: ["it is written at once"],
-    success: ["it is in force"],
-    rollback: "what was before, set again",
+    ...(request.action === "run"
+      ? {
+          diff: [{ what: "command", after: request.command }],
+          risk: {
+            score: RISK,
+            parts: [{ points: RISK, why: "a command may do what the app may" }],
+          },
+          plan: ["it runs once, in the release that serves then"],
+          success: ["it ends with 0"],
+          rollback: "none: what a command did stays done",
+        }
+      : {
+          diff: loosening.reasons.map((reason) => ({ what: "loosens", after: reason })),
+          risk: { score: RISK, parts: [{ points: RISK, why: "it loosens what holds changes" }] },
+          plan: ["it is written at once"],
+          success: ["it is in force"],
+          rollback: "what was before, set again",
+        }),
     // It takes somebody else, also where the environment asks for nobody.
-    needs: Math.max(1, rules.approvals),
+    needs: waived === undefined ? Math.max(1, rules.approvals) : 0,
+    ...(waived !== undefined && { waived }),
     approvals: [],
     expiresAt: now + rules.changeDays * DAY_MS,
     ...(options.emergency && {
@@ -63,5 +80,7 @@ function summaryOf(request: ControlRequest): string {
       return request.spec === null ? `remove ${request.window}` : `change ${request.window}`;
     case "account":
       return `roles of ${request.account}`;
+    case "run":
+      return `run ${request.command.slice(0, SHOWN_CHARS)} in ${request.app}`;
   }
 }

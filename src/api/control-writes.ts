@@ -8,6 +8,7 @@ import { canonicalJson } from "../kernel/resource.ts";
 import type { Actor } from "../kernel/resource-store.ts";
 import { DEFAULT_POLICY, PLATFORM, SIGNALS, type TelemetryPolicy } from "../kernel/signal.ts";
 import { ACCOUNT, type AccountSpec, EVERYWHERE, type Role } from "../resources/account/account.ts";
+import { APP, type AppSpec, type AppStatus, appResourceName } from "../resources/app/app.ts";
 import { ENVIRONMENT_ENGINES, type EngineSpec } from "../resources/engine/engine.ts";
 import {
   classOf,
@@ -25,6 +26,7 @@ import {
   rulesSchema,
 } from "../resources/environment/environment-rules.ts";
 import { loosenedRules } from "../resources/environment/loosening.ts";
+import { TASK, type TaskSpec } from "../resources/task/task.ts";
 import { TELEMETRY } from "../resources/telemetry/telemetry.ts";
 import { WINDOW, type WindowSpec } from "../resources/window/window.ts";
 import type { ApiDeps } from "./api-deps.ts";
@@ -51,10 +53,20 @@ export type ControlRequest =
     }
   /** `production/weekend`; null removes it. */
   | { readonly action: "freeze"; readonly window: string; readonly spec: WindowSpec | null }
-  | { readonly action: "account"; readonly account: string; readonly spec: AccountSpec };
+  | { readonly action: "account"; readonly account: string; readonly spec: AccountSpec }
+  /** A command that is run once: it may do whatever the app may. */
+  | {
+      readonly action: "run";
+      readonly environment: string;
+      readonly app: string;
+      readonly command: string;
+      readonly takesInput: boolean;
+      /** The task that it becomes. */
+      readonly task: string;
+    };
 
 export const isControl = (request: { readonly action: string }): request is ControlRequest =>
-  ["policy", "environment", "freeze", "account"].includes(request.action);
+  ["policy", "environment", "freeze", "account", "run"].includes(request.action);
 
 /** What it takes away from control, and of which protected environments. */
 export interface Loosening {
@@ -92,6 +104,9 @@ export class ControlWrites {
             actor,
             action: "account",
           });
+          return undefined;
+        case "run":
+          return this.#beginTask(request, actor);
       }
     });
   }
@@ -113,6 +128,7 @@ export class ControlWrites {
         ],
       freeze: () => "window" in request && specOf(WINDOW, request.window),
       account: () => "account" in request && specOf(ACCOUNT, request.account),
+      run: () => null,
     }[request.action]();
     return canonicalJson([request, before ?? null]);
   }
@@ -127,6 +143,13 @@ export class ControlWrites {
         return this.#ofWindow(request.window, request.spec);
       case "account":
         return this.#ofAccount(request.account, request.spec);
+      case "run": {
+        const { environment, app, command } = request;
+        const { rules } = findEnvironment(this.#deps.store, environment);
+        return rules.protected
+          ? { environments: [environment], reasons: [`runs in ${app}: ${command}`] }
+          : NOTHING;
+      }
     }
   }
 
@@ -272,6 +295,26 @@ export class ControlWrites {
       );
     for (const [kind, engine] of ENVIRONMENT_ENGINES)
       store.writeSpec<EngineSpec>({ kind, name }, { engine }, options);
+  }
+
+  #beginTask(
+    { environment, app, command, takesInput, task }: Extract<ControlRequest, { action: "run" }>,
+    actor: Actor,
+  ): void {
+    const { store } = this.#deps;
+    const appName = appResourceName(environment, app);
+    const found = store.find<AppSpec, AppStatus>({ kind: APP, name: appName });
+    const release = found?.status?.serving?.set.release;
+    if (release === undefined)
+      throw invalid("app.not_deployed", `${app} serves no release yet`, {
+        hint: "holdfast status",
+      });
+    const spec: TaskSpec = { appName, release, command, ...(takesInput && { takesInput }) };
+    store.writeSpec<TaskSpec>({ kind: TASK, name: `${appName}/${task}` }, spec, {
+      actor,
+      action: "run",
+      expectedGeneration: 0,
+    });
   }
 
   #writeWindow(name: string, spec: WindowSpec | null, actor: Actor): void {

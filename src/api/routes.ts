@@ -75,7 +75,7 @@ export function createRoutes(deps: ApiDeps): readonly Route[] {
     ...exportRoutes(deps, operations),
     ...channelRoutes(deps),
     ...journalRoutes(deps),
-    ...taskRoutes(deps, operations),
+    ...taskRoutes(deps, control),
   ];
 }
 

@@ -14,7 +14,8 @@ import {
   taskInstanceName,
 } from "../resources/task/task.ts";
 import type { ApiDeps } from "./api-deps.ts";
-import type { AppOperations } from "./app-operations.ts";
+import type { ChangeControl } from "./change-control.ts";
+import { breakGlass, waitingOf } from "./environment-routes.ts";
 import { followTask } from "./follow.ts";
 import { type Route, route } from "./route.ts";
 
@@ -50,7 +51,10 @@ async function startedTask(deps: ApiDeps, path: TaskPath, signal: AbortSignal): 
 }
 
 /** What `holdfast run` asks for. */
-export function taskRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
+export function taskRoutes(
+  deps: ApiDeps,
+  { operations, controls }: Pick<ChangeControl, "operations" | "controls">,
+): Route[] {
   return [
     ...lifeRoutes(deps),
     route({
@@ -61,33 +65,23 @@ export function taskRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
       body: z.object({
         command: z.string().min(1).max(10_000),
         takesInput: z.boolean().default(false).describe("Its standard input is sent to it."),
+        ...breakGlass,
       }),
       handle: ({ params, body, actor }) => {
         const app = operations.getApp(params.environment, params.app);
-        const release = app.status?.serving?.set.release;
-        if (release === undefined) {
-          throw invalid("app.not_deployed", `${params.app} serves no release yet`, {
-            hint: `holdfast status`,
-          });
-        }
-        const name = `${app.name}/${deps.newId()}`;
-        const { command, takesInput } = body;
-        const spec: TaskSpec = {
-          appName: app.name,
-          release,
-          command,
-          ...(takesInput && { takesInput }),
-        };
-        deps.store.writeSpec({ kind: TASK, name }, spec, {
+        const { command, takesInput, reason, emergency } = body;
+        const task = deps.newId();
+        const outcome = controls.submit(
+          { action: "run", ...params, command, takesInput, task },
           actor,
-          action: "run",
-          expectedGeneration: 0,
-        });
-        return {
-          task: name.split("/").at(-1),
-          instance: taskInstanceName({ name, spec }),
-          release,
-        };
+          { reason, emergency },
+        );
+        const waiting = waitingOf(outcome);
+        if (waiting.pending !== undefined) return { task, ...waiting };
+        const name = `${app.name}/${task}`;
+        const { spec } = getTask(deps, { ...params, task });
+        const { release } = spec;
+        return { task, instance: taskInstanceName({ name, spec }), release, ...waiting };
       },
     }),
   ];

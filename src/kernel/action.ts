@@ -13,8 +13,8 @@ export const CHANGE_ACTIONS = [
 ] as const;
 export type ChangeAction = (typeof CHANGE_ACTIONS)[number];
 
-/** What decides who may change what: loosening it is a change as well. */
-export const CONTROL_ACTIONS = ["policy", "environment", "freeze", "account"] as const;
+/** What decides who may change what, where that is loosened; and what may do anything: a change, too. */
+export const CONTROL_ACTIONS = ["policy", "environment", "freeze", "account", "run"] as const;
 export type ControlAction = (typeof CONTROL_ACTIONS)[number];
 
 export const ACTIONS = [

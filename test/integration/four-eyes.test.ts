@@ -191,6 +191,22 @@ describe("four eyes", { timeout: 600_000 }, () => {
     await done(mia("change", "review", String(number), "--text", "right"));
   });
 
+  it("look at commands that are run in production, too", async () => {
+    const asked = await done(eve("run", "echo", "--", "echo", "was run once"));
+    assert.match(asked, /change \d+ needs 1 approval by/);
+    const { number, summary, diff } = await last();
+    assert.equal(summary, "run echo 'was run once' in echo");
+    assert.deepEqual(diff, [{ what: "command", after: "echo 'was run once'" }]);
+    await refused(eve("approve", String(number)), /eve asked for change/);
+    await holdfast.ok("approve", String(number));
+    await until("it has run", async () =>
+      (await holdfast.ok("logs", "echo/run", "--since", "5m")).includes("was run once"),
+    );
+    const glass = ["--emergency", "--reason", "it burns"];
+    assert.match(await done(eve("run", ...glass, "echo", "--", "echo", "at once")), /at once/);
+    assert.equal((await last()).toReview, true);
+  });
+
   it("do not include those of whoever wrote the commit, whichever way it came", async () => {
     await holdfast.ok("account", "set", "ben", "--role", "production/approver,staging/developer");
     const author = as(await holdfast.tokenOf("ben"));

@@ -4,6 +4,7 @@ import type { TaskEvent } from "../../api/follow.ts";
 import { invalid, messageOf } from "../../kernel/error.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { appName, listOf } from "./change.ts";
+import { CONTROL_OPTIONS, controlFacts, type Waiting } from "./change-options.ts";
 import { showLines } from "./show-lines.ts";
 
 const EXIT_INTERRUPTED = 130;
@@ -12,13 +13,14 @@ export const runCommand: Command = {
   usage: "run <app> <command...>",
   summary: "Run a command once, in the release that serves, with the app's variables.",
   details:
-    "Its output is shown as it comes and kept in the logs; its exit status is ours. What is piped in is its input. Ctrl-C ends it.",
+    "Its output is shown as it comes and kept in the logs; its exit status is ours. What is piped in is its input. Ctrl-C ends it. In a protected environment it is a change: where somebody else could approve it, it waits for that and runs by itself; what is piped in needs --emergency there.",
   examples: [
     "holdfast run storefront -- psql < rows.sql",
     "holdfast run storefront -- node scripts/report.ts",
     "holdfast run storefront -- env",
   ],
-  run: async (context, [app, words]) => {
+  options: CONTROL_OPTIONS,
+  run: async (context, [app, words], options) => {
     const { client, output, environment, signal } = context;
     const base = `/v1/apps/${environment}/${appName(String(app))}/tasks`;
     const given = listOf(words);
@@ -33,10 +35,19 @@ export const runCommand: Command = {
       );
     const command = (given[0] === "--" ? given.slice(1) : given).map(quote).join(" ");
     const takesInput = hasInput();
-    const task = await client.post<{ task: string; instance: string; release: number }>(base, {
+    const asked = await client.post<Begun & Waiting>(base, {
       command,
       takesInput,
+      ...controlFacts(options),
     });
+    if (asked.pending !== undefined) {
+      output.result(
+        asked,
+        () => `change ${asked.change} ${asked.pending}; its output: ${logsOf(app)}`,
+      );
+      return 0;
+    }
+    const task: Begun = asked;
     output.progress(`runs in release ${task.release}`);
     const ended = new AbortController();
     const done = AbortSignal.any([ended.signal, signal]);
@@ -60,6 +71,14 @@ export const runCommand: Command = {
     return code;
   },
 };
+
+interface Begun {
+  readonly task: string;
+  readonly instance: string;
+  readonly release: number;
+}
+
+const logsOf = (app: unknown): string => `holdfast logs ${String(app)}/run`;
 
 // As a shell has it: 137 for SIGKILL.
 const exitBySignal = (signal: string | undefined): number =>
