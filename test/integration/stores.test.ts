@@ -2,12 +2,15 @@
 // app has a name that the engines use themselves.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { createClient } from "@redis/client";
 import pg from "pg";
 import { AppFolder } from "../support/app-folder.ts";
 import { Installation } from "../support/installation.ts";
 import { mayFilter, TestNamespace } from "../support/test-namespace.ts";
+import { until } from "../support/wait.ts";
 
 const MANIFEST = (name: string): string =>
   `name: ${name}\nworkers: { w: { command: 'while true; do sleep 1; done' } }\nstores: { postgres: { role: runtime }, redis: {} }\n`;
@@ -169,4 +172,30 @@ describe("stores of an environment", { timeout: 120_000 }, () => {
       await namespace.close();
     }
   });
+
+  // Last: what hangs holds up everything that is asked of it.
+  for (const [engine, kind] of [
+    ["redis", "cache"],
+    ["postgres", "database"],
+  ] as const)
+    it(`is seen to hang, and to be back: ${engine}`, async () => {
+      const file = join(holdfast.home, "environments", "production", engine, "run", "child");
+      const pid = Number.parseInt(readFileSync(file, "utf8"), 10);
+      const stateNow = async () =>
+        (
+          await holdfast.json<{ engines: { kind: string; state: string; detail?: string }[] }>(
+            "status",
+          )
+        ).engines.find((one) => one.kind === kind);
+      const began = Date.now();
+      process.kill(pid, "SIGSTOP");
+      try {
+        await until("it is said", async () => (await stateNow())?.state === "silent");
+        assert.ok(Date.now() - began < 20_000, `after ${Date.now() - began} ms`);
+        assert.match((await stateNow())?.detail ?? "", /has not answered for 3 s/);
+      } finally {
+        process.kill(pid, "SIGCONT");
+      }
+      await until("it is back", async () => (await stateNow())?.state === "ready");
+    });
 });

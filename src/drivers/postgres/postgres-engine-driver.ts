@@ -3,12 +3,14 @@
 // of one.
 
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import type { Socket } from "node:net";
 import { join } from "node:path";
 import pg from "pg";
 import type { Clock } from "../../kernel/clock.ts";
-import { messageOf, stuck } from "../../kernel/error.ts";
+import { stuck } from "../../kernel/error.ts";
 import type { Redacted } from "../../kernel/redacted.ts";
 import type { EngineDriver, EngineView } from "../../resources/engine/engine-driver.ts";
+import { LOOK_TIMEOUT_MS, lookAt, within } from "../engine-look.ts";
 import { type Argv, runOrThrow } from "../exec.ts";
 import { readText, writeWhole } from "../files.ts";
 import { SupervisedEngine } from "../process/supervised-engine.ts";
@@ -30,9 +32,9 @@ const HOST = "127.0.0.1";
 const DEBIAN_BINARIES = "/usr/lib/postgresql";
 const INITDB_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 60_000;
-const CONNECT_TIMEOUT_MS = 2_000;
 /** A stalled disk must not hold a pass for ever; CREATE DATABASE copies a few megabytes. */
 const QUERY_TIMEOUT_MS = 60_000;
+const WORK_TIMEOUT_MS = 120_000;
 const MAX_CONNECTIONS = 200;
 
 const HBA = `# Written by Holdfast. Nobody without a password, nothing from outside.
@@ -51,16 +53,20 @@ export class PostgresEngineDriver implements EngineDriver {
   async observe(environment: string): Promise<EngineView> {
     const { dirOf, portOf } = this.#options;
     const process = this.#engine(environment).observe();
-    const refusal = process.running ? await this.#refusal(environment) : undefined;
+    const look = process.running
+      ? await lookAt(() =>
+          this.asAdmin(environment, "postgres", (one) => one.query("SELECT 1"), LOOK_TIMEOUT_MS),
+        )
+      : undefined;
     return {
       version: findVersion(),
       packages: "postgresql",
       hasData: existsSync(join(dirOf(environment), "data", "PG_VERSION")),
-      process: process.running ? (refusal === undefined ? "ready" : "starting") : "absent",
+      process: look?.process ?? "absent",
       startedAt: process.startedAt,
       endedAt: process.endedAt,
       recentEnds: process.recentEnds,
-      detail: process.detail ?? refusal,
+      detail: process.detail ?? look?.refusal,
       address: `${HOST}:${await portOf(environment)}`,
     };
   }
@@ -140,11 +146,16 @@ export class PostgresEngineDriver implements EngineDriver {
     await this.#engine(environment).stop("SIGINT", STOP_TIMEOUT_MS);
   }
 
-  /** Runs statements as the administrator; the connection is closed afterwards. */
+  /**
+   * Runs statements as the administrator; the connection is closed afterwards.
+   *
+   * @throws engine.silent where it takes longer than it may
+   */
   async asAdmin<Result>(
     environment: string,
     database: string,
     work: (client: pg.Client) => Promise<Result>,
+    timeoutMs = WORK_TIMEOUT_MS,
   ): Promise<Result> {
     const client = new pg.Client({
       // Whoever listens on the port, this folder is the engine's: the password goes to nobody else.
@@ -153,23 +164,22 @@ export class PostgresEngineDriver implements EngineDriver {
       user: ADMIN,
       password: this.#options.adminPassword(environment).reveal(),
       database,
-      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       query_timeout: QUERY_TIMEOUT_MS,
       application_name: "holdfast",
     });
     client.on("error", () => undefined);
-    await client.connect();
-    try {
-      return await work(client);
-    } finally {
-      await client.end();
-    }
-  }
-
-  async #refusal(environment: string): Promise<string | undefined> {
-    return this.asAdmin(environment, "postgres", (client) => client.query("SELECT 1")).then(
-      () => undefined,
-      (error: unknown) => messageOf(error),
+    const { stream } = (client as unknown as { connection: { stream: Socket } }).connection;
+    return within(
+      timeoutMs,
+      () => stream.destroy(),
+      async () => {
+        await client.connect();
+        try {
+          return await work(client);
+        } finally {
+          await client.end();
+        }
+      },
     );
   }
 

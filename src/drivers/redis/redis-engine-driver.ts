@@ -6,9 +6,9 @@ import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { createClient } from "@redis/client";
 import type { Clock } from "../../kernel/clock.ts";
-import { messageOf } from "../../kernel/error.ts";
 import type { Redacted } from "../../kernel/redacted.ts";
 import type { EngineDriver, EngineView } from "../../resources/engine/engine-driver.ts";
+import { LOOK_TIMEOUT_MS, lookAt, within } from "../engine-look.ts";
 import { type Argv, run } from "../exec.ts";
 import { readText, writeWhole } from "../files.ts";
 import { SupervisedEngine } from "../process/supervised-engine.ts";
@@ -28,6 +28,7 @@ const ADMIN = "holdfast";
 const HOST = "127.0.0.1";
 const STOP_TIMEOUT_MS = 30_000;
 const CONNECT_TIMEOUT_MS = 2_000;
+const WORK_TIMEOUT_MS = 60_000;
 
 export class RedisEngineDriver implements EngineDriver {
   readonly #options: RedisOptions;
@@ -40,16 +41,18 @@ export class RedisEngineDriver implements EngineDriver {
   async observe(environment: string): Promise<EngineView> {
     const { dirOf, portOf } = this.#options;
     const process = this.#engine(environment).observe();
-    const refusal = process.running ? await this.#refusal(environment) : undefined;
+    const look = process.running
+      ? await lookAt(() => this.asAdmin(environment, (client) => client.ping(), LOOK_TIMEOUT_MS))
+      : undefined;
     return {
       version: await redisVersion(),
       packages: "redis-server",
       hasData: existsSync(join(dirOf(environment), "data")),
-      process: process.running ? (refusal === undefined ? "ready" : "starting") : "absent",
+      process: look?.process ?? "absent",
       startedAt: process.startedAt,
       endedAt: process.endedAt,
       recentEnds: process.recentEnds,
-      detail: process.detail ?? refusal,
+      detail: process.detail ?? look?.refusal,
       address: `${HOST}:${await portOf(environment)}`,
     };
   }
@@ -88,28 +91,28 @@ export class RedisEngineDriver implements EngineDriver {
     await this.#engine(environment).stop("SIGTERM", STOP_TIMEOUT_MS);
   }
 
+  /** @throws engine.silent where it takes longer than it may */
   async asAdmin<Result>(
     environment: string,
     work: (client: RedisAdmin) => Promise<Result>,
+    timeoutMs = WORK_TIMEOUT_MS,
   ): Promise<Result> {
     const client = adminClient(
       this.#adminSocket(environment),
       this.#options.adminPassword(environment),
     );
     client.on("error", () => undefined);
-    await client.connect();
+    const close = (): void => {
+      if (client.isOpen) client.destroy();
+    };
     try {
-      return await work(client);
+      return await within(timeoutMs, close, async () => {
+        await client.connect();
+        return work(client);
+      });
     } finally {
-      client.destroy();
+      close();
     }
-  }
-
-  async #refusal(environment: string): Promise<string | undefined> {
-    return this.asAdmin(environment, (client) => client.ping()).then(
-      () => undefined,
-      (error: unknown) => messageOf(error),
-    );
   }
 
   async #renderConfig(environment: string): Promise<string> {

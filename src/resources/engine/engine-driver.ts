@@ -6,7 +6,8 @@ export interface EngineView {
   /** Packages that bring it, for the hint. */
   readonly packages: string;
   readonly hasData: boolean;
-  readonly process: "absent" | "starting" | "ready";
+  /** silent: it runs and does not answer. */
+  readonly process: "absent" | "starting" | "ready" | "silent";
   readonly startedAt: number | undefined;
   /** When it last ended by itself, and how often lately. */
   readonly endedAt: number | undefined;

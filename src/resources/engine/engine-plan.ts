@@ -16,6 +16,7 @@ export interface EngineStep extends AnyStep {
 export const ENGINE_RECHECK_MS = 5_000;
 const STARTING_RECHECK_MS = 150;
 const AWAITING_RECHECK_MS = 500;
+const SILENT_RECHECK_MS = 1_000;
 const BLOCKED_RECHECK_MS = 15_000;
 const RESTART_FIRST_MS = 250;
 const RESTART_MAX_MS = 30_000;
@@ -68,6 +69,8 @@ export function planEngine(engine: Engine, { now, view }: EngineObserved): Plan<
       );
     case "starting":
       return wait(view.detail ?? `${kind} ${name} is starting`, STARTING_RECHECK_MS);
+    case "silent":
+      return wait(view.detail ?? `${kind} ${name} does not answer`, SILENT_RECHECK_MS);
     case "ready":
       if (view.outdated === undefined) return converged(ENGINE_RECHECK_MS);
       return step("configure-engine", `${view.outdated} should say something else by now`);

@@ -48,7 +48,14 @@ export const ENVIRONMENT_ENGINES: readonly (readonly [kind: string, EngineSpec["
 export interface EngineStatusFields {
   /** Written before the first instance of data is made: never lay a blank one over lost data. */
   readonly initialized: boolean;
-  readonly state: "not-installed" | "creating" | "starting" | "ready" | "stopped" | "data-missing";
+  readonly state:
+    | "not-installed"
+    | "creating"
+    | "starting"
+    | "ready"
+    | "silent"
+    | "stopped"
+    | "data-missing";
   readonly detail?: string;
   readonly note?: string;
   readonly version?: string;
