@@ -309,7 +309,12 @@ export interface PlatformReport {
     readonly name: string;
     readonly isReady: boolean;
   }[];
-  readonly certificates: readonly { readonly host: string; readonly expiresAt: number }[];
+  readonly certificates: readonly {
+    readonly host: string;
+    readonly expiresAt: number;
+    /** Another was given for it, which can't be used. */
+    readonly isRefused?: boolean;
+  }[];
   readonly exports: readonly ExportTarget[];
 }
 
@@ -337,7 +342,7 @@ export const DEFAULT_POLICY: TelemetryPolicy = {
     logs: { days: 14, bytes: 4 * GIB },
     requests: { days: 30, bytes: 4 * GIB },
     spans: { days: 7, bytes: 2 * GIB },
-    usage: { days: 90, bytes: GIB },
+    usage: { days: 30, bytes: GIB },
   },
   privacy: { addresses: "cut", userAgents: "keep", queryStrings: "names" },
 };

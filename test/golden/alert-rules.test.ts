@@ -123,9 +123,20 @@ const CASES: readonly Case[] = [
   },
   {
     alert: "CertificateNearExpiry",
-    series: { 'holdfast_certificate_expires_seconds{host="shop.localhost"}': "86400x400" },
+    series: { 'holdfast_certificate_expires_seconds{host="shop.localhost"}': "864000x400" },
     quietAt: "30m",
     firesBy: "70m",
+  },
+  {
+    alert: "CertificateEnding",
+    series: { 'holdfast_certificate_expires_seconds{host="shop.localhost"}': "86400x400" },
+    quietAt: "3m",
+    firesBy: "7m",
+  },
+  {
+    alert: "CertificateRefused",
+    series: { 'holdfast_certificate_refused{host="shop.localhost"}': "1x400" },
+    firesBy: "2m",
   },
   {
     alert: "TelemetryLoss",

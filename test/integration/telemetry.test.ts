@@ -342,4 +342,9 @@ describe("telemetry", { timeout: 300_000 }, () => {
     const lines = await logLines("--engine", "telemetry", "--text", "telemetry is ready");
     return Number((JSON.parse(lines.at(-1)?.text ?? "{}") as { pid?: number }).pid);
   };
+
+  it("can be told to keep less about people, from the first minute", async () => {
+    const said = await holdfast.ok("telemetry", "set", "addresses=drop", "query-strings=drop");
+    assert.match(said, /drop/);
+  });
 });

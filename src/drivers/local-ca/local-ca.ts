@@ -60,19 +60,28 @@ export class LocalCa {
     return lines
       .map((line) => {
         const { file, host } = entryOf(line);
-        const given = this.#candidates(host).find((path) => existsSync(path));
-        return [line, stampOf(file), given ?? "", given ? stampOf(given) : "", this.#isDue(file)];
+        const given = this.#candidates(host).filter((path) => existsSync(path));
+        // Also when the one that is served ends.
+        const states = given.map(
+          (path) => `${path} ${stampOf(path)} ${this.#mistakeIn(path, host)}`,
+        );
+        return [line, stampOf(file), ...states, this.#isDue(file)];
       })
       .join("\n");
   }
 
-  /** Those that are served, with when they end (ms since the epoch). */
-  certificates(): { readonly host: string; readonly expiresAt: number }[] {
+  /** Those that are served, with when they end (ms since the epoch), and whether another was given. */
+  certificates(): {
+    readonly host: string;
+    readonly expiresAt: number;
+    readonly isRefused: boolean;
+  }[] {
     const lines = (readText(this.#options.listFile) ?? "").split("\n").filter(Boolean);
     return lines.flatMap((line) => {
       const { file, host } = entryOf(line);
       const expiresAt = expiryOf(file);
-      return expiresAt === undefined ? [] : [{ host, expiresAt }];
+      const isRefused = this.problemWith(host) !== undefined;
+      return expiresAt === undefined ? [] : [{ host, expiresAt, isRefused }];
     });
   }
 
@@ -172,15 +181,28 @@ export class LocalCa {
   }
 
   #findGiven(host: string): string | undefined {
-    const file = this.#candidates(host).find((path) => existsSync(path));
-    return file !== undefined && mistakeIn(file, host) === undefined ? file : undefined;
+    return this.#candidates(host).find(
+      (path) => existsSync(path) && this.#mistakeIn(path, host) === undefined,
+    );
   }
 
-  /** What is wrong with the certificate that was given for a host. */
+  // One that has ended is as good as none: what else there is for the host is served.
+  #mistakeIn(file: string, host: string): string | undefined {
+    const mistake = mistakeIn(file, host);
+    if (mistake !== undefined) return mistake;
+    const { from, until } = validityOf(file) ?? { from: 0, until: 0 };
+    const now = this.#options.now();
+    if (until <= now) return `it ended at ${new Date(until).toISOString()}`;
+    return from > now ? `it begins at ${new Date(from).toISOString()}` : undefined;
+  }
+
+  /** What is wrong with the certificate that was given for a host; another one is served then. */
   problemWith(host: string): string | undefined {
     const file = this.#candidates(host).find((path) => existsSync(path));
-    const mistake = file && mistakeIn(file, host);
-    return mistake && `the certificate ${file} can't be used for ${host}: ${mistake}`;
+    const mistake = file && this.#mistakeIn(file, host);
+    if (!mistake) return undefined;
+    const instead = this.#findGiven(host) ?? "one of the local CA, which no browser knows,";
+    return `the certificate ${file} can't be used for ${host}: ${mistake}; ${instead} is served`;
   }
 
   #leafFile(host: string): string {
@@ -204,19 +226,28 @@ function stampOf(file: string): string {
   return stat ? `${stat.mtimeMs} ${stat.size}` : "none";
 }
 
-const expiries = new Map<string, { readonly stamp: string; readonly expiresAt: number }>();
+interface Validity {
+  /** ms since the epoch */
+  readonly from: number;
+  readonly until: number;
+}
+
+const validities = new Map<string, Validity & { readonly stamp: string }>();
 
 /** Parsed once per version of the file: it is asked for often. */
-function expiryOf(file: string): number | undefined {
+function validityOf(file: string): Validity | undefined {
   const stamp = stampOf(file);
-  const known = expiries.get(file);
-  if (known?.stamp === stamp) return known.expiresAt;
+  const known = validities.get(file);
+  if (known?.stamp === stamp) return known;
   const pem = readText(file);
   if (pem === undefined) return undefined;
-  const expiresAt = Date.parse(new X509Certificate(pem).validTo);
-  expiries.set(file, { stamp, expiresAt });
-  return expiresAt;
+  const { validFrom, validTo } = new X509Certificate(pem);
+  const validity = { stamp, from: Date.parse(validFrom), until: Date.parse(validTo) };
+  validities.set(file, validity);
+  return validity;
 }
+
+const expiryOf = (file: string): number | undefined => validityOf(file)?.until;
 
 const mistakes = new Map<
   string,

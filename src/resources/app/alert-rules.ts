@@ -147,6 +147,19 @@ function healthRules(): AlertRule[] {
       severity: "ticket",
       summary: "the certificate of {{ $labels.host }} ends in {{ $value | humanizeDuration }}",
     }),
+    alert("CertificateEnding", {
+      expr: "holdfast_certificate_expires_seconds - time() < 3 * 86400",
+      for: "5m",
+      severity: "page",
+      summary: "the certificate of {{ $labels.host }} ends in {{ $value | humanizeDuration }}",
+      runbook: "certificate-near-expiry",
+    }),
+    alert("CertificateRefused", {
+      expr: "holdfast_certificate_refused == 1",
+      for: "1m",
+      severity: "page",
+      summary: "the certificate that was given for {{ $labels.host }} can't be used",
+    }),
     alert("TelemetryLoss", {
       expr: "sum by (app, what) (increase(holdfast_telemetry_dropped_total[10m])) > 0",
       severity: "ticket",

@@ -31,10 +31,12 @@ export class PlatformMetrics {
       const labels = { kind, name, environment: kind === "edge" ? "" : name };
       this.#set("holdfast_engine_ready", "gauge", help, labels, Number(isReady));
     }
-    for (const { host, expiresAt } of certificates) {
+    for (const { host, expiresAt, isRefused = false } of certificates) {
       const help = "When it ends, seconds since the epoch.";
       const value = expiresAt / 1000;
       this.#set("holdfast_certificate_expires_seconds", "gauge", help, { host }, value);
+      const refused = "1 where one was given for the host that can't be used.";
+      this.#set("holdfast_certificate_refused", "gauge", refused, { host }, Number(isRefused));
     }
     for (const one of instances) {
       const { environment, app, service, release, instance } = one;
