@@ -108,6 +108,30 @@ function impactRules(): AlertRule[] {
   ];
 }
 
+function certificateRules(): AlertRule[] {
+  return [
+    alert("CertificateNearExpiry", {
+      expr: "holdfast_certificate_expires_seconds - time() < 14 * 86400",
+      for: "1h",
+      severity: "ticket",
+      summary: "the certificate of {{ $labels.host }} ends in {{ $value | humanizeDuration }}",
+    }),
+    alert("CertificateEnding", {
+      expr: "holdfast_certificate_expires_seconds - time() < 3 * 86400",
+      for: "5m",
+      severity: "page",
+      summary: "the certificate of {{ $labels.host }} ends in {{ $value | humanizeDuration }}",
+      runbook: "certificate-near-expiry",
+    }),
+    alert("CertificateRefused", {
+      expr: "holdfast_certificate_refused == 1",
+      for: "1m",
+      severity: "page",
+      summary: "the certificate that was given for {{ $labels.host }} can't be used",
+    }),
+  ];
+}
+
 function healthRules(): AlertRule[] {
   const ratio = `holdfast_instance_memory_bytes / (holdfast_instance_memory_limit_bytes > 0)`;
   return [
@@ -141,25 +165,7 @@ function healthRules(): AlertRule[] {
       summary:
         "{{ $labels.instance }} has {{ $value | humanizePercentage }} of the memory it may have",
     }),
-    alert("CertificateNearExpiry", {
-      expr: "holdfast_certificate_expires_seconds - time() < 14 * 86400",
-      for: "1h",
-      severity: "ticket",
-      summary: "the certificate of {{ $labels.host }} ends in {{ $value | humanizeDuration }}",
-    }),
-    alert("CertificateEnding", {
-      expr: "holdfast_certificate_expires_seconds - time() < 3 * 86400",
-      for: "5m",
-      severity: "page",
-      summary: "the certificate of {{ $labels.host }} ends in {{ $value | humanizeDuration }}",
-      runbook: "certificate-near-expiry",
-    }),
-    alert("CertificateRefused", {
-      expr: "holdfast_certificate_refused == 1",
-      for: "1m",
-      severity: "page",
-      summary: "the certificate that was given for {{ $labels.host }} can't be used",
-    }),
+    ...certificateRules(),
     alert("TelemetryLoss", {
       expr: "sum by (app, what) (increase(holdfast_telemetry_dropped_total[10m])) > 0",
       severity: "ticket",
