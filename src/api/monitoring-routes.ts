@@ -26,6 +26,8 @@ const PROMETHEUS = [
   "metadata",
   "rules",
   "alerts",
+  // What Grafana asks first: which Prometheus this is.
+  "status/buildinfo",
 ] as const;
 const PROMETHEUS_FORMS = ["query", "query_range", "series", "labels"] as const;
 const texts = z.union([z.string(), z.array(z.string())]);
@@ -121,7 +123,9 @@ function askPrometheus(deps: ApiDeps, path: string, { environment, ...rest }: Fi
   const given = Object.entries(rest).flatMap(([key, value]) =>
     value === undefined ? [] : [[key, value] as const],
   );
-  return deps.monitoring.ask(path, Object.fromEntries(given), environment);
+  // What says nothing of any environment is not held to one.
+  const place = path === "status/buildinfo" ? undefined : environment;
+  return deps.monitoring.ask(path, Object.fromEntries(given), place);
 }
 
 /** A release that was put in charge, or was not. */

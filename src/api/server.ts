@@ -7,7 +7,13 @@ import { finished } from "node:stream/promises";
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { z } from "zod";
 import { type Action, CHANGE_ACTIONS } from "../kernel/action.ts";
-import { asHoldfastError, type HoldfastError, invalid, problemOf } from "../kernel/error.ts";
+import {
+  asHoldfastError,
+  type HoldfastError,
+  invalid,
+  type Problem,
+  problemOf,
+} from "../kernel/error.ts";
 import { EVERYWHERE } from "../resources/account/account.ts";
 import { Access, type Principal } from "./access.ts";
 import type { ApiDeps } from "./api-deps.ts";
@@ -216,14 +222,21 @@ function asApiError(error: unknown): HoldfastError {
 
 function sendProblem(reply: FastifyReply, error: HoldfastError): FastifyReply {
   const problem = problemOf(error);
-  const text = JSON.stringify(problem);
+  const isPrometheus = reply.request.url.startsWith("/v1/prometheus/");
+  const text = JSON.stringify(isPrometheus ? prometheusError(problem) : problem);
   if (problem.status === 503) reply.header("retry-after", "2");
-  reply.code(problem.status).type("application/problem+json");
+  reply.code(problem.status).type(isPrometheus ? "application/json" : "application/problem+json");
   const { raw } = reply.request;
   if (raw.complete || raw.destroyed) return reply.send(text);
   return reply
     .headers({ connection: "close", "content-length": Buffer.byteLength(text) })
     .send(Readable.from(sayAndReadOn(text, raw)));
+}
+
+// Programs that speak to a Prometheus look for its own shape of an error; ours is beside it.
+function prometheusError(problem: Problem): Record<string, unknown> {
+  const errorType = problem.status < 500 ? "bad_data" : "unavailable";
+  return { ...problem, status: "error", errorType, error: problem.detail };
 }
 
 // Who is refused while he still sends must be able to read why: a connection that is closed with

@@ -316,6 +316,18 @@ describe("alerts", { timeout: 300_000 }, () => {
     const { data } = (await answer.json()) as { data: { result: { value: unknown[] }[] } };
     assert.equal(data.result[0]?.value[1], "3");
     assert.equal((await ask({})).status, 401);
+    const headers = { authorization: `Bearer ${token}` };
+    const bad = await ask({ headers, body: new URLSearchParams({ query: "sum(" }) });
+    const { status, errorType, error } = (await bad.json()) as Record<string, string>;
+    assert.deepEqual([bad.status, status, errorType], [400, "error", "bad_data"]);
+    assert.match(error ?? "", /parse error|unclosed|unexpected/);
+    const info = await fetch(
+      `http://127.0.0.1:${holdfast.ports.api}/v1/prometheus/api/v1/status/buildinfo`,
+      { headers },
+    );
+    const built = (await info.json()) as { status: string; data: { version: string } };
+    assert.equal(built.status, "success");
+    assert.match(built.data.version, /^\d+\./);
   });
 
   it("keeps what was over in the list, with its rule", async () => {

@@ -39,8 +39,8 @@ describe("usage", { timeout: 300_000, ...(noBrowser && { skip: noBrowser }) }, (
   const holdfast = new Installation();
   const app = new AppFolder({ "server.js": SERVER, "holdfast.yaml": manifest(true) });
   const report = (): Promise<UsageReport> => holdfast.json<UsageReport>("usage", "pages");
-  const post = (body: string) =>
-    ask(holdfast, { host: HOST, path: "/_holdfast/usage", method: "POST", body });
+  const post = (body: string, headers: Record<string, string> = {}) =>
+    ask(holdfast, { host: HOST, path: "/_holdfast/usage", method: "POST", body, headers });
   const inBrowser = async (use: (page: Page, origin: string) => Promise<void>): Promise<void> => {
     const browser = await startBrowser();
     try {
@@ -128,6 +128,18 @@ describe("usage", { timeout: 300_000, ...(noBrowser && { skip: noBrowser }) }, (
       assert.deepEqual(await page.context().cookies(), []);
       assert.equal(await page.evaluate("localStorage.length + sessionStorage.length"), 0);
     });
+  });
+
+  it("counts nobody who says that they don't want it, whatever sent the report", async () => {
+    const { views } = await report();
+    for (const header of ["sec-gpc", "dnt"])
+      assert.equal((await post(JSON.stringify(REPORTED), { [header]: "1" })).status, 204);
+    await post(JSON.stringify({ ...REPORTED, events: [{ kind: "view", page: "/counted" }] }));
+    await until("the other is there", async () =>
+      JSON.stringify(await report()).includes("/counted"),
+    );
+    assert.equal((await report()).views, views + 1);
+    assert.doesNotMatch(JSON.stringify(await report()), /forged/);
   });
 
   it("refuses what is no report, what is too large, and other methods", async () => {

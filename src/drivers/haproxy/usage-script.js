@@ -2,7 +2,7 @@
 // holdfast.feedback("text", 1 to 5).
 (() => {
   window.holdfast = { feedback() {} };
-  if (navigator.globalPrivacyControl) return;
+  if (navigator.globalPrivacyControl || navigator.doNotTrack === "1") return;
   const path = new URL(document.currentScript.src).pathname.replace(/\.js$/, "");
   const [navigation] = performance.getEntriesByType("navigation");
   // The edge says which release and request this page is from.

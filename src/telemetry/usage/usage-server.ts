@@ -42,6 +42,8 @@ async function take(intake: UsageIntake, request: IncomingMessage): Promise<void
     body += chunk;
     if (body.length > BODY_MAX_CHARS) throw new Error("the report is too long");
   }
+  // Who says that they want no such thing is not counted, whatever sent the report.
+  if (of("sec-gpc") === "1" || of("dnt") === "1") return;
   const address = of("x-real-ip");
   await intake.take({ pool: of("x-holdfast-pool"), address, userAgent: of("user-agent") }, body);
 }
