@@ -380,6 +380,14 @@ async function platformReport(
       })),
     ),
     certificates: world.edge.certificates(),
+    jobs: store.list<AppSpec, AppStatus>(APP).flatMap(({ name, status }) => {
+      const [environment = "", app = ""] = name.split("/");
+      return Object.entries(status?.jobs ?? {}).map(([job, { lastRun }]) => ({
+        ...{ environment, app, job },
+        isFailed: lastRun?.outcome === "failed",
+        isMissed: lastRun?.outcome === "skipped",
+      }));
+    }),
   };
 }
 
@@ -387,7 +395,7 @@ const PASSING = ["draining", "warm", "stopping", "finished"];
 
 async function usageOf(
   { name: appName, uid, status }: App,
-  { name, component, release, state, restarts }: InstanceView,
+  { name, component, release, state, restarts, memoryKill }: InstanceView,
   store: ResourceStore,
   world: World,
 ): Promise<InstanceUsage> {
@@ -413,6 +421,7 @@ async function usageOf(
     isReady: state === "ready",
     isWanted: release === serving && !PASSING.includes(state),
     isLooping: state === "crash-loop",
+    ...(memoryKill && { memoryKilledAt: memoryKill.at }),
   };
 }
 

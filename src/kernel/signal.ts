@@ -267,6 +267,18 @@ export interface InstanceUsage extends Partial<ResourceUse> {
   readonly isWanted: boolean;
   /** It ends again and again. */
   readonly isLooping: boolean;
+  /** When the kernel last ended it for its memory; ms since the epoch. */
+  readonly memoryKilledAt?: number;
+}
+
+/** How the last run of a job ended, as far as somebody has to know. */
+export interface JobOutcome {
+  readonly environment: string;
+  readonly app: string;
+  readonly job: string;
+  readonly isFailed: boolean;
+  /** It did not run when it should. */
+  readonly isMissed: boolean;
 }
 
 /** Upper bounds, in milliseconds, by which the time that answers take is counted. */
@@ -315,6 +327,7 @@ export interface PlatformReport {
     /** Another was given for it, which can't be used. */
     readonly isRefused?: boolean;
   }[];
+  readonly jobs?: readonly JobOutcome[];
   readonly exports: readonly ExportTarget[];
 }
 

@@ -139,6 +139,28 @@ const CASES: readonly Case[] = [
     firesBy: "2m",
   },
   {
+    alert: "JobFailed",
+    series: {
+      'holdfast_job_failed{environment="production",app="shop",job_name="nightly"}': "1x400",
+    },
+    firesBy: "1m",
+  },
+  {
+    alert: "JobMissed",
+    series: {
+      'holdfast_job_missed{environment="production",app="shop",job_name="nightly"}': "1x400",
+    },
+    firesBy: "1m",
+  },
+  {
+    alert: "MemoryKill",
+    series: {
+      [`holdfast_instance_memory_killed_seconds{${INSTANCE}}`]: "30x400",
+      [`holdfast_instance_memory_limit_bytes{${INSTANCE}}`]: "67108864x400",
+    },
+    firesBy: "1m",
+  },
+  {
     alert: "TelemetryLoss",
     series: {
       'holdfast_telemetry_dropped_total{app="production/shop",what="log_bytes"}': "7x20 8x400",

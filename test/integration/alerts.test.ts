@@ -351,4 +351,45 @@ describe("alerts", { timeout: 300_000 }, () => {
     alert === "HighErrorRate" && state === "firing";
   const alertsNow = async (): Promise<{ alerts: AlertView[] }> =>
     JSON.parse((await holdfast.run(["alerts", "--json"])).stdout) as { alerts: AlertView[] };
+
+  it("pages where a job fails, and where the kernel ends what takes too much memory", async () => {
+    const greedy = new AppFolder(
+      {
+        "grow.js":
+          "const all = []; setInterval(() => all.push(Buffer.alloc(8 * 1024 ** 2, 1)), 100);",
+        "holdfast.yaml": `name: greedy
+workers:
+  grow: { command: node grow.js, resources: { memory: 96MB } }
+jobs:
+  often: { command: "exit 3", schedule: "* * * * *" }
+`,
+      },
+      "greedy",
+    );
+    try {
+      await holdfast.run(["deploy", greedy.dir]);
+      const firing = async (name: string): Promise<string | undefined> =>
+        (await alertsNow()).alerts.find((one) => one.alert === name && one.state === "firing")
+          ?.summary;
+      await until(
+        "the job's is told",
+        async () => (await firing("JobFailed")) !== undefined,
+        150_000,
+      );
+      assert.match((await firing("JobFailed")) ?? "", /job often of production\/greedy failed/);
+      if (process.getuid?.() !== 0) return;
+      await until(
+        "the kill is told",
+        async () => (await firing("MemoryKill")) !== undefined,
+        100_000,
+      );
+      assert.match(
+        (await firing("MemoryKill")) ?? "",
+        /took more than the 9\dMiB|took more than the/,
+      );
+      assert.match((await holdfast.run(["status"])).stdout, /out of memory \(limit 9\d MB\)/);
+    } finally {
+      greedy.remove();
+    }
+  });
 });

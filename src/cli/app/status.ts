@@ -95,10 +95,15 @@ function renderInstances({ instances }: AppView, output: Output): string {
     paintState(one.state, output),
     `${durationText(Date.now() - one.startedAt)}`,
     one.restarts > 0 ? `${one.restarts} restarts` : "",
-    one.detail ?? "",
+    one.detail ?? killText(one),
   ]);
   return output.table(rows, ["instance", "release", "state", "up", "", ""]);
 }
+
+const killText = ({ memoryKill }: AppView["instances"][number]): string =>
+  memoryKill === undefined
+    ? ""
+    : `${durationText(Date.now() - memoryKill.at)} ago: ${memoryKill.detail}`;
 
 function paintState(state: string, output: Output): string {
   if (state === "ready") return output.paint("green", state);

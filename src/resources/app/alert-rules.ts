@@ -108,6 +108,22 @@ function impactRules(): AlertRule[] {
   ];
 }
 
+function jobRules(): AlertRule[] {
+  const job = "job {{ $labels.job_name }} of {{ $labels.environment }}/{{ $labels.app }}";
+  return [
+    alert("JobFailed", {
+      expr: "holdfast_job_failed == 1",
+      severity: "page",
+      summary: `the last run of ${job} failed`,
+    }),
+    alert("JobMissed", {
+      expr: "holdfast_job_missed == 1",
+      severity: "page",
+      summary: `${job} did not run when it should`,
+    }),
+  ];
+}
+
 function certificateRules(): AlertRule[] {
   return [
     alert("CertificateNearExpiry", {
@@ -166,6 +182,13 @@ function healthRules(): AlertRule[] {
         "{{ $labels.instance }} has {{ $value | humanizePercentage }} of the memory it may have",
     }),
     ...certificateRules(),
+    ...jobRules(),
+    alert("MemoryKill", {
+      expr: "holdfast_instance_memory_limit_bytes and on(instance) (time() - holdfast_instance_memory_killed_seconds < 600)",
+      severity: "page",
+      summary:
+        "{{ $labels.instance }} was ended by the kernel: it took more than the {{ $value | humanize1024 }}B of memory that it may have",
+    }),
     alert("TelemetryLoss", {
       expr: "sum by (app, what) (increase(holdfast_telemetry_dropped_total[10m])) > 0",
       severity: "ticket",

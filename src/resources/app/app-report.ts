@@ -22,7 +22,7 @@ import {
   wantedIn,
 } from "./app-observed.ts";
 import { isCrashLoop } from "./crash-backoff.ts";
-import { exitText } from "./instance-exit.ts";
+import { exitText, wasMemoryKill } from "./instance-exit.ts";
 import { reportJobs } from "./job-plan.ts";
 import { advance, begin, rollBack } from "./rollout-report.ts";
 import { servingOf } from "./rollout-stages.ts";
@@ -128,6 +128,7 @@ function viewOf(
       : state === "unhealthy" || state === "starting"
         ? probe?.detail
         : undefined;
+  const kill = instance.exits.findLast(wasMemoryKill);
   return {
     name: instance.name,
     component,
@@ -137,6 +138,7 @@ function viewOf(
     restarts: instance.exits.length - (instance.state === "exited" ? 1 : 0),
     startedAt: instance.startedAt,
     ...(detail !== undefined && { detail }),
+    ...(kill?.detail !== undefined && { memoryKill: { at: kill.at, detail: kill.detail } }),
   };
 }
 

@@ -217,6 +217,8 @@ export interface InstanceView {
   readonly restarts: number;
   readonly startedAt: number;
   readonly detail?: string;
+  /** When the kernel last ended it for its memory, with the limit. */
+  readonly memoryKill?: { readonly at: number; readonly detail: string };
 }
 
 export interface AppStatusFields {

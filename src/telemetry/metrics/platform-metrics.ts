@@ -25,7 +25,7 @@ export class PlatformMetrics {
     this.#dropped.set(key, { app, what, count: known.count + count });
   }
 
-  observe({ instances, engines, certificates }: PlatformReport): void {
+  observe({ instances, engines, certificates, jobs = [] }: PlatformReport): void {
     for (const { kind, name, isReady } of engines) {
       const help = "1 where it can be used.";
       const labels = { kind, name, environment: kind === "edge" ? "" : name };
@@ -37,6 +37,13 @@ export class PlatformMetrics {
       this.#set("holdfast_certificate_expires_seconds", "gauge", help, { host }, value);
       const refused = "1 where one was given for the host that can't be used.";
       this.#set("holdfast_certificate_refused", "gauge", refused, { host }, Number(isRefused));
+    }
+    for (const { environment, app, job, isFailed, isMissed } of jobs) {
+      const labels = { environment, app, job_name: job };
+      const failed = "1 where its last run failed.";
+      this.#set("holdfast_job_failed", "gauge", failed, labels, Number(isFailed));
+      const missed = "1 where it did not run when it should.";
+      this.#set("holdfast_job_missed", "gauge", missed, labels, Number(isMissed));
     }
     for (const one of instances) {
       const { environment, app, service, release, instance } = one;
@@ -56,8 +63,14 @@ export class PlatformMetrics {
       set("restarts_total", "counter", "How often it ended and was started again.", one.restarts);
       set("ready", "gauge", "1 where it may get requests.", Number(one.isReady));
       set("wanted", "gauge", "1 where it should be ready.", Number(one.isWanted));
+      const killed = one.memoryKilledAt && one.memoryKilledAt / 1000;
+      set("memory_killed_seconds", "gauge", "When it was last ended for its memory.", killed);
       set("looping", "gauge", "1 where it ends again and again.", Number(one.isLooping));
     }
+    const known = new Set(jobs.map(({ environment, app, job }) => `${environment}/${app}/${job}`));
+    this.#registry.keepOnly("holdfast_job_", ({ environment, app, job_name: job }) =>
+      known.has(`${environment}/${app}/${job}`),
+    );
     const there = new Set(instances.map(({ instance }) => instance));
     this.#registry.keepOnly("holdfast_instance_", ({ instance }) => there.has(String(instance)));
   }
