@@ -30,6 +30,9 @@ export interface RunOptions {
 export interface RunResult {
   /** undefined where a signal ended it. */
   readonly code: number | undefined;
+  readonly signal?: NodeJS.Signals | undefined;
+  /** It was ended because its time was over. */
+  readonly timedOut?: boolean;
   readonly stdout: string;
   readonly stderr: string;
 }
@@ -85,10 +88,11 @@ export function run(argv: Argv, options: RunOptions = {}): Promise<RunResult> {
         keep(text);
       });
     }
-    const timer = setTimeout(
-      () => endGroup(child, options),
-      options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
-    );
+    let timedOut = false;
+    const timer = setTimeout(() => {
+      timedOut = true;
+      endGroup(child, options);
+    }, options.timeoutMs ?? DEFAULT_TIMEOUT_MS);
     child.on("error", (cause) => {
       clearTimeout(timer);
       reject(cannotStart(command, cause));
@@ -102,8 +106,8 @@ export function run(argv: Argv, options: RunOptions = {}): Promise<RunResult> {
         child.stderr?.destroy();
       }, DRAIN_MS).unref();
     });
-    child.on("close", (code) => {
-      const result = { code: code ?? undefined, ...output };
+    child.on("close", (code, signal) => {
+      const result = { code: code ?? undefined, signal: signal ?? undefined, timedOut, ...output };
       // What it wrote last is a line too, also where it did not end it.
       if (log) log.end(isOpenLine ? "\n" : "", () => resolve(result));
       else resolve(result);

@@ -42,4 +42,29 @@ describe("what a build leaves", () => {
     assert.equal(readFileSync(join(taken, "page.txt"), "utf8"), "honest");
     assert.notEqual(statSync(join(taken, "made.txt")).ino, before);
   });
+
+  it("says how a command ended: by a status, a signal, or its time", async () => {
+    const ends = async (command: string, timeoutMs = 20_000): Promise<string> => {
+      const sandbox = await BuildSandbox.open({
+        ...{ dir, home: dir, app: "staging/shop", uid: undefined },
+        nodeDir: dirname(dirname(process.execPath)),
+        resources: defaultBuildResources,
+        timeoutMs,
+        logFile: join(dir, "log"),
+        signal: AbortSignal.timeout(60_000),
+      });
+      try {
+        return await sandbox.run([command]).then(
+          () => "well",
+          (error: unknown) => String(error),
+        );
+      } finally {
+        await sandbox.close();
+      }
+    };
+    assert.match(await ends("exit 3"), /ended with exit status 3$/);
+    assert.match(await ends("kill -9 $$"), /was ended by SIGKILL|exit status 137, SIGKILL/);
+    assert.match(await ends("sh -c 'kill -9 $$'; exit $?"), /exit status 137, SIGKILL/);
+    assert.match(await ends("sleep 30", 1_000), /took longer than 1 s \(build.timeout\)/);
+  });
 });

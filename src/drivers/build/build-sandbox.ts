@@ -12,6 +12,7 @@ import {
   renameSync,
   statSync,
 } from "node:fs";
+import { constants } from "node:os";
 import { delimiter, join } from "node:path";
 import { messageOf } from "../../kernel/error.ts";
 import type { BuildResources } from "../../resources/app/manifest.ts";
@@ -139,7 +140,11 @@ export class BuildSandbox {
     const watch = this.#watchDisk(() => full.abort());
     const end = AbortSignal.any([signal, full.signal]);
     try {
-      const { code } = await run(command.argv, {
+      const {
+        code,
+        signal: endedBy,
+        timedOut,
+      } = await run(command.argv, {
         cwd: "/",
         env: command.env,
         timeoutMs,
@@ -149,10 +154,12 @@ export class BuildSandbox {
         signal: end,
       });
       if (code === 0) return;
-      const how =
-        code === undefined
-          ? `took longer than ${timeoutMs / 1000} s`
-          : `ended with exit status ${code}${this.#wasOutOfMemory(place.oomKillsBefore)}`;
+      const what = timedOut
+        ? `took longer than ${timeoutMs / 1000} s (build.timeout)`
+        : code === undefined
+          ? `was ended by ${endedBy ?? "a signal"}`
+          : `ended with exit status ${code}${signalOf(code)}`;
+      const how = `${what}${timedOut ? "" : this.#wasOutOfMemory(place.oomKillsBefore)}`;
       throw new BuildError(
         `the build failed: "${commandLine}" ${how}`,
         `holdfast logs ${app.split("/")[1]}/build`,
@@ -267,6 +274,12 @@ function removedBytesOf(uid: number): number {
     }
   }
   return [...files.values()].reduce((sum, blocks) => sum + blocks * BLOCK_BYTES, 0);
+}
+
+/** As a shell has it: 137 for SIGKILL. */
+function signalOf(code: number): string {
+  const found = Object.entries(constants.signals).find(([, number]) => number === code - 128);
+  return code > 128 && found ? `, ${found[0]}` : "";
 }
 
 const inMegabytes = (bytes: number): string => `${Math.round(bytes / 1024 ** 2)} MB`;
