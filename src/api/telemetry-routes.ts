@@ -29,6 +29,11 @@ const sinceMs = z.coerce
   .number()
   .min(0)
   .describe("Only what is younger than this, in milliseconds; 0 is everything.");
+const untilMs = z.coerce
+  .number()
+  .min(0)
+  .default(0)
+  .describe("Only what is older than this, in milliseconds; 0 is up to now.");
 const release = z.coerce.number().int().min(0).optional();
 const environment = appName.default("production");
 
@@ -47,14 +52,15 @@ export function telemetryRoutes(deps: ApiDeps, operations: AppOperations, access
         service: z.string().max(100).optional(),
         release,
         sinceMs: sinceMs.default(3_600_000),
+        untilMs,
         errors: z.stringbool().default(false),
         slow: z.stringbool().default(false),
         limit: z.coerce.number().int().min(1).max(TRACE_LIMIT_MAX).default(20),
       }),
-      handle: async ({ query: { sinceMs, ...rest } }) => {
+      handle: async ({ query: { sinceMs, untilMs, ...rest } }) => {
         operations.requireEnvironment(rest.environment);
         if (rest.app !== undefined) operations.getApp(rest.environment, rest.app);
-        const filter = { ...rest, from: from(sinceMs), to: deps.clock.now() };
+        const filter = { ...rest, from: from(sinceMs), to: deps.clock.now() - untilMs };
         return { traces: await deps.telemetry.ask<readonly TraceSummary[]>("/traces", filter) };
       },
     }),
@@ -112,13 +118,14 @@ function questionRoutes(
         sql: z.string().min(1).max(SQL_MAX_CHARS),
         environment: appName.optional(),
         sinceMs: sinceMs.default(DAY_MS),
+        untilMs,
         limit: z.number().int().min(1).max(ROW_LIMIT_MAX).default(1_000),
       }),
-      handle: ({ body: { sinceMs, ...rest } }) =>
+      handle: ({ body: { sinceMs, untilMs, ...rest } }) =>
         deps.telemetry.ask<ResultTable>("/query", {
           ...rest,
           from: from(sinceMs),
-          to: deps.clock.now(),
+          to: deps.clock.now() - untilMs,
           timeoutMs: QUERY_TIMEOUT_MS,
         }),
     }),
@@ -199,6 +206,7 @@ function logsRoute(
         .regex(/^[0-9a-f]{32}$/, "must be 32 hex digits")
         .optional(),
       sinceMs: sinceMs.default(0),
+      untilMs,
       after: z.coerce
         .number()
         .min(0)
@@ -209,13 +217,24 @@ function logsRoute(
     }),
     answers: "stream",
     handle: ({ query, actor, signal }) => {
-      const { app, engine, service, sinceMs, trace, ...rest } = query;
+      const { app, engine, service, sinceMs, untilMs, trace, ...rest } = query;
+      if (query.follow && untilMs > 0)
+        throw invalid("logs.follow_ends", "what is followed has no end: leave out untilMs", {
+          hint: "holdfast logs -f, or --until",
+        });
       operations.requireEnvironment(query.environment);
       if (app) operations.getApp(query.environment, app);
       const whose = engine === undefined ? { app, service } : { app: "", service: engine };
       const withPlatform = access.decide(actor, "view").allowed;
       return deps.telemetry.logs(
-        { ...rest, ...whose, withPlatform, traceId: trace, from: from(sinceMs) },
+        {
+          ...rest,
+          ...whose,
+          withPlatform,
+          traceId: trace,
+          from: from(sinceMs),
+          ...(untilMs > 0 && { to: deps.clock.now() - untilMs }),
+        },
         signal,
       );
     },

@@ -301,6 +301,12 @@ describe("telemetry", { timeout: 300_000 }, () => {
     assert.ok((await logLines("storefront", "--field", "message=worker started")).length > 0);
     assert.deepEqual(await logLines("storefront/web", "--level", "error"), []);
     assert.ok((await logLines("--engine", "edge")).length > 0);
+    assert.deepEqual(await logLines("storefront", "--until", "1d"), [], "nothing is that old");
+    const [first] = lines;
+    const after = new Date((first?.time ?? 0) - 60_000).toISOString();
+    assert.ok((await logLines("storefront", "--since", after, "--until", "1s")).length > 0);
+    const followed = await holdfast.run(["logs", "storefront", "-f", "--until", "1m"]);
+    assert.match(followed.stderr, /what is followed has no end/);
     assert.ok(
       (await logLines("--engine", "postgres")).every(({ service }) => service === "postgres"),
     );

@@ -5,7 +5,7 @@ import { fromWallClock } from "../../kernel/wall-clock.ts";
 import { CONTROL_OPTIONS, controlFacts, type Waiting, waitingText } from "../app/change-options.ts";
 import type { Command, Options } from "../command.ts";
 import type { Output } from "../output.ts";
-import { sinceMsOf } from "../telemetry/since.ts";
+import { durationMsOf } from "../telemetry/since.ts";
 
 interface WindowView {
   readonly name: string;
@@ -82,7 +82,7 @@ function bodyOf(kind: "window" | "freeze", options: Options): Record<string, unk
     ...(isOnce && { from: from ?? Date.now() }),
     ...(until !== undefined && { until }),
     ...(!isOnce && { schedule: text("cron") }),
-    ...(text("for") !== undefined && { durationMs: sinceMsOf(text("for"), "--for") }),
+    ...(text("for") !== undefined && { durationMs: durationMsOf(text("for"), "--for") }),
     ...(text("tz") !== undefined && { timezone: text("tz") }),
     ...(list("app") && { apps: list("app") }),
     ...(list("action") && { actions: list("action") }),

@@ -6,7 +6,7 @@ import { invalid } from "../../kernel/error.ts";
 import { listOf } from "../app/change.ts";
 import type { Command } from "../command.ts";
 import { durationText } from "../output.ts";
-import { sinceMsOf } from "./since.ts";
+import { durationMsOf, sinceMsOf } from "./since.ts";
 
 const percent = (share: number): string => `${(share * 100).toFixed(3).replace(/\.?0+$/, "")} %`;
 
@@ -125,7 +125,7 @@ export const silenceAdd: Command = {
     });
     const made = await client.post<{ silenceID: string }>("/v1/silences", {
       labels: Object.fromEntries(pairs),
-      durationMs: sinceMsOf(options["for"], "--for"),
+      durationMs: durationMsOf(options["for"], "--for"),
       comment: String(options["comment"] ?? ""),
     });
     output.result(made, () => `silenced: holdfast silence remove ${made.silenceID} ends it`);

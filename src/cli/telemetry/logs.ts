@@ -36,7 +36,11 @@ export const logs: Command = {
   ],
   options: [
     { flags: "-f, --follow", description: "go on with new lines as they come" },
-    { flags: "--since <duration>", description: "only the last 30s, 5m, 2h, 1d" },
+    {
+      flags: "--since <time>",
+      description: "only the last 30s, 5m, 2h, 1d, or since 14:30, 2026-11-26T14:30Z",
+    },
+    { flags: "--until <time>", description: "only what is older than 5m, or before 14:30Z" },
     {
       flags: "-n, --lines <count>",
       description: "at most this many lines from the past",
@@ -95,6 +99,7 @@ function filterOf(options: Options): Record<string, string | number | boolean | 
   const release = text("release");
   return {
     sinceMs: sinceMsOf(options["since"]),
+    untilMs: sinceMsOf(options["until"], "--until"),
     limit: wholeNumber(String(options["lines"] ?? "200"), "-n", 1),
     follow: options["follow"] === true,
     text: text("text"),

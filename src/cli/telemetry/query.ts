@@ -15,13 +15,24 @@ export const query: Command = {
     "holdfast query --since 1h \"SELECT level, count(*) FROM logs WHERE app = 'storefront' GROUP BY level\"",
   ],
   options: [
-    { flags: "--since <duration>", description: "look at the last 30s, 5m, 2h, 7d", default: "1d" },
+    {
+      flags: "--since <time>",
+      description: "look at the last 30s, 5m, 2h, 7d, or since 14:30, 2026-11-26T14:30Z",
+      default: "1d",
+    },
+    { flags: "--until <time>", description: "only what is older than 5m, or before 14:30Z" },
     { flags: "-n, --lines <count>", description: "at most this many rows", default: "1000" },
   ],
   run: async ({ client, output }, [sql], options) => {
     const limit = wholeNumber(String(options["lines"] ?? "1000"), "-n", 1);
     const environment = options["env"] as string | undefined;
-    const body = { sql: String(sql), sinceMs: sinceMsOf(options["since"]), limit, environment };
+    const body = {
+      sql: String(sql),
+      sinceMs: sinceMsOf(options["since"]),
+      untilMs: sinceMsOf(options["until"], "--until"),
+      limit,
+      environment,
+    };
     const table = await client.post<ResultTable>("/v1/query", body);
     output.result(table, () =>
       output.table(

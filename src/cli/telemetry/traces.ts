@@ -17,7 +17,12 @@ export const traces: Command = {
     { flags: "--slow", description: "slowest first, instead of newest" },
     { flags: "--errors", description: "only those that failed" },
     { flags: "--release <number>", description: "only of this release" },
-    { flags: "--since <duration>", description: "only the last 30s, 5m, 2h, 1d", default: "1h" },
+    {
+      flags: "--since <time>",
+      description: "only the last 30s, 5m, 2h, 1d, or since 14:30, 2026-11-26T14:30Z",
+      default: "1h",
+    },
+    { flags: "--until <time>", description: "only what is older than 5m, or before 14:30Z" },
     { flags: "-n, --lines <count>", description: "at most this many", default: "20" },
   ],
   run: async (context, [target], options) => {
@@ -32,6 +37,7 @@ export const traces: Command = {
       slow: options["slow"] === true,
       errors: options["errors"] === true,
       sinceMs: sinceMsOf(options["since"]),
+      untilMs: sinceMsOf(options["until"], "--until"),
       limit: wholeNumber(String(options["lines"] ?? "20"), "-n", 1),
     });
     const oldest = Math.min(...facts.traces.map(({ time }) => time));
