@@ -2,7 +2,8 @@
 
 import { z } from "zod";
 import { sleep } from "../kernel/clock.ts";
-import { all, bad, badRatio } from "../resources/app/alert-rules.ts";
+import type { ObjectiveCounts } from "../kernel/objective-counts.ts";
+import { type Counted, DEFAULT_POLICY, type TelemetryPolicy } from "../kernel/signal.ts";
 import {
   APP,
   type AppSpec,
@@ -12,12 +13,17 @@ import {
 } from "../resources/app/app.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import { OBJECTIVE_DAYS, type Objective } from "../resources/app/objectives.ts";
+import { TELEMETRY } from "../resources/telemetry/telemetry.ts";
 import { alertsRoute } from "./alert-views.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { AppOperations } from "./app-operations.ts";
 import type { BudgetLeft } from "./change-risk.ts";
 import { type Route, route } from "./route.ts";
 
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+/** Releases that are named as having spent a budget. */
+const CONSUMERS_MAX = 5;
 const PROMETHEUS = [
   "query",
   "query_range",
@@ -355,33 +361,41 @@ export async function budgetsLeft(
     }));
 }
 
+// Counted from request records, exactly: what Prometheus makes of its samples is an estimate.
 async function objectiveView(deps: ApiDeps, objective: Objective): Promise<ObjectiveView> {
-  const window = `${OBJECTIVE_DAYS}d`;
-  const ask = async (query: string): Promise<Vector["data"]["result"]> =>
-    ((await deps.monitoring.ask("query", { query })) as Vector).data.result;
-  const one = async (query: string): Promise<number> =>
-    Number((await ask(query))[0]?.value[1] ?? 0);
-  const [requests, badCount, ratioOfHour, releases] = await Promise.all([
-    one(all(objective, window)),
-    one(bad(objective, window)),
-    one(badRatio(objective, "1h")),
-    ask(`topk(5, ${bad(objective, window, "release")} > 0)`),
-  ]);
+  const { environment, app, service, underSeconds } = objective;
+  const now = deps.clock.now();
+  const count = (sinceMs: number): Promise<readonly ObjectiveCounts[]> =>
+    deps.telemetry.ask("/objective", {
+      ...{ environment, app, service },
+      ...(underSeconds !== undefined && { underMs: underSeconds * 1_000 }),
+      ...{ from: now - sinceMs, to: now },
+    });
+  // No longer than records are kept.
+  const policy = deps.store.find<TelemetryPolicy, never>({ kind: TELEMETRY, name: environment });
+  const kept = (policy?.spec ?? DEFAULT_POLICY).retention.requests.days;
+  const days = Math.min(OBJECTIVE_DAYS, kept);
+  const [ofWindow, ofHour] = await Promise.all([count(days * DAY_MS), count(HOUR_MS)]);
+  const { total, bad } = sumOf(ofWindow);
+  const hour = sumOf(ofHour);
   const budget = 1 - objective.target;
-  const ratio = requests > 0 ? badCount / requests : 0;
+  const ratioOf = (one: Counted): number => (one.total > 0 ? one.bad / one.total : 0);
   return {
     ...objective,
-    days: OBJECTIVE_DAYS,
-    requests: Math.round(requests),
-    bad: Math.round(badCount),
-    ...(requests > 0 && { attained: 1 - ratio }),
-    budgetLeft: 1 - ratio / budget,
-    burnRate: Number.isNaN(ratioOfHour) ? 0 : ratioOfHour / budget,
-    consumedBy: releases
-      .map(({ metric, value }) => ({
-        release: Number(metric["release"] ?? 0),
-        bad: Math.round(Number(value[1])),
-      }))
-      .sort((a, b) => b.bad - a.bad),
+    days,
+    requests: total,
+    bad,
+    ...(total > 0 && { attained: 1 - bad / total }),
+    budgetLeft: 1 - ratioOf({ total, bad }) / budget,
+    burnRate: ratioOf(hour) / budget,
+    consumedBy: ofWindow
+      .filter((one) => one.bad > 0)
+      .slice(0, CONSUMERS_MAX)
+      .map((one) => ({ release: one.release, bad: one.bad })),
   };
 }
+
+const sumOf = (counts: readonly Counted[]): Counted => ({
+  total: counts.reduce((sum, { total }) => sum + total, 0),
+  bad: counts.reduce((sum, { bad }) => sum + bad, 0),
+});

@@ -1,6 +1,7 @@
 // The telemetry process, put together: what comes in on one side, what answers on the other, the
 // store between them.
 
+import type { ObjectiveQuestion } from "../kernel/objective-counts.ts";
 import type { ComparisonQuestion, ExportTarget, PlatformReport } from "../kernel/signal.ts";
 import { type AnomalyQuestion, BaselineQuery } from "./baseline/baseline-query.ts";
 import { HourSummaries } from "./baseline/hour-summaries.ts";
@@ -13,6 +14,7 @@ import { takeMetrics } from "./metrics/otlp-metrics.ts";
 import { PlatformMetrics } from "./metrics/platform-metrics.ts";
 import { MetricRegistry } from "./metrics/registry.ts";
 import { countRequests } from "./metrics/request-metrics.ts";
+import { ObjectiveQuery } from "./objective-query.ts";
 import { listenForOtlpGrpc } from "./otlp/otlp-grpc.ts";
 import { listenForOtlpHttp } from "./otlp/otlp-http.ts";
 import { OtlpIntake } from "./otlp/otlp-intake.ts";
@@ -184,6 +186,7 @@ function answerQuestions(
 ): Promise<void> {
   const traffic = new TrafficQuery(store);
   const comparison = new ComparisonQuery(store);
+  const objectives = new ObjectiveQuery(store);
   const traces = new TraceQuery(store);
   const usage = new UsageQuery(store);
   const baselines = new BaselineQuery(hours);
@@ -204,6 +207,10 @@ function answerQuestions(
       "/comparison": async (question: ComparisonQuestion) => {
         await receiver.flush();
         return comparison.compare(question);
+      },
+      "/objective": async (question: ObjectiveQuestion) => {
+        await receiver.flush();
+        return objectives.count(question);
       },
       "/traces": async (filter: TraceFilter) => {
         await receiver.flush();

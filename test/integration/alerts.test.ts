@@ -221,8 +221,24 @@ describe("alerts", { timeout: 300_000 }, () => {
   });
 
   it("shows what spent the budget, and which release", async () => {
+    // To the last request, not an estimate: between what was there before and after.
+    const counted = async (): Promise<readonly number[]> =>
+      (
+        await holdfast.json<{ rows: number[][] }>(
+          "query",
+          "SELECT count(*)::INTEGER, (count(*) FILTER (failed = 1))::INTEGER FROM requests WHERE app = 'faulty' AND route <> 'internal'",
+        )
+      ).rows[0] ?? [];
+    const earlier = await counted();
     const { objectives } = await holdfast.json<{ objectives: ObjectiveView[] }>("slo", "faulty");
+    const later = await counted();
     const availability = objectives.find(({ kind }) => kind === "availability");
+    const figures = [availability?.requests ?? 0, availability?.bad ?? 0];
+    for (const [index, figure] of figures.entries())
+      assert.ok(
+        (earlier[index] ?? 0) <= figure && figure <= (later[index] ?? 0),
+        `${earlier}, ${figures}, ${later}`,
+      );
     assert.ok((availability?.budgetLeft ?? 1) < 0);
     assert.ok((availability?.burnRate ?? 0) > 10);
     assert.equal(availability?.consumedBy[0]?.release, 2);

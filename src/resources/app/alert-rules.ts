@@ -279,21 +279,20 @@ function budgetRules(objective: Objective): (RecordingRule | AlertRule)[] {
 }
 
 /** Share of requests in the window that were not good. Undefined where there were none. */
-export function badRatio(objective: Objective, window: string): string {
+function badRatio(objective: Objective, window: string): string {
   return `(${bad(objective, window)}) / (${all(objective, window)})`;
 }
 
 /** How many requests there were in the window. */
-export function all({ environment, app, service }: Objective, window: string): string {
+function all({ environment, app, service }: Objective, window: string): string {
   return `sum(increase(holdfast_requests_total${selectorOf({ environment, app, service, from: "outside" })}[${window}]))`;
 }
 
-/** How many of them were not good; by release where asked for. */
-export function bad(objective: Objective, window: string, by = ""): string {
+/** How many of them were not good. */
+function bad(objective: Objective, window: string): string {
   const { environment, app, service, kind, underSeconds } = objective;
   const whose = { environment, app, service, from: "outside" };
-  const sum = by === "" ? "sum" : `sum by (${by}) `;
-  const increase = (metric: string): string => `${sum}(increase(${metric}[${window}]))`;
+  const increase = (metric: string): string => `sum(increase(${metric}[${window}]))`;
   if (kind === "availability") {
     const failed = `holdfast_requests_total${selectorOf(whose, 'code=~"5xx|none"')}`;
     const total = `holdfast_requests_total${selectorOf(whose)}`;

@@ -1,0 +1,31 @@
+// How many requests of a service there were from outside, and how many of them broke its objective:
+// from request records, so to the last one.
+
+import type { ObjectiveCounts, ObjectiveQuestion } from "../kernel/objective-counts.ts";
+import { quoted } from "./sql.ts";
+import type { TelemetryStore } from "./store/telemetry-store.ts";
+
+export class ObjectiveQuery {
+  readonly #store: TelemetryStore;
+
+  constructor(store: TelemetryStore) {
+    this.#store = store;
+  }
+
+  async count(question: ObjectiveQuestion): Promise<readonly ObjectiveCounts[]> {
+    const { environment, app, service, underMs, from, to } = question;
+    await this.#store.load(["requests"]);
+    const rows = await this.#store.database.read(`
+      SELECT release, count(*)::DOUBLE AS total,
+             (count(*) FILTER (${underMs === undefined ? "failed = 1" : `latency_ms > ${Number(underMs)}`}))::DOUBLE AS bad
+      FROM (${this.#store.rows("requests", { from, to, environment })})
+      WHERE app = ${quoted(app)} AND service = ${quoted(service)} AND route <> 'internal'
+        AND epoch_ms(time) >= ${Number(from)} AND epoch_ms(time) < ${Number(to)}
+      GROUP BY release ORDER BY bad DESC`);
+    return rows.map((row) => ({
+      release: Number(row["release"]),
+      total: Number(row["total"]),
+      bad: Number(row["bad"]),
+    }));
+  }
+}
