@@ -29,7 +29,7 @@ const depsOf = (events: readonly AuditEvent[]) =>
   }) as unknown as Pick<ApiDeps, "audit" | "clock">;
 
 const tied = (events: readonly AuditEvent[], asker: string, hours = 24): string[] =>
-  [...tiedAccounts(depsOf(events), [asker], hours)].sort();
+  [...tiedAccounts(depsOf(events), asker, hours)].sort();
 
 describe("accounts that are tied to an asker", () => {
   it("are those that they made or made a token for, in so many hours", () => {

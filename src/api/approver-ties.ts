@@ -10,12 +10,12 @@ const EVENTS_MAX = 10_000;
 const personOf = (name: string): string => (name === "admin" ? "owner" : name);
 
 /**
- * Accounts that these made, changed or made a token for within so many hours, and those that such
+ * Accounts that somebody made, changed or made a token for within so many hours, and those that such
  * accounts made in turn.
  */
 export function tiedAccounts(
   { audit, clock }: Pick<ApiDeps, "audit" | "clock">,
-  askers: readonly string[],
+  asker: string,
   hours: number,
 ): ReadonlySet<string> {
   if (hours === 0) return new Set();
@@ -31,13 +31,13 @@ export function tiedAccounts(
     }),
   ].filter(({ by, account }) => by !== account);
   const tied = new Set<string>();
-  const open = askers.map(personOf);
+  const open = [personOf(asker)];
   for (let one = open.pop(); one !== undefined; one = open.pop())
     for (const { by, account } of made)
       if (by === one && !tied.has(account)) {
         tied.add(account);
         open.push(account);
       }
-  for (const asker of askers) tied.delete(personOf(asker));
+  tied.delete(personOf(asker));
   return tied;
 }

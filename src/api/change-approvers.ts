@@ -32,7 +32,7 @@ export class ChangeApprovers {
     askedBy,
     authors,
   }: Pick<ChangeSpec, "environment" | "askedBy"> & Pick<ChangeOptions, "authors">): string[] {
-    const tied = this.tiedTo({ environment, askedBy, ...(authors && { authors }) });
+    const tied = this.tiedTo({ environment, askedBy });
     return this.#access
       .whoMay("approve", placeOf(environment))
       .filter((one) => one !== askedBy && !authors?.includes(one) && !tied.has(one));
@@ -52,12 +52,11 @@ export class ChangeApprovers {
   tiedTo({
     environment,
     askedBy,
-    authors = [],
-  }: Pick<ChangeSpec, "environment" | "askedBy" | "authors">): ReadonlySet<string> {
+  }: Pick<ChangeSpec, "environment" | "askedBy">): ReadonlySet<string> {
     const { store } = this.#deps;
     const isThere = store.find({ kind: ENVIRONMENT, name: environment }) !== undefined;
     const { rules } = isThere ? findEnvironment(store, environment) : STRICT;
-    return tiedAccounts(this.#deps, [askedBy, ...authors], rules.approverTieHours);
+    return tiedAccounts(this.#deps, askedBy, rules.approverTieHours);
   }
 
   /** Also those who are disabled or gone lately: nobody gets rid of approvals by that. */
