@@ -85,7 +85,7 @@ describe("an app that means harm", { timeout: 300_000, skip }, () => {
   });
 
   it("has nothing of its own run with our rights, while it is built or started", async () => {
-    const said = async (of: string): Promise<string> => holdfast.ok("logs", of, "-n", "500");
+    const said = async (of: string): Promise<string> => holdfast.ok("logs", of, "-n", "5000");
     await until("the trap works where the app itself runs it", async () =>
       /trap setsid [1-9]/.test(await said("hostile")),
     );
