@@ -195,6 +195,40 @@ describe("telemetry", { timeout: 300_000 }, () => {
     assert.equal((await post("/v1/logs", gzipSync(logRequest("after")), gzip)).status, 200);
   });
 
+  it("says which spans it refused, and that it moved one whose clock is far off", async () => {
+    const span = (traceId: string, spanId: string, more: object = {}) => ({
+      ...{ traceId, spanId, name: "checked", kind: 1 },
+      ...{ startTimeUnixNano: `${Date.now()}000000`, endTimeUnixNano: `${Date.now()}000000` },
+      ...more,
+    });
+    const trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const far = {
+      startTimeUnixNano: "4102444800000000000",
+      endTimeUnixNano: "4102444800000000000",
+    };
+    const spans = [
+      span("0".repeat(32), "00f067aa0ba902b7"),
+      span(trace, "0".repeat(16)),
+      span(trace, "00f067aa0ba902b8", far),
+    ];
+    const request = { resourceSpans: [{ scopeSpans: [{ spans }] }] };
+    const answer = await post("/v1/traces", JSON.stringify(request));
+    assert.equal(answer.status, 200);
+    const { partialSuccess } = JSON.parse(answer.text) as {
+      partialSuccess: { rejectedSpans: string; errorMessage: string };
+    };
+    assert.equal(partialSuccess.rejectedSpans, "2");
+    assert.match(partialSuccess.errorMessage, /2 of 3 spans refused: .* all zeros/);
+    const bytes = await post("/v1/traces", Buffer.from(encodeRequest("traces", request)), {
+      "content-type": "application/x-protobuf",
+    });
+    assert.match(bytes.text, /2 of 3 spans refused/);
+    const kept = await query(
+      `SELECT DISTINCT attributes LIKE '%said 2100-01-01%' AS marked FROM spans WHERE trace_id = '${trace}' AND name = 'checked'`,
+    );
+    assert.deepEqual(kept, [{ marked: true }]);
+  });
+
   it("does not believe a clock that is far off", async () => {
     const body = JSON.parse(logRequest("from the future"));
     body.resourceLogs[0].scopeLogs[0].logRecords[0].timeUnixNano = "4102444800000000000";

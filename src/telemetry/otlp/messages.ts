@@ -374,3 +374,35 @@ export function plainValue(value: AnyValue | undefined): unknown {
 
 export const plainObject = (pairs: readonly KeyValue[] | undefined): Record<string, unknown> =>
   Object.fromEntries((pairs ?? []).map(({ key, value }) => [key, plainValue(value)]));
+
+/** ExportTraceServiceResponse, with what was refused: of that the sender learns only here. */
+export function encodePartialSuccess(
+  encoding: Encoding,
+  refused: { readonly count: number; readonly why: string } | undefined,
+): Uint8Array {
+  if (encoding === "json") {
+    const { count, why } = refused ?? {};
+    const answer = refused && {
+      partialSuccess: { rejectedSpans: String(count), errorMessage: why },
+    };
+    return Buffer.from(JSON.stringify(answer ?? {}));
+  }
+  if (!refused) return new Uint8Array();
+  const why = Buffer.from(refused.why);
+  const message = Buffer.concat([
+    Buffer.from([(1 << 3) | VARINT, ...varint(refused.count)]),
+    Buffer.from([(2 << 3) | BYTES, ...varint(why.length)]),
+    why,
+  ]);
+  return Buffer.concat([Buffer.from([(1 << 3) | BYTES, ...varint(message.length)]), message]);
+}
+
+const VARINT = 0;
+const BYTES = 2;
+
+function varint(value: number): number[] {
+  const bytes: number[] = [];
+  let left = value;
+  for (; left >= 0x80; left = Math.floor(left / 0x80)) bytes.push((left & 0x7f) | 0x80);
+  return [...bytes, left];
+}

@@ -2,9 +2,9 @@
 
 import grpc from "@grpc/grpc-js";
 import { asHoldfastError } from "../../kernel/error.ts";
-import type { OtlpSignal } from "./messages.ts";
+import { encodePartialSuccess, type OtlpSignal } from "./messages.ts";
 import { MESSAGE_MAX_BYTES, statusesOf } from "./otlp-http.ts";
-import type { OtlpIntake } from "./otlp-intake.ts";
+import type { OtlpIntake, Refused } from "./otlp-intake.ts";
 
 const PACKAGE = "opentelemetry.proto.collector";
 const SERVICES: Readonly<Record<OtlpSignal, string>> = {
@@ -12,7 +12,6 @@ const SERVICES: Readonly<Record<OtlpSignal, string>> = {
   logs: `${PACKAGE}.logs.v1.LogsService`,
   metrics: `${PACKAGE}.metrics.v1.MetricsService`,
 };
-const EMPTY = Buffer.alloc(0);
 const asIs = (bytes: Buffer): Buffer => bytes;
 
 export async function listenForOtlpGrpc(
@@ -48,10 +47,10 @@ export async function listenForOtlpGrpc(
 function exportCall(intake: OtlpIntake, signal: OtlpSignal): grpc.handleUnaryCall<Buffer, Buffer> {
   return (call, done) => {
     const authorization = String(call.metadata.get("authorization")[0] ?? "");
-    const taken = async (): Promise<void> =>
+    const taken = async (): Promise<Refused | undefined> =>
       intake.take(intake.senderOf(authorization), signal, "protobuf", call.request);
     taken().then(
-      () => done(null, EMPTY),
+      (refused) => done(null, Buffer.from(encodePartialSuccess("protobuf", refused))),
       (error: unknown) => {
         const known = asHoldfastError(error);
         done({ code: statusesOf(known).grpc, details: known.message });

@@ -4,8 +4,8 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
 import { asHoldfastError, type HoldfastError, invalid, messageOf } from "../../kernel/error.ts";
-import { type Encoding, encodeStatus, type OtlpSignal } from "./messages.ts";
-import type { OtlpIntake } from "./otlp-intake.ts";
+import { type Encoding, encodePartialSuccess, encodeStatus, type OtlpSignal } from "./messages.ts";
+import type { OtlpIntake, Refused } from "./otlp-intake.ts";
 
 export const MESSAGE_MAX_BYTES = 16 * 1024 ** 2;
 const PATHS: Readonly<Record<string, OtlpSignal>> = {
@@ -74,9 +74,9 @@ async function answer(
   const encoding = encodingOf(request) ?? "json";
   const type = encoding === "json" ? "application/json" : "application/x-protobuf";
   try {
-    await take(intake, request);
+    const refused = await take(intake, request);
     response.writeHead(200, { "content-type": type });
-    response.end(encoding === "json" ? "{}" : undefined);
+    response.end(encodePartialSuccess(encoding, refused));
   } catch (error) {
     const known = asHoldfastError(error);
     const { http, grpc } = statusesOf(known);
@@ -90,7 +90,7 @@ async function answer(
   }
 }
 
-async function take(intake: OtlpIntake, request: IncomingMessage): Promise<void> {
+async function take(intake: OtlpIntake, request: IncomingMessage): Promise<Refused | undefined> {
   const signal = PATHS[(request.url ?? "").split("?")[0] ?? ""];
   if (signal === undefined || request.method !== "POST")
     throw invalid("otlp.unknown_path", `${request.method} ${request.url} is not OTLP`, {
@@ -106,7 +106,7 @@ async function take(intake: OtlpIntake, request: IncomingMessage): Promise<void>
       },
     );
   const sender = intake.senderOf(request.headers.authorization);
-  await intake.take(sender, signal, encoding, await bodyOf(request));
+  return intake.take(sender, signal, encoding, await bodyOf(request));
 }
 
 function encodingOf({ headers }: IncomingMessage): Encoding | undefined {

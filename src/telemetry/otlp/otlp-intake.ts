@@ -22,6 +22,12 @@ import {
 } from "./messages.ts";
 import { findSender, type Sender } from "./sender.ts";
 
+/** Of a message that was taken: what of it was not. */
+export interface Refused {
+  readonly count: number;
+  readonly why: string;
+}
+
 export interface OtlpIntakeOptions {
   readonly key: Buffer;
   readonly now: () => number;
@@ -66,7 +72,7 @@ export class OtlpIntake {
   }
 
   /**
-   * Takes a message; resolves once it is on disk.
+   * Takes a message; resolves once it is on disk, with what of it was refused.
    *
    * @throws otlp.malformed, otlp.too_fast (with when to come back)
    */
@@ -75,17 +81,25 @@ export class OtlpIntake {
     signal: OtlpSignal,
     encoding: Encoding,
     body: Uint8Array,
-  ): Promise<void> {
+  ): Promise<Refused | undefined> {
     this.#spend(sender, signal, body.length);
     if (signal === "traces") {
-      const lines = this.#spanLines(sender, decodeRequest("traces", encoding, body), encoding);
-      if (lines !== "") await this.#options.appendSpans(lines);
-    } else if (signal === "logs") {
+      const request = decodeRequest("traces", encoding, body);
+      const all = this.#spanLines(sender, request, encoding);
+      const lines = all.filter((line) => line !== "");
+      if (lines.length > 0) await this.#options.appendSpans(lines.join(""));
+      const count = all.length - lines.length;
+      if (count === 0) return undefined;
+      this.#options.onRefused(sender, signal, NO_ID);
+      return { count, why: `${count} of ${all.length} spans refused: ${NO_ID}` };
+    }
+    if (signal === "logs") {
       const lines = this.#logLines(sender, decodeRequest("logs", encoding, body), encoding);
       if (lines !== "") await this.#options.appendLogs(lines);
     } else {
       this.#options.takeMetrics(sender, decodeRequest("metrics", encoding, body));
     }
+    return undefined;
   }
 
   #spend(sender: Sender, signal: OtlpSignal, bytes: number): void {
@@ -102,13 +116,18 @@ export class OtlpIntake {
     });
   }
 
-  #spanLines(sender: Sender, { resourceSpans = [] }: TraceRequest, encoding: Encoding): string {
-    let lines = "";
+  /** One for each span; empty where it is refused. */
+  #spanLines(
+    sender: Sender,
+    { resourceSpans = [] }: TraceRequest,
+    encoding: Encoding,
+  ): readonly string[] {
+    const lines: string[] = [];
     for (const { resource, scopeSpans = [] } of resourceSpans) {
       const own = ownAttributes(resource, sender);
       for (const { scope, spans = [] } of scopeSpans)
         for (const span of spans)
-          lines += this.#spanLine(sender, span, scope?.name ?? "", own, encoding);
+          lines.push(this.#spanLine(sender, span, scope?.name ?? "", own, encoding));
     }
     return lines;
   }
@@ -122,12 +141,15 @@ export class OtlpIntake {
   ): string {
     const traceId = hexId(span.traceId, encoding, 16);
     const spanId = hexId(span.spanId, encoding, 8);
-    if (traceId === "" || spanId === "") return "";
-    const begin = this.#plausible(microseconds(span.startTimeUnixNano));
+    if (isNoId(traceId) || isNoId(spanId)) return "";
+    const said = microseconds(span.startTimeUnixNano);
+    const begin = this.#plausible(said);
     const took = microseconds(span.endTimeUnixNano) - microseconds(span.startTimeUnixNano);
     const attributes = { ...own, ...plainObject(span.attributes) };
     const { code, message } = span.status ?? {};
     if (message) attributes["status.message"] = message;
+    // Its clock is far off: it is shown when it came, and that it was moved.
+    if (begin !== said) attributes["holdfast.clock"] = `said ${clockText(said)}`;
     const events = (span.events ?? []).map(({ name, timeUnixNano, attributes: more }) => ({
       name,
       atUs: microseconds(timeUnixNano) - microseconds(span.startTimeUnixNano),
@@ -194,6 +216,16 @@ export class OtlpIntake {
     return timeUs > nowUs + SKEW_MAX_US || timeUs < nowUs - DELAY_MAX_US ? nowUs : timeUs;
   }
 }
+
+const NO_ID = "the id of a trace or span is missing, malformed or all zeros";
+
+/** W3C Trace Context: ids of zeros are none. */
+const isNoId = (id: string): boolean => id === "" || /^0+$/.test(id);
+
+const clockText = (us: number): string => {
+  const date = new Date(us / 1_000);
+  return Number.isNaN(date.getTime()) ? String(us) : date.toISOString();
+};
 
 const whose = ({ environment, app, service, release, instance }: Sender): (string | number)[] => [
   environment,
