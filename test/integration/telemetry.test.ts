@@ -219,9 +219,17 @@ describe("telemetry", { timeout: 300_000 }, () => {
     };
     assert.equal(partialSuccess.rejectedSpans, "2");
     assert.match(partialSuccess.errorMessage, /2 of 3 spans refused: .* all zeros/);
-    const bytes = await post("/v1/traces", Buffer.from(encodeRequest("traces", request)), {
-      "content-type": "application/x-protobuf",
-    });
+    const base64 = (hex: string): string => Buffer.from(hex, "hex").toString("base64");
+    const coded = spans.map((one) => ({
+      ...one,
+      traceId: base64(one.traceId),
+      spanId: base64(one.spanId),
+    }));
+    const bytes = await post(
+      "/v1/traces",
+      Buffer.from(encodeRequest("traces", { resourceSpans: [{ scopeSpans: [{ spans: coded }] }] })),
+      { "content-type": "application/x-protobuf" },
+    );
     assert.match(bytes.text, /2 of 3 spans refused/);
     const kept = await query(
       `SELECT DISTINCT attributes LIKE '%said 2100-01-01%' AS marked FROM spans WHERE trace_id = '${trace}' AND name = 'checked'`,
