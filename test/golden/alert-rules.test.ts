@@ -212,6 +212,10 @@ const CASES: readonly Case[] = [
   },
 ];
 
+const quietly = (code: string, values: string): Record<string, string> => ({
+  [requests(code)]: values,
+});
+
 describe("default alerts", () => {
   const dir = mkdtempSync(join(tmpdir(), "holdfast-rules-"));
   after(() => rmSync(dir, { recursive: true, force: true }));
@@ -262,6 +266,13 @@ describe("default alerts", () => {
       },
       WorkerBacklog: { 'waiting{environment="production",app="shop"}': "100x400" },
       DiskFull: { [`node_filesystem_avail_bytes{${HOLDS}}`]: "50x400" },
+      // A quiet app: a request in two minutes, of which three fail, all of them soon after another.
+      ErrorBudgetBurn: {
+        ...quietly("2xx", "0x4 1x8 2x8 3x400"),
+        ...quietly("5xx", "0x6 1x2 3x400"),
+      },
+      // One in twenty-five takes longer.
+      SlowResponses: { [took("bucket", "2.5")]: "0+144x400" },
     };
     for (const [name, series] of Object.entries(near))
       await judge(name, { ...FINE, ...series }, [{ "30m": 0, "60m": 0 }]);

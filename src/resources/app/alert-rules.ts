@@ -39,6 +39,9 @@ const BURNS = [
   { long: "3d", short: "6h", factor: 1, severity: "ticket", spent: "10 %" },
 ] as const;
 
+/** Fewer bad requests burn nobody's budget: of ten requests one that fails is no pattern. */
+const BURN_BAD_MIN = 5;
+
 const alert = (
   name: string,
   rule: {
@@ -86,12 +89,17 @@ export function ruleGroups(
   ].filter(({ rules }) => rules.length > 0);
 }
 
+/** One of the bounds by which answers are counted. */
+const SLOW_S = 2.5;
+
 // Seconds after it begins: a window of half a minute, by release, so that an alert names the one.
 function impactRules(): AlertRule[] {
   const by = `${BY}, release`;
   const errors = `sum by (${by}) (rate(${ERRORS}[30s]))`;
   const requests = `sum by (${by}) (rate(${REQUESTS}[30s]))`;
-  const slow = 'rate(holdfast_request_duration_seconds_bucket{app!="",from="outside"}[1m])';
+  const timed = 'app!="",from="outside"';
+  const slow = `rate(holdfast_request_duration_seconds_bucket{${timed},le="${SLOW_S}"}[1m])`;
+  const all = `rate(holdfast_request_duration_seconds_count{${timed}}[1m])`;
   return [
     alert("HighErrorRate", {
       expr: `(${errors} / ${requests} > 0.05) and ${requests} > 0.2`,
@@ -100,10 +108,11 @@ function impactRules(): AlertRule[] {
       summary: `${WHO} fails {{ $value | humanizePercentage }} of its requests (release {{ $labels.release }})`,
     }),
     alert("SlowResponses", {
-      expr: `(histogram_quantile(0.95, sum by (${by}, le) (${slow})) > 2.5) and sum by (${by}) (rate(${REQUESTS}[1m])) > 0.2`,
+      // Counted, not guessed between two bounds that are far apart.
+      expr: `(1 - sum by (${by}) (${slow}) / sum by (${by}) (${all}) > 0.05) and sum by (${by}) (rate(${REQUESTS}[1m])) > 0.2`,
       for: "1m",
       severity: "page",
-      summary: `${WHO} answers one request in twenty only after {{ $value | humanizeDuration }} (release {{ $labels.release }})`,
+      summary: `${WHO} takes more than ${SLOW_S} s for {{ $value | humanizePercentage }} of its requests (release {{ $labels.release }})`,
     }),
   ];
 }
@@ -269,7 +278,7 @@ function budgetRules(objective: Objective): (RecordingRule | AlertRule)[] {
   const budget = Number((1 - target).toFixed(6));
   const burns = BURNS.map(({ long, short, factor, severity, spent }) =>
     alert("ErrorBudgetBurn", {
-      expr: `${name}${long}${selector} > ${round(factor * budget)} and ${name}${short}${selector} > ${round(factor * budget)}`,
+      expr: `${name}${long}${selector} > ${round(factor * budget)} and ${name}${short}${selector} > ${round(factor * budget)} and on() ${bad(objective, long)} >= ${BURN_BAD_MIN}`,
       severity,
       labels: { ...whose, objective: kind, window: long },
       summary: `${environment}/${app} ${service} spends its ${kind} budget: at this rate ${spent} of ${OBJECTIVE_DAYS} days in ${long}`,
