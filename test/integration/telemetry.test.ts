@@ -195,6 +195,24 @@ describe("telemetry", { timeout: 300_000 }, () => {
     assert.equal((await post("/v1/logs", gzipSync(logRequest("after")), gzip)).status, 200);
   });
 
+  it("keeps long lines, and says where one was cut", async () => {
+    for (const [length, what] of [
+      [200_000, "whole"],
+      [300_000, "too long"],
+    ] as const)
+      assert.equal(
+        (await post("/v1/logs", logRequest(`${what} ${"x".repeat(length)}`))).status,
+        200,
+      );
+    const found = await query(
+      "SELECT length(text) > 200000 AS whole, text LIKE '%characters in all%' AS cut FROM logs WHERE text LIKE '%whole xx%' OR text LIKE '%too long xx%' ORDER BY cut",
+    );
+    assert.deepEqual(found, [
+      { whole: true, cut: false },
+      { whole: false, cut: true },
+    ]);
+  });
+
   it("says which spans it refused, and that it moved one whose clock is far off", async () => {
     const span = (traceId: string, spanId: string, more: object = {}) => ({
       ...{ traceId, spanId, name: "checked", kind: 1 },

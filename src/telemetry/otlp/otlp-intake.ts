@@ -45,7 +45,8 @@ const SKEW_MAX_US = 10 * 60_000_000;
 /** Older than this is no delay, but a clock that is wrong. */
 const DELAY_MAX_US = 24 * 3_600_000_000;
 const ATTRIBUTES_MAX_CHARS = 32 * 1024;
-const TEXT_MAX_CHARS = 32 * 1024;
+/** As long as lines of logs. */
+const TEXT_MAX_CHARS = 256 * 1024;
 const NAME_MAX_CHARS = 500;
 const KINDS = ["", "internal", "server", "client", "producer", "consumer"];
 
@@ -193,7 +194,7 @@ export class OtlpIntake {
     const fields = { ...own, ...plainObject(record.attributes) };
     const body = plainValue(record.body);
     const isPlain = Object.keys(fields).length === 0 && typeof body === "string";
-    const text = isPlain ? body : bounded({ level: level || undefined, message: body, ...fields });
+    const text = isPlain ? cutText(body) : lineOf(level, body, fields);
     return logLine(
       {
         environment,
@@ -206,7 +207,7 @@ export class OtlpIntake {
         spanId: hexId(record.spanId, encoding, 8),
       },
       this.#plausible(time),
-      text.slice(0, TEXT_MAX_CHARS),
+      text,
     );
   }
 
@@ -244,6 +245,25 @@ function ownAttributes(resource: Resource | undefined, sender: Sender): Record<s
   const name = all["service.name"];
   const isOther = typeof name === "string" && name !== sender.service;
   return { ...Object.fromEntries(kept), ...(isOther && { "service.name": name }) };
+}
+
+const cutText = (text: string): string =>
+  text.length <= TEXT_MAX_CHARS
+    ? text
+    : `${text.slice(0, TEXT_MAX_CHARS)}… (cut: ${text.length} characters in all)`;
+
+/** A line of JSON; of one that is too long its message, as far as there is room. */
+function lineOf(level: string, message: unknown, fields: Record<string, unknown>): string {
+  const text = clean(JSON.stringify({ level: level || undefined, message, ...fields }));
+  if (text.length <= TEXT_MAX_CHARS) return text;
+  const said = typeof message === "string" ? message : JSON.stringify(message);
+  return clean(
+    JSON.stringify({
+      level: level || undefined,
+      message: said.slice(0, TEXT_MAX_CHARS / 2),
+      "holdfast.cut": `${text.length} characters in all`,
+    }),
+  );
 }
 
 function bounded(value: unknown): string {
