@@ -193,7 +193,8 @@ function planOf(
             ...(policy.strategy === "canary"
               ? [
                   `errors at most ${policy.analysis.errors.absolute} points and ${policy.analysis.errors.relative} times above what serves`,
-                  `p50, p95, p99 at most ${policy.analysis.latency.absolute} ms and ${policy.analysis.latency.relative} times above`,
+                  `answers slower than p50 to p99.9, plus ${policy.analysis.latency.absolute} ms and times ${policy.analysis.latency.relative}, not more frequent`,
+                  `4xx, redirects and small answers at most ${policy.analysis.answers.absolute} points and ${policy.analysis.answers.relative} times above`,
                 ]
               : []),
             "no crash loop and no burning error budget while it is watched",

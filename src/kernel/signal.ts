@@ -398,6 +398,8 @@ export interface ComparisonQuestion {
   readonly quantiles: boolean;
   /** With sums over clients and slices of time: they cost more too. */
   readonly clustering?: boolean;
+  /** With counts by route. */
+  readonly routes?: boolean;
   /** Service → bytes below and above which a whole answer is far smaller or larger than usual. */
   readonly sizes?: Readonly<Record<string, readonly [small: number, large: number]>>;
 }

@@ -176,6 +176,7 @@ describe("ComparisonQuery", () => {
     const [seven] = await compare({
       releases: [7],
       sizes: { web: [1_000, 50_000] },
+      routes: true,
       quantiles: true,
       clustering: true,
     });

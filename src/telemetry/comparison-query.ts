@@ -43,12 +43,15 @@ export class ComparisonQuery {
     await this.#store.load(["requests", "logs"]);
     const [counts, routes, logErrors, sums] = await Promise.all([
       this.#store.database.read(this.#countsQuery(question)),
-      this.#store.database.read(this.#routesQuery(question)),
+      question.routes ? this.#store.database.read(this.#routesQuery(question)) : [],
       this.#store.database.read(this.#logErrorsQuery(question)),
       question.clustering ? this.#store.database.read(this.#clustersQuery(question)) : [],
     ]);
     return counts.map((row) => {
-      const arm = { ...armOf(row, logErrors), routes: routesOf(row, routes) };
+      const arm = {
+        ...armOf(row, logErrors),
+        ...(question.routes && { routes: routesOf(row, routes) }),
+      };
       return question.clustering ? { ...arm, clustering: clusteringOf(arm, sums) } : arm;
     });
   }

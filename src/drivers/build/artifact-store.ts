@@ -43,7 +43,7 @@ export class ArtifactStore {
     return existsSync(this.dirOf(digest));
   }
 
-  /** Takes over a sealed folder. `keep` is told of it before anybody can find it unused. */
+  /** Moves a sealed folder into the store. Calls `keep` before `prune` could drop the artifact. */
   async add(
     sealed: string,
     known: ReadonlyMap<string, string>,

@@ -121,7 +121,7 @@ async function compare(
   if (!judgement) {
     const before = { from: stageSince - BASELINE_MS, latencyFrom: 0, beganFrom: 0 };
     const [baseline, cold] = await Promise.all([
-      ask({ releases: [from], ...before, quantiles: true }),
+      ask({ releases: [from], ...before, quantiles: true, routes: true }),
       askFirstMinutes(app, from, ask),
     ]);
     return baseline && { baseline, ...(cold && { cold }), since: stageSince };
@@ -136,7 +136,7 @@ async function compare(
   const releases = [from, placement.set.release];
   const sinceBefore = { from: stageSince - BASELINE_MS, beganFrom: 0, latencyFrom: 0 };
   const [block, arms, metrics, clustered, unanswered] = await Promise.all([
-    ask({ from: judgement.through, through: until, bounds, sizes }),
+    ask({ from: judgement.through, through: until, bounds, sizes, routes: true }),
     isTurn(ARMS_EVERY_MS)
       ? ask({ from: judgement.since, through: until, quantiles: true })
       : undefined,
