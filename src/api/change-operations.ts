@@ -25,7 +25,7 @@ import type { Assessment, ChangeAssessor } from "./change-assessment.ts";
 import { assertBudget, findingText } from "./change-checks.ts";
 import { type ChangeOptions, recordOf } from "./change-record.ts";
 import { differencesOf } from "./change-risk.ts";
-import type { ChangeRequest, ChangeRunner, Rehearsal } from "./change-runner.ts";
+import { type ChangeRequest, type ChangeRunner, NO_APP, type Rehearsal } from "./change-runner.ts";
 import { announce } from "./channel-routes.ts";
 import { type ControlRequest, isControl } from "./control-writes.ts";
 import { type EnvironmentView, findEnvironment } from "./environment-view.ts";
@@ -429,15 +429,7 @@ export function assertReason(reason: string | undefined): void {
     });
 }
 
-const NOTHING: Accepted = {
-  app: "",
-  environment: "",
-  release: 0,
-  generation: 0,
-  urls: [],
-  inferred: [],
-  changed: false,
-};
+const NOTHING: Accepted = { ...NO_APP, changed: false };
 
 type GateSubject = Pick<ChangeSpec, "environment" | "app" | "action" | "request">;
 

@@ -183,7 +183,8 @@ export class ChangeRunner {
   }
 }
 
-const NO_APP: Accepted = {
+/** Of a change that is about no release. */
+export const NO_APP: Accepted = {
   app: "",
   environment: "",
   release: 0,

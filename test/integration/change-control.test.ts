@@ -9,7 +9,8 @@ import type { ChangeView } from "../../src/api/change-routes.ts";
 import type { EnvironmentDiff } from "../../src/api/promotion.ts";
 import { AppFolder, ECHO_SERVER } from "../support/app-folder.ts";
 import { ask } from "../support/ask.ts";
-import { type CommandResult, Installation } from "../support/installation.ts";
+import { done, type Run, refused } from "../support/command-outcome.ts";
+import { Installation } from "../support/installation.ts";
 import { until } from "../support/wait.ts";
 
 const MANIFEST = `
@@ -30,8 +31,6 @@ interface Releases {
 /** What loosens control, by the only one who may at that moment. */
 const GLASS = ["--emergency", "--reason", "the test goes on"] as const;
 
-type Run = (...args: string[]) => Promise<CommandResult>;
-
 describe("change control", { timeout: 600_000 }, () => {
   const holdfast = new Installation();
   const app = new AppFolder({ "server.js": ECHO_SERVER, "holdfast.yaml": MANIFEST }, "echo");
@@ -47,16 +46,6 @@ describe("change control", { timeout: 600_000 }, () => {
   const as = async (account: string, ...more: string[]): Promise<Run> => {
     const token = await holdfast.tokenOf(account, ...more);
     return (...args) => holdfast.runAs(token, args);
-  };
-  const refused = async (result: Promise<CommandResult>, message: RegExp): Promise<void> => {
-    const { code, stdout, stderr } = await result;
-    assert.equal(code, 2, stdout + stderr);
-    assert.match(stderr, message);
-  };
-  const done = async (result: Promise<CommandResult>): Promise<string> => {
-    const { code, stdout, stderr } = await result;
-    assert.equal(code, 0, stdout + stderr);
-    return stdout;
   };
   const changes = async (...args: string[]): Promise<ChangeView[]> =>
     (await holdfast.json<{ changes: ChangeView[] }>("changes", ...args)).changes;

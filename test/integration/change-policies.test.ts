@@ -8,7 +8,8 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import type { ChangeView } from "../../src/api/change-routes.ts";
 import { AppFolder, ECHO_SERVER } from "../support/app-folder.ts";
-import { type CommandResult, Installation } from "../support/installation.ts";
+import { done, type Run, refused } from "../support/command-outcome.ts";
+import { Installation } from "../support/installation.ts";
 import { until } from "../support/wait.ts";
 
 const manifest = (name: string): string => `
@@ -18,8 +19,6 @@ services:
     command: node server.js
     routes: [{ host: ${name}.localhost }]
 `;
-
-type Run = (...args: string[]) => Promise<CommandResult>;
 
 /** What loosens control, by the only one who may at that moment. */
 const GLASS = ["--emergency", "--reason", "the test goes on"] as const;
@@ -50,16 +49,6 @@ describe("what holds for a change", { timeout: 600_000 }, () => {
   const policy = async (text: string): Promise<void> => {
     writeFileSync(join(scratch, "policy.yaml"), text);
     await holdfast.ok("policy", "set", join(scratch, "policy.yaml"), ...GLASS);
-  };
-  const refused = async (result: Promise<CommandResult>, message: RegExp): Promise<void> => {
-    const { code, stdout, stderr } = await result;
-    assert.equal(code, 2, stdout + stderr);
-    assert.match(stderr, message);
-  };
-  const done = async (result: Promise<CommandResult>): Promise<string> => {
-    const { code, stdout, stderr } = await result;
-    assert.equal(code, 0, stdout + stderr);
-    return stdout + stderr;
   };
   const changes = async (...args: string[]): Promise<ChangeView[]> =>
     (await holdfast.json<{ changes: ChangeView[] }>("changes", ...args)).changes;
@@ -158,8 +147,8 @@ cedar: |
     const first = (await last()).number;
     await done(dev("config", "set", "shop", "B=1", "--no-wait"));
     assert.equal((await shown(first)).phase, "asked");
-    const again = await done(dev("config", "set", "shop", "A=2", "--no-wait"));
-    assert.match(again, new RegExp(`it takes the place of change ${first}`));
+    const again = await dev("config", "set", "shop", "A=2", "--no-wait");
+    assert.match(again.stderr, new RegExp(`it takes the place of change ${first}`));
     assert.equal((await shown(first)).phase, "withdrawn");
     for (const { number } of await changes("--open"))
       await done(owner("change", "withdraw", String(number)));

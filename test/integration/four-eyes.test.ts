@@ -6,15 +6,14 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import type { ChangeView } from "../../src/api/change-routes.ts";
 import { AppFolder, ECHO_SERVER } from "../support/app-folder.ts";
-import { type CommandResult, Installation } from "../support/installation.ts";
+import { done, type Run, refused } from "../support/command-outcome.ts";
+import { Installation } from "../support/installation.ts";
 import { until } from "../support/wait.ts";
 
 const MANIFEST = `
 name: echo
 services: { web: { command: node server.js, routes: [{ host: echo.localhost }] } }
 `;
-
-type Run = (...args: string[]) => Promise<CommandResult>;
 
 describe("four eyes", { timeout: 600_000 }, () => {
   const holdfast = new Installation();
@@ -39,16 +38,6 @@ describe("four eyes", { timeout: 600_000 }, () => {
       ...(body !== undefined && { body: JSON.stringify(body) }),
     });
     return { status: answer.status, text: await answer.text() };
-  };
-  const refused = async (result: Promise<CommandResult>, message: RegExp): Promise<void> => {
-    const { code, stdout, stderr } = await result;
-    assert.equal(code, 2, stdout + stderr);
-    assert.match(stderr, message);
-  };
-  const done = async (result: Promise<CommandResult>): Promise<string> => {
-    const { code, stdout, stderr } = await result;
-    assert.equal(code, 0, stdout + stderr);
-    return stdout;
   };
   const rules = async (): Promise<Record<string, unknown>> =>
     (await holdfast.json<{ rules: Record<string, unknown> }>("env", "show", "production")).rules;
