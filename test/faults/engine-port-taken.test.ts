@@ -56,7 +56,7 @@ describe("with ports of its engines taken", { timeout: 240_000 }, () => {
       readonly engines: readonly { readonly engine: string; readonly state: string }[];
     }
     await until("every engine is ready", async () => {
-      const { engines: all } = await holdfast.json<Status>("status");
+      const { engines: all } = await holdfast.status<Status>();
       return all.length > 0 && all.every(({ state }) => state === "ready");
     });
     const now = holdfast.ports.engines;

@@ -111,9 +111,9 @@ describe("alerts", { timeout: 300_000 }, () => {
   it("has rules and configuration that Prometheus' and Alertmanager's own tools accept", async () => {
     const dir = join(holdfast.home, "monitoring");
     await until("they are written", async () => {
-      const { engines } = await holdfast
-        .run(["status", "--json"])
-        .then(({ stdout }) => JSON.parse(stdout) as { engines: { kind: string; state: string }[] });
+      const { engines } = await holdfast.status<{
+        engines: { kind: string; state: string }[];
+      }>();
       return engines.every(({ state }) => state === "ready");
     });
     assert.match(

@@ -79,10 +79,9 @@ describe("apps as they are", { timeout: 300_000 }, () => {
     await until("it has logged", async () =>
       (await holdfast.ok("logs", "quiet/w")).includes("tick"),
     );
-    const { stdout } = await holdfast.run(["status", "--json"]);
-    const { apps } = JSON.parse(stdout) as {
+    const { apps } = await holdfast.status<{
       apps: { name: string; instances: { state: string }[]; jobs: object }[];
-    };
+    }>();
     const quiet = apps.find(({ name }) => name === "quiet");
     assert.deepEqual(
       quiet?.instances.map(({ state }) => state),
@@ -99,9 +98,9 @@ describe("apps as they are", { timeout: 300_000 }, () => {
     const ticks = async (): Promise<number> =>
       (await holdfast.ok("logs", "clock/tick")).split("ticked for clock").length - 1;
     await until("it has ticked", async () => (await ticks()) > 0);
-    const { apps } = await holdfast.json<{
+    const { apps } = await holdfast.status<{
       apps: { name: string; jobs: Record<string, { lastRun?: { outcome: string } }> }[];
-    }>("status");
+    }>();
     const job = apps.find(({ name }) => name === "clock")?.jobs["tick"];
     assert.equal(job?.lastRun?.outcome, "succeeded");
     assert.equal(await ticks(), 1);
@@ -209,9 +208,9 @@ describe("apps as they are", { timeout: 300_000 }, () => {
       (await ask(holdfast, { host: "boxed.localhost" })).text,
       "from the next container",
     );
-    const { apps } = await holdfast.json<{
+    const { apps } = await holdfast.status<{
       apps: { name: string; instances: { release: number; state: string }[] }[];
-    }>("status");
+    }>();
     assert.deepEqual(
       apps
         .find(({ name }) => name === "boxed")

@@ -160,7 +160,7 @@ describe("an account of one environment", { timeout: 300_000 }, () => {
   });
 
   it("changes nothing of another by any route that writes, also where its body says where", async () => {
-    const before = await holdfast.json<{ apps: unknown }>("status");
+    const before = await holdfast.status<{ apps: unknown }>();
     for (const [path, methods] of Object.entries(paths)) {
       for (const method of ["post", "put", "patch", "delete"]) {
         if (!methods[method] || path.startsWith("/git/")) continue;
@@ -179,7 +179,7 @@ describe("an account of one environment", { timeout: 300_000 }, () => {
         }
       }
     }
-    const { apps } = await holdfast.json<{ apps: unknown }>("status");
+    const { apps } = await holdfast.status<{ apps: unknown }>();
     assert.deepEqual(shape(apps), shape(before.apps));
   });
 });

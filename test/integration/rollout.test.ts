@@ -287,7 +287,7 @@ describe("a rollout of the shop", { timeout: 900_000 }, () => {
       /the error budget of \w+ burns: \d+ of \d+ requests failed/,
     );
     await until("status says so", async () =>
-      /rolled back/.test((await holdfast.run(["status", "--json"])).stdout),
+      /rolled back/.test(JSON.stringify(await holdfast.status())),
     );
   });
 

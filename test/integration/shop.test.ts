@@ -60,8 +60,7 @@ function isIn(file: string, text: string): boolean {
 
 describe("the shop", { timeout: 600_000 }, () => {
   const holdfast = new Installation();
-  const statusNow = async (): Promise<Status> =>
-    JSON.parse((await holdfast.run(["status", "--json"])).stdout) as Status;
+  const statusNow = (): Promise<Status> => holdfast.status<Status>();
   const shop = async (): Promise<Status["apps"][number]> => {
     const app = (await statusNow()).apps.find(({ name }) => name === "storefront");
     assert.ok(app);

@@ -183,9 +183,7 @@ describe("stores of an environment", { timeout: 120_000 }, () => {
       const pid = Number.parseInt(readFileSync(file, "utf8"), 10);
       const stateNow = async () =>
         (
-          await holdfast.json<{ engines: { kind: string; state: string; detail?: string }[] }>(
-            "status",
-          )
+          await holdfast.status<{ engines: { kind: string; state: string; detail?: string }[] }>()
         ).engines.find((one) => one.kind === kind);
       const began = Date.now();
       process.kill(pid, "SIGSTOP");

@@ -93,7 +93,7 @@ describe("telemetry", { timeout: 300_000 }, () => {
 
   it("stamps a request when it came, however long its connection was idle before", async () => {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-    const { httpsPort } = (await holdfast.json<{ installation: { httpsPort: number } }>("status"))
+    const { httpsPort } = (await holdfast.status<{ installation: { httpsPort: number } }>())
       .installation;
     const get = (path: string): Promise<void> =>
       new Promise((resolve, reject) => {

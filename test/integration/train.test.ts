@@ -30,7 +30,7 @@ describe("a train of apps", { timeout: 300_000 }, () => {
   const start = (...args: string[]): Promise<CommandResult> =>
     holdfast.run(["train", "start", ...args, "--from", "staging", "--to", "production", "--json"]);
   const serving = async (): Promise<Record<string, number | undefined>> => {
-    const { apps: all } = JSON.parse((await holdfast.run(["status", "--json"])).stdout) as Status;
+    const { apps: all } = await holdfast.status<Status>();
     return Object.fromEntries(all.map(({ name, release }) => [name, release]));
   };
 

@@ -74,6 +74,14 @@ export class Installation {
     return JSON.parse(stdout) as Facts;
   }
 
+  /** What `status` says; it ends with 3 where something is in the way, which is also said. */
+  async status<Facts>(): Promise<Facts> {
+    const { code, stdout, stderr } = await this.run(["status", "--json"]);
+    if (code !== 0 && code !== 3)
+      throw new Error(`holdfast status ended with ${code}: ${stdout}${stderr}`);
+    return JSON.parse(stdout) as Facts;
+  }
+
   async ok(...args: readonly string[]): Promise<string> {
     const { code, stdout, stderr } = await this.run(args);
     if (code !== 0)
