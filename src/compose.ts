@@ -18,7 +18,7 @@ import { CedarAuthorizer } from "./drivers/cedar/cedar-authorizer.ts";
 import { readJson, writeWhole } from "./drivers/files.ts";
 import { tellForge } from "./drivers/forge/forge.ts";
 import { deliver } from "./drivers/notifier/notifier.ts";
-import { checkMigrations } from "./drivers/postgres/migration-check.ts";
+import { checkMigrations } from "./drivers/postgres/migrations/migration-check.ts";
 import { NetworkProbe } from "./drivers/probe/http-probe.ts";
 import { findSystemUser } from "./drivers/process/system-user.ts";
 import { InstallationTelemetry } from "./drivers/rollout-telemetry.ts";
@@ -379,7 +379,8 @@ function apiDeps(
     store,
     sources: world.sources,
     secrets: world.secrets,
-    checkMigrations,
+    checkMigrations: async (appName, files) =>
+      checkMigrations(files, await world.stores.schema(appName)),
     feedTask: (task, input) =>
       computeOf(task, appDeps(options, store, world, monitoring)).feed(
         task.uid,

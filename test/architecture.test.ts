@@ -202,7 +202,12 @@ function longFunctions(text: string): string[] {
     const indent = /^ */.exec(line)?.[0] ?? "";
     const length = lines
       .slice(i + 1)
-      .findIndex((other) => other.startsWith(`${indent}}`) || other.startsWith(`${indent});`));
+      // A head over several lines goes on behind its parentheses; a call ends with them.
+      .findIndex(
+        (other) =>
+          other.startsWith(`${indent}}`) ||
+          (other.startsWith(`${indent})`) && !other.endsWith("{")),
+      );
     return length > MAX_FUNCTION_LINES ? [`${line.trim()} has ${length} lines`] : [];
   });
 }

@@ -26,8 +26,11 @@ export interface SourceUploads {
   /** `who`: an account; of one there are a few at once. */
   add(archive: Readable, who: string, signal: AbortSignal): Promise<SourceUpload>;
   readFiles(digest: string, names: readonly string[]): Record<string, string>;
-  /** What differs between two sources, in names of files. */
-  compare(one: string, other: string): Promise<SourceDifference>;
+  /** Names of files that are new or different in the other source, and of those that are gone. */
+  compare(
+    one: string,
+    other: string,
+  ): Promise<{ readonly changed: readonly string[]; readonly removed: readonly string[] }>;
 }
 
 export interface SourceDifference {
@@ -40,8 +43,11 @@ export interface SourceDifference {
 export interface MigrationFinding {
   readonly file: string;
   readonly line: number;
-  /** contract: what still runs may break. lock: writers wait meanwhile. unread: nobody can say. */
-  readonly kind: "contract" | "lock" | "unread";
+  /**
+   * contract: what still runs may break. lock: others wait meanwhile. unread: nobody can say what it
+   * does. start: whatever runs it can't be held back.
+   */
+  readonly kind: "contract" | "lock" | "unread" | "start";
   readonly text: string;
 }
 
@@ -197,6 +203,7 @@ export interface ApiDeps {
   readonly readMetric: (metric: AppMetric, scope: MetricScope) => Promise<MetricValue>;
   /** What these files (SQL) would break for a release that does not know them. */
   readonly checkMigrations: (
+    appName: string,
     files: readonly { readonly name: string; readonly text: string }[],
   ) => Promise<readonly MigrationFinding[]>;
   readonly telemetry: TelemetryReader;

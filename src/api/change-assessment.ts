@@ -19,6 +19,7 @@ import { assertCommitted } from "./environment-admission.ts";
 import type { EnvironmentView } from "./environment-view.ts";
 import { assertNotHeld } from "./hold-routes.ts";
 import { assertMetrics } from "./metric-check.ts";
+import { findingsOf, sourceDifference } from "./migration-assessment.ts";
 import { budgetsLeft } from "./monitoring-routes.ts";
 
 /** One app that the change is about. */
@@ -138,7 +139,10 @@ export class ChangeAssessor {
     const { app } = rehearsal.accepted;
     const before = this.releaseBefore(environment, rehearsal);
     const source = await this.#sourceDifference(before, rehearsal);
-    const migrations = await this.#migrations(source, rehearsal);
+    const migrations =
+      source && rehearsal.release
+        ? await findingsOf(this.#deps, `${environment}/${app}`, rehearsal.release, source)
+        : [];
     const status = this.#appOf(environment, app)?.status;
     const budgets = (await budgetsLeft(this.#deps, environment, app)).map((budget) => {
       const repairs = repairedRelease(budget, status);
@@ -198,32 +202,7 @@ export class ChangeAssessor {
     { release }: Rehearsal,
   ): Promise<SourceDifference | undefined> {
     if (!release || !before || before.source.digest === release.source.digest) return undefined;
-    return this.#deps.sources.compare(before.source.digest, release.source.digest);
-  }
-
-  async #migrations(
-    source: SourceDifference | undefined,
-    { release }: Rehearsal,
-  ): Promise<readonly MigrationFinding[]> {
-    if (!release?.manifest.release || !source) return [];
-    const isSql = (name: string): boolean => name.endsWith(".sql");
-    const files = this.#deps.sources.readFiles(
-      release.source.digest,
-      source.migrations.filter(isSql),
-    );
-    const found = await this.#deps.checkMigrations(
-      Object.entries(files).map(([name, text]) => ({ name, text })),
-    );
-    const programs = source.migrations.filter((name) => !isSql(name));
-    return [
-      ...found,
-      ...programs.map((file) => ({
-        file,
-        line: 1,
-        kind: "unread" as const,
-        text: "a program: what it does to the schema can't be read",
-      })),
-    ];
+    return sourceDifference(this.#deps, before, release);
   }
 
   #appOf(environment: string, app: string): App | undefined {

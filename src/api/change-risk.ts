@@ -58,6 +58,10 @@ export function riskOf(facts: RiskFacts): { score: number; parts: RiskPart[] } {
   }
   const contracts = migrations.filter(({ kind }) => kind === "contract").length;
   add(Math.min(30, contracts * 15), `${contracts} of its migrations break what still runs`);
+  const dark = migrations.filter(({ kind }) => kind === "unread").length;
+  add(Math.min(30, dark * 10), `${dark} of its migrations can't be read`);
+  if (migrations.some(({ kind }) => kind === "start"))
+    add(10, "its migrations run as it starts: nothing can hold them back");
   if (!app) add(10, "the app is new here");
   const failed = app?.status?.history.find(({ outcome }) => outcome !== "succeeded");
   if (failed?.endedAt !== undefined && now - failed.endedAt < DAY_MS)

@@ -5,6 +5,7 @@ import type { Redacted } from "../kernel/redacted.ts";
 import type { ResourceStore } from "../kernel/resource-store.ts";
 import type { AppStores, StoresReadiness } from "../resources/app/app-driver.ts";
 import type { Manifest } from "../resources/app/manifest.ts";
+import type { Schema } from "./postgres/migrations/schema.ts";
 import type { PostgresAccess } from "./postgres/postgres-access.ts";
 import type { RedisAccess } from "./redis/redis-access.ts";
 
@@ -60,6 +61,11 @@ export class EnvironmentStores implements AppStores {
         (await this.#postgres.ensure(appName, as, host, connectionsOf(manifest)))),
       ...(needs.includes("redis") && (await this.#redis.ensure(appName, host))),
     };
+  }
+
+  /** What the app's database has; undefined where nobody can say. */
+  schema(appName: string): Promise<Schema | undefined> {
+    return this.#postgres.schema(appName).catch(() => undefined);
   }
 
   async ports(appName: string, manifest: Manifest): Promise<readonly number[]> {

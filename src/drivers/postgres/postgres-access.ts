@@ -3,6 +3,8 @@
 
 import type pg from "pg";
 import { Redacted } from "../../kernel/redacted.ts";
+import type { Schema } from "./migrations/schema.ts";
+import { readSchema } from "./migrations/schema-reader.ts";
 import type { PostgresEngineDriver } from "./postgres-engine-driver.ts";
 
 export type PostgresRole = "runtime" | "owner";
@@ -60,6 +62,14 @@ export class PostgresAccess {
       ]);
       return rowCount === 1;
     });
+  }
+
+  /** @throws what PostgreSQL says, also where there is no such database */
+  schema(appName: string): Promise<Schema> {
+    const { environment, names } = namesOf(appName);
+    return this.#options.engine.asAdmin(environment, names.database, (client) =>
+      readSchema(client, names.runtime),
+    );
   }
 
   async drop(appName: string): Promise<void> {

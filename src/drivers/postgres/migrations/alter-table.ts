@@ -1,0 +1,214 @@
+// What the subcommands of ALTER TABLE take from a release that still runs, and what waits for them.
+// https://www.postgresql.org/docs/current/sql-altertable.html has the locks and the rewrites.
+
+import { contract, type Found, lock, unread } from "./finding.ts";
+import type { MigrationScope } from "./migration-scope.ts";
+import { isCompatible, shown } from "./schema.ts";
+import { listOf, type Node, namesIn, typedOf, typeText, within } from "./sql-node.ts";
+
+type Rule = (relation: string, cmd: Node, scope: MigrationScope) => Found[];
+
+const NOT_KEPT = "what still runs may not keep to it";
+const SERIAL = /^(small|big)?serial[248]?$/;
+
+/** Of their kinds, those that neither break anything nor hold anybody up. */
+const HARMLESS = new Set([
+  "AT_DropNotNull",
+  "AT_ValidateConstraint",
+  "AT_AlterConstraint",
+  "AT_SetStatistics",
+  "AT_SetOptions",
+  "AT_ResetOptions",
+  "AT_SetRelOptions",
+  "AT_ResetRelOptions",
+  "AT_ReplaceRelOptions",
+  "AT_SetStorage",
+  "AT_SetCompression",
+  "AT_ClusterOn",
+  "AT_DropCluster",
+  "AT_DisableRowSecurity",
+  "AT_NoForceRowSecurity",
+  "AT_ReplicaIdentity",
+  "AT_AddInherit",
+  "AT_AddOf",
+  "AT_DropOf",
+  "AT_SetExpression",
+  "AT_SetIdentity",
+]);
+
+const REWRITES = new Set(["AT_SetTableSpace", "AT_SetLogged", "AT_SetAccessMethod"]);
+
+const RULES: Readonly<Record<string, Rule>> = {
+  AT_DropColumn: (relation, cmd, scope) =>
+    isGone(relation, cmd, scope) ? [] : contract(`drops column ${columnOf(relation, cmd)}`),
+  AT_AlterColumnType: ofType,
+  AT_SetNotNull: (relation, cmd, scope) =>
+    scope.isFresh("given", `${relation}.${String(cmd["name"])}`)
+      ? []
+      : contract(`makes ${columnOf(relation, cmd)} not null: what still runs may leave it out`),
+  AT_ColumnDefault: (relation, cmd, scope) => {
+    const column = `${relation}.${String(cmd["name"])}`;
+    if (cmd["def"] !== undefined) {
+      if (scope.isFreshColumn(relation, String(cmd["name"]))) scope.make("given", column);
+      return [];
+    }
+    return scope.isFreshColumn(relation, String(cmd["name"]))
+      ? []
+      : contract(`drops the default of ${shown(column)}: what still runs may leave it out`);
+  },
+  AT_DropIdentity: dropsGenerated,
+  AT_DropExpression: dropsGenerated,
+  AT_AddIdentity: (relation, cmd) =>
+    contract(`makes ${columnOf(relation, cmd)} an identity: what still runs may give it itself`),
+  AT_AddColumn: ofNewColumn,
+  AT_AddConstraint: ofConstraint,
+  AT_DropConstraint: (relation, cmd, scope) => {
+    const name = String(cmd["name"] ?? "");
+    const fact = scope.schema?.get("constraint", relation, name);
+    return fact && /^(UNIQUE|PRIMARY|EXCLUDE)/.test(fact.detail)
+      ? contract(`drops the unique constraint ${name} of ${shown(relation)}: ON CONFLICT needs it`)
+      : [];
+  },
+  AT_EnableRowSecurity: (relation) =>
+    contract(`turns row security on for ${shown(relation)}: what still runs sees fewer rows`),
+  AT_ForceRowSecurity: (relation) =>
+    contract(`forces row security on ${shown(relation)}: what still runs sees fewer rows`),
+  AT_DetachPartition: (relation, cmd, scope) =>
+    contract(`takes the partition ${partition(cmd, scope)} from ${shown(relation)}`),
+  AT_AttachPartition: (relation, cmd, scope) =>
+    lock(`attaches ${partition(cmd, scope)} to ${shown(relation)}: all of it is read first`),
+  AT_DropInherit: (relation) => contract(`takes ${shown(relation)} from what it inherits of`),
+  AT_ChangeOwner: (relation, _, scope) =>
+    scope.isFresh("relation", relation) ? [] : contract(`changes the owner of ${shown(relation)}`),
+  AT_SetUnLogged: (relation) => contract(`makes ${shown(relation)} unlogged: a crash empties it`),
+};
+
+export function ofAlterTable(node: Node, scope: MigrationScope): Found[] {
+  const relation = scope.relation(node["relation"]);
+  const found: Found[] = [];
+  const isFresh = scope.isFresh("relation", relation);
+  const mayBeMissing = node["missing_ok"] === true && scope.isMissing("relation", "", relation);
+  if (isFresh || mayBeMissing) return [];
+  for (const one of listOf(node["cmds"])) {
+    const cmd = one["AlterTableCmd"] as Node;
+    const kind = String(cmd["subtype"]);
+    if (HARMLESS.has(kind)) continue;
+    if (REWRITES.has(kind)) found.push(...lock(`writes all of ${shown(relation)} anew`));
+    else if (/^AT_(En|Dis)able(Always|Replica)?(Trig|Rule)/.test(kind))
+      found.push(
+        ...contract(`changes which triggers or rules run on ${shown(relation)}: ${word(kind)}`),
+      );
+    else
+      found.push(
+        ...(RULES[kind]?.(relation, cmd, scope) ??
+          unread(`${word(kind)} on ${shown(relation)}: what it takes away is not known`)),
+      );
+  }
+  return found;
+}
+
+const columnOf = (relation: string, cmd: Node): string =>
+  `${shown(relation)}.${String(cmd["name"] ?? "")}`;
+
+const partition = (cmd: Node, scope: MigrationScope): string =>
+  shown(scope.relation(typedOf(cmd["def"] as Node)[1]["name"]));
+
+function isGone(relation: string, cmd: Node, scope: MigrationScope): boolean {
+  const name = String(cmd["name"]);
+  if (scope.isFreshColumn(relation, name)) return true;
+  return cmd["missing_ok"] === true && scope.isMissing("column", relation, name);
+}
+
+function dropsGenerated(relation: string, cmd: Node, scope: MigrationScope): Found[] {
+  return isGone(relation, cmd, scope)
+    ? []
+    : contract(`no longer fills ${columnOf(relation, cmd)} in: what still runs may leave it out`);
+}
+
+function ofType(relation: string, cmd: Node, scope: MigrationScope): Found[] {
+  const name = String(cmd["name"]);
+  if (scope.isFreshColumn(relation, name)) return [];
+  const def = typedOf(cmd["def"] as Node)[1];
+  const after = typeText(def["typeName"]);
+  const column = columnOf(relation, cmd);
+  const before = scope.schema?.get("column", relation, name)?.detail;
+  if (def["raw_default"] === undefined) {
+    if (before !== undefined && isCompatible(before, after)) return [];
+    if (before === undefined && ["text", "varchar"].includes(after))
+      return unread(
+        `makes ${column} ${after}: harmless where it was a shorter one, which is not known`,
+      );
+  }
+  const from = before === undefined ? "" : ` from ${before}`;
+  return contract(`changes the type of ${column}${from} to ${after}`);
+}
+
+function ofNewColumn(relation: string, cmd: Node, scope: MigrationScope): Found[] {
+  const column = typedOf(cmd["def"] as Node)[1];
+  const name = String(column["colname"]);
+  const isThere = scope.schema?.has("column", relation, name) ?? false;
+  if (cmd["missing_ok"] !== true || scope.isMissing("column", relation, name))
+    scope.make("column", `${relation}.${name}`);
+  else if (isThere) return [];
+  const constraints = listOf(column["constraints"]).map((one) => one["Constraint"] as Node);
+  const of = (kind: string): Node | undefined =>
+    constraints.find(({ contype }) => contype === `CONSTR_${kind}`);
+  const type = typeText(column["typeName"]);
+  const [identity, generated] = [of("IDENTITY"), of("GENERATED")];
+  const isSerial = SERIAL.test(type);
+  const isGiven = of("DEFAULT") !== undefined || identity || generated || isSerial;
+  if (isGiven) scope.make("given", `${relation}.${name}`);
+  const text = `${shown(relation)}.${name}`;
+  const found: Found[] = [];
+  if ((of("NOTNULL") ?? of("PRIMARY")) && !isGiven)
+    found.push(
+      ...contract(`adds ${text} not null without a default: what still runs does not give it`),
+    );
+  const isStored = generated !== undefined && generated["generated_kind"] !== "v";
+  if (identity || isStored || isSerial || isVolatile(of("DEFAULT")?.["raw_expr"]))
+    found.push(
+      ...lock(`adds ${text} with a value for each row: all of the table is written anew meanwhile`),
+    );
+  if (of("UNIQUE") || of("PRIMARY"))
+    found.push(...lock(`adds ${text} with an index: everybody waits while it is built`));
+  if (of("CHECK"))
+    found.push(...lock(`adds ${text} with a check: everybody waits while all rows are read`));
+  return found;
+}
+
+// Within a transaction these stand still, so that one value holds for all rows.
+const STABLE = new Set(["now", "transaction_timestamp", "statement_timestamp", "current_setting"]);
+const IMMUTABLE = new Set(["lower", "upper", "md5", "concat", "to_date", "make_date", "timezone"]);
+
+function isVolatile(expression: unknown): boolean {
+  for (const call of within(expression, "FuncCall")) {
+    const name = namesIn(call["funcname"]).at(-1) ?? "";
+    if (!STABLE.has(name) && !IMMUTABLE.has(name)) return true;
+  }
+  return false;
+}
+
+function ofConstraint(relation: string, cmd: Node, scope: MigrationScope): Found[] {
+  const constraint = typedOf(cmd["def"] as Node)[1];
+  const kind = String(constraint["contype"]);
+  const name = String(constraint["conname"] ?? word(kind));
+  const columns = [...namesIn(constraint["keys"]), ...namesIn(constraint["fk_attrs"])];
+  for (const reference of within(constraint["raw_expr"], "ColumnRef"))
+    columns.push(...namesIn(reference["fields"]).slice(-1));
+  // What leaves a new column out leaves it null, and null keeps to everything but NOT NULL.
+  const isOfNew = columns.length > 0 && columns.every((one) => scope.isFreshColumn(relation, one));
+  if (isOfNew && kind !== "CONSTR_PRIMARY" && kind !== "CONSTR_NOTNULL") return [];
+  const found = contract(`adds the constraint ${name} to ${shown(relation)}: ${NOT_KEPT}`);
+  const isQuick = constraint["skip_validation"] === true || constraint["indexname"] !== undefined;
+  if (isQuick) return found;
+  const how = ["CONSTR_UNIQUE", "CONSTR_PRIMARY", "CONSTR_EXCLUSION"].includes(kind)
+    ? "builds an index meanwhile: CREATE UNIQUE INDEX CONCURRENTLY, then USING INDEX"
+    : "reads all rows meanwhile: NOT VALID, then VALIDATE CONSTRAINT";
+  return [...found, ...lock(`the constraint ${name} on ${shown(relation)} ${how}`)];
+}
+
+const word = (kind: string): string =>
+  kind
+    .replace(/^(AT|CONSTR)_/, "")
+    .replaceAll(/([a-z])([A-Z])/g, "$1 $2")
+    .toLowerCase();

@@ -1,0 +1,61 @@
+// What migrations would break for the release that still runs, read before they run: PostgreSQL's own
+// parser reads them, and what takes something away, renames it or asks for more than before is named.
+// Expand first, contract with a later release.
+
+import { loadModule } from "libpg-query";
+import { messageOf } from "../../../kernel/error.ts";
+import type { Found, MigrationFinding } from "./finding.ts";
+import { MigrationScope } from "./migration-scope.ts";
+import { ProceduralReader, statementsOf } from "./procedural.ts";
+import type { Schema } from "./schema.ts";
+
+export interface MigrationFile {
+  readonly name: string;
+  readonly text: string;
+}
+
+let isLoaded: Promise<void> | undefined;
+
+/**
+ * @param files in the order in which they run
+ * @param schema of the database that they are for; without it, more of them can't be read
+ */
+export async function checkMigrations(
+  files: readonly MigrationFile[],
+  schema?: Schema,
+): Promise<readonly MigrationFinding[]> {
+  isLoaded ??= loadModule();
+  await isLoaded;
+  const scope = new MigrationScope(schema);
+  const reader = new ProceduralReader(scope);
+  const findings: MigrationFinding[] = [];
+  for (const { name: file, text } of files) {
+    const add = (found: readonly Found[], line: number): void => {
+      for (const one of found) findings.push({ ...one, file, line: line + (one.line ?? 0) });
+    };
+    // Each file is a session of its own.
+    scope.path = "public";
+    try {
+      for (const { stmt, text: own, at } of statementsOf(text))
+        add(reader.read(stmt, own.trimStart()), lineAt(text, at));
+    } catch (error) {
+      add([{ kind: "unread", text: messageOf(error) }], 1);
+    }
+  }
+  return unique(findings);
+}
+
+// A block that loops says it once.
+const unique = (findings: readonly MigrationFinding[]): MigrationFinding[] => [
+  ...new Map(
+    findings.map((one) => [`${one.file}:${one.line} ${one.kind} ${one.text}`, one]),
+  ).values(),
+];
+
+// A statement begins where the one before ended: with its line ends, and comments.
+function lineAt(text: string, at: number): number {
+  const before = Buffer.from(text).subarray(0, at).toString();
+  const rest = text.slice(before.length);
+  const gap = /^(\s|--[^\n]*\n|\/\*[\s\S]*?\*\/)*/.exec(rest)?.[0].length ?? 0;
+  return text.slice(0, before.length + gap).split("\n").length;
+}
