@@ -398,6 +398,7 @@ export class AppOperations {
     const facts = {
       ...source,
       contracts: undefined,
+      rehearse: undefined,
       // What is new in it is no commit's.
       committedAt: undefined,
       folder: source.folder ?? "",

@@ -5,11 +5,16 @@
 import { invalid } from "../kernel/error.ts";
 import type { App } from "../resources/app/app.ts";
 import { APP, type AppSpec, type AppStatus } from "../resources/app/app.ts";
-import { RELEASE, type ReleaseSpec, releaseName } from "../resources/release/release.ts";
+import {
+  type MigrationFacts,
+  RELEASE,
+  type ReleaseSpec,
+  releaseName,
+} from "../resources/release/release.ts";
 import type { Car } from "../resources/train/train.ts";
 import type { Access, Principal } from "./access.ts";
 import type { ApiDeps, MigrationFinding, SourceDifference } from "./api-deps.ts";
-import { assertAccepted, assertExpands, withContracts } from "./change-checks.ts";
+import { assertAccepted, assertExpands, migrationFacts, withMigrations } from "./change-checks.ts";
 import type { ChangeFacts, ChangeOptions } from "./change-record.ts";
 import { pinned } from "./change-record.ts";
 import { repairedRelease } from "./change-repair.ts";
@@ -54,17 +59,20 @@ export class ChangeAssessor {
 
   /** @throws what running it would be refused with */
   async assess(
-    { name }: EnvironmentView,
+    place: EnvironmentView,
     asked: ChangeRequest,
     actor: Principal,
+    options: ChangeOptions,
   ): Promise<Assessment> {
+    const { name } = place;
     const meant = pinned(asked, this.#runner.rehearse(name, asked, actor));
     const parts: Part[] = [];
     for (const one of partsOf(meant)) parts.push(await this.#assessPart(name, one, actor));
-    const request = withContracts(
-      meant,
-      new Map(parts.map((part) => [part.app, contractsOf(part.migrations)])),
-    );
+    const known = parts.map(({ app, migrations, source }): [string, MigrationFacts] => {
+      const hasChanged = (source?.migrations.length ?? 0) > 0;
+      return [app, migrationFacts(place, migrations, hasChanged, options)];
+    });
+    const request = withMigrations(meant, new Map(known));
     const rehearsal = this.#runner.rehearse(name, request, actor);
     return { request, rehearsal, parts, facts: factsOf(parts) };
   }
@@ -179,14 +187,14 @@ export class ChangeAssessor {
 
   /** What newer releases took from the schema that this one needs. */
   contractedSince(environment: string, app: string, release: number): readonly string[] {
-    const ran = this.#appOf(environment, app)?.status?.released ?? [];
-    return ran
+    const { released = [], taken = {} } = this.#appOf(environment, app)?.status ?? {};
+    return released
       .filter((number) => number > release)
-      .flatMap((number) =>
-        (this.#release(environment, app, number)?.source.contracts ?? []).map(
-          (text) => `release ${number} ${text}`,
-        ),
-      );
+      .flatMap((number) => {
+        const read = this.#release(environment, app, number)?.source.contracts ?? [];
+        const seen = taken[number] ?? [];
+        return [...new Set([...read, ...seen])].map((text) => `release ${number} ${text}`);
+      });
   }
 
   async #assertMetrics(environment: string, { accepted, release }: Rehearsal): Promise<void> {
@@ -228,9 +236,6 @@ const partsOf = (request: ChangeRequest): readonly ChangeRequest[] =>
         from: request.train.from,
       }))
     : [request];
-
-const contractsOf = (migrations: readonly MigrationFinding[]): readonly string[] =>
-  migrations.filter(({ kind }) => kind === "contract").map(({ text }) => text);
 
 // As risky as its riskiest part; of several, that it is several.
 function factsOf(parts: readonly Part[]): ChangeFacts {

@@ -2,6 +2,7 @@
 // take away what still runs, and an error budget that is spent.
 
 import { invalid } from "../kernel/error.ts";
+import type { MigrationFacts } from "../resources/release/release.ts";
 import type { MigrationFinding } from "./api-deps.ts";
 import type { ChangeFacts, ChangeOptions } from "./change-record.ts";
 import type { BudgetLeft } from "./change-risk.ts";
@@ -11,21 +12,41 @@ import type { EnvironmentView } from "./environment-view.ts";
 export const findingText = ({ file, line, kind, text }: MigrationFinding): string =>
   `${file}:${line} ${kind === "contract" ? "breaks what still runs" : kind}: ${text}`;
 
-// A deploy remembers what its migrations take away: a rollback has to know.
-export function withContracts(
+/** A deploy remembers what its migrations take away: a rollback has to know. */
+export function withMigrations(
   request: ChangeRequest,
-  contracts: ReadonlyMap<string, readonly string[]>,
+  known: ReadonlyMap<string, MigrationFacts>,
 ): ChangeRequest {
-  const [own = []] = contracts.values();
-  if (request.action === "deploy" && own.length > 0)
-    return { ...request, source: { ...request.source, contracts: own } };
+  const [own = {}] = known.values();
+  const isEmpty = (facts: MigrationFacts): boolean => Object.keys(facts).length === 0;
+  if (request.action === "deploy" && !isEmpty(own))
+    return { ...request, source: { ...request.source, ...own } };
   if (request.action !== "promote") return request;
-  if (!("train" in request)) return own.length > 0 ? { ...request, contracts: own } : request;
+  if (!("train" in request)) return isEmpty(own) ? request : { ...request, migrations: own };
   const cars = request.train.cars.map((car) => {
-    const ofCar = contracts.get(car.app) ?? [];
-    return ofCar.length > 0 ? { ...car, contracts: ofCar } : car;
+    const ofCar = known.get(car.app) ?? {};
+    return isEmpty(ofCar) ? car : { ...car, migrations: ofCar };
   });
   return { ...request, train: { ...request.train, cars } };
+}
+
+/**
+ * What of them a release keeps.
+ *
+ * @param hasChanged there are others than in the release before
+ */
+export function migrationFacts(
+  { rules }: EnvironmentView,
+  findings: readonly MigrationFinding[],
+  hasChanged: boolean,
+  { acceptContract }: ChangeOptions,
+): MigrationFacts {
+  const contracts = findings.filter(({ kind }) => kind === "contract").map(({ text }) => text);
+  const isRehearsed = hasChanged && rules.contractMigrations === "refuse";
+  return {
+    ...(contracts.length > 0 && { contracts }),
+    ...(isRehearsed && { rehearse: acceptContract ? "note" : "refuse" }),
+  };
 }
 
 export function assertExpands(

@@ -70,7 +70,7 @@ export class ChangeOperations {
   ): Promise<Outcome> {
     const place = findEnvironment(this.#deps.store, environment);
     this.#assertRole(place, asked, actor);
-    const assessment = await this.#assessor.assess(place, asked, actor);
+    const assessment = await this.#assessor.assess(place, asked, actor, options);
     const { may } = this.#assessor.assertAllowed(place, assessment, actor, options);
     const { request, rehearsal, facts } = assessment;
     // Nothing that runs changes: what is set is for the first deploy, which is a change of its own.
@@ -79,14 +79,10 @@ export class ChangeOperations {
     if (!rehearsal.accepted.changed && (may || !isSet))
       return this.#runner.run(environment, request, actor);
     await this.#assessor.assertFit(place, assessment, actor, options);
-    if (!place.rules.protected) {
-      const accepted = this.#runner.run(environment, request, actor);
-      return {
-        ...accepted,
-        inferred: [...accepted.inferred, ...facts.migrations.map(findingText)],
-      };
-    }
-    return this.#ask(place, assessment, actor, options, may);
+    const outcome = place.rules.protected
+      ? await this.#ask(place, assessment, actor, options, may)
+      : this.#runner.run(environment, request, actor);
+    return { ...outcome, inferred: [...outcome.inferred, ...facts.migrations.map(findingText)] };
   }
 
   // Before anything is looked at: somebody with no role for it learns nothing by it.

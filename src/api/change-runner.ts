@@ -7,7 +7,12 @@ import { assert } from "../kernel/error.ts";
 import { canonicalJson } from "../kernel/resource.ts";
 import type { Actor } from "../kernel/resource-store.ts";
 import { APP, type AppSpec } from "../resources/app/app.ts";
-import { RELEASE, type ReleaseSpec, releaseName } from "../resources/release/release.ts";
+import {
+  type MigrationFacts,
+  RELEASE,
+  type ReleaseSpec,
+  releaseName,
+} from "../resources/release/release.ts";
 import type { Car } from "../resources/train/train.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { AppOperations } from "./app-operations.ts";
@@ -24,7 +29,7 @@ export type ChangeRequest =
       readonly app: string;
       readonly from: string;
       readonly release?: number | undefined;
-      readonly contracts?: readonly string[];
+      readonly migrations?: MigrationFacts;
     }
   | {
       readonly action: "promote";

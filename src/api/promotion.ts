@@ -14,7 +14,7 @@ import {
 import { countsFor } from "../resources/app/app-observed.ts";
 import { manifestFor } from "../resources/app/environment-overlay.ts";
 import { INFERENCE_FILES, inferManifest, usesDockerfile } from "../resources/app/infer.ts";
-import type { Artifact, Release } from "../resources/release/release.ts";
+import type { Artifact, MigrationFacts, Release } from "../resources/release/release.ts";
 import { SETTINGS, type SettingsSpec } from "../resources/settings/settings.ts";
 import { Admission } from "./admission.ts";
 import type { ApiDeps } from "./api-deps.ts";
@@ -29,8 +29,7 @@ export interface PromotionRequest {
   readonly to: string;
   /** Default: the one that serves there. */
   readonly release?: number | undefined;
-  /** What its migrations take away from what runs here. */
-  readonly contracts?: readonly string[];
+  readonly migrations?: MigrationFacts;
 }
 
 export class Promotion {
@@ -44,7 +43,7 @@ export class Promotion {
     this.#releases = new ReleaseWriter(deps);
   }
 
-  promote({ app, from, to, release, contracts }: PromotionRequest, actor: Actor): Accepted {
+  promote({ app, from, to, release, migrations }: PromotionRequest, actor: Actor): Accepted {
     if (from === to)
       throw invalid("promote.same", `${app} is in ${from} already`, {
         hint: `holdfast promote ${app} --from staging --to production`,
@@ -61,7 +60,8 @@ export class Promotion {
     const before = this.#find(appName);
     const facts: SourceFacts = {
       ...source,
-      contracts,
+      contracts: migrations?.contracts,
+      rehearse: migrations?.rehearse,
       folder,
       origin: this.#originOf(app, from),
       adopt: true,

@@ -7,6 +7,7 @@ import { APP, type App, type AppSpec, appResourceName } from "../resources/app/a
 import type { Inference } from "../resources/app/infer.ts";
 import type { Manifest } from "../resources/app/manifest.ts";
 import {
+  type MigrationFacts,
   RELEASE,
   type Release,
   type ReleaseSpec,
@@ -31,7 +32,7 @@ export interface Accepted {
   readonly train?: number;
 }
 
-export interface SourceFacts {
+export interface SourceFacts extends MigrationFacts {
   readonly digest: string;
   readonly bytes: number;
   readonly folder: string;
@@ -46,8 +47,6 @@ export interface SourceFacts {
   readonly origin: string;
   readonly adopt: boolean;
   readonly ifChanged?: boolean;
-  /** What its migrations take away from the release before it. */
-  readonly contracts?: readonly string[] | undefined;
   /** The push that it is deployed by. */
   readonly push?: string;
   /** The app that it must be. */
@@ -116,6 +115,7 @@ export class ReleaseWriter {
           ...(source.uncommitted && { uncommitted: true }),
           ...(source.authors && { authors: source.authors }),
           ...(source.contracts && { contracts: source.contracts }),
+          ...(source.rehearse && { rehearse: source.rehearse }),
           ...(source.push !== undefined && { push: source.push }),
           ...(source.folder !== "" && { folder: source.folder }),
           inferred,

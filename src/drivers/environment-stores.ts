@@ -3,7 +3,12 @@
 
 import type { Redacted } from "../kernel/redacted.ts";
 import type { ResourceStore } from "../kernel/resource-store.ts";
-import type { AppStores, StoresReadiness } from "../resources/app/app-driver.ts";
+import type {
+  AppStores,
+  CopyState,
+  StoreRole,
+  StoresReadiness,
+} from "../resources/app/app-driver.ts";
 import type { Manifest } from "../resources/app/manifest.ts";
 import type { Schema } from "./postgres/migrations/schema.ts";
 import type { PostgresAccess } from "./postgres/postgres-access.ts";
@@ -52,7 +57,7 @@ export class EnvironmentStores implements AppStores {
   async ensureAccess(
     appName: string,
     manifest: Manifest,
-    as: "runtime" | "owner",
+    as: StoreRole,
     host: string,
   ): Promise<Readonly<Record<string, string | Redacted>>> {
     const needs = needsOf(manifest);
@@ -72,6 +77,22 @@ export class EnvironmentStores implements AppStores {
     const environment = appName.split("/")[0] ?? "";
     const stores = { postgres: this.#postgres, redis: this.#redis };
     return Promise.all(needsOf(manifest).map((store) => stores[store].port(environment)));
+  }
+
+  async makeCopy(appName: string, label: string): Promise<void> {
+    this.#postgres.makeCopy(appName, label);
+  }
+
+  copyState(appName: string): Promise<CopyState> {
+    return this.#postgres.copyState(appName);
+  }
+
+  takenInCopy(appName: string): Promise<readonly string[]> {
+    return this.#postgres.takenInCopy(appName);
+  }
+
+  dropCopy(appName: string): Promise<void> {
+    return this.#postgres.dropCopy(appName);
   }
 
   async hasData(appName: string): Promise<boolean> {

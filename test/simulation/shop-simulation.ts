@@ -84,6 +84,10 @@ const STORES: AppStores = {
   readiness: async () => ({ ready: true, startedAt: 0 }),
   ensureAccess: async () => ({ DATABASE_URL: new Redacted("postgres://secret") }),
   ports: async () => [],
+  makeCopy: async () => undefined,
+  copyState: async () => ({ state: "none" }),
+  takenInCopy: async () => [],
+  dropCopy: async () => undefined,
   hasData: async () => false,
   dropData: async () => undefined,
 };

@@ -3,16 +3,17 @@
 
 import type pg from "pg";
 import { Redacted } from "../../kernel/redacted.ts";
+import type { CopyState, StoreRole } from "../../resources/app/app-driver.ts";
 import type { Schema } from "./migrations/schema.ts";
 import { readSchema } from "./migrations/schema-reader.ts";
 import type { PostgresEngineDriver } from "./postgres-engine-driver.ts";
-
-export type PostgresRole = "runtime" | "owner";
+import { SchemaCopies } from "./schema-copy.ts";
+import { literal, quote } from "./sql-text.ts";
 
 export interface PostgresAccessOptions {
   readonly engine: PostgresEngineDriver;
   readonly portOf: (environment: string) => Promise<number>;
-  readonly password: (appName: string, role: PostgresRole) => Redacted;
+  readonly password: (appName: string, role: "runtime" | "owner") => Redacted;
 }
 
 export class PostgresAccess {
@@ -20,13 +21,17 @@ export class PostgresAccess {
   /** Apps whose database this control plane has already ensured, with their limit of connections. */
   readonly #ensured = new Map<string, number>();
 
+  /** Copies of databases, for rehearsals. */
+  readonly #copies: SchemaCopies;
+
   constructor(options: PostgresAccessOptions) {
     this.#options = options;
+    this.#copies = new SchemaCopies(options.engine);
   }
 
   async ensure(
     appName: string,
-    role: PostgresRole,
+    as: StoreRole,
     host: string,
     connections: number,
   ): Promise<Readonly<Record<string, string | Redacted>>> {
@@ -35,18 +40,20 @@ export class PostgresAccess {
       await this.#ensureDatabase(appName, connections);
       this.#ensured.set(appName, connections);
     }
+    const role = as === "runtime" ? "runtime" : "owner";
     const password = this.#options.password(appName, role);
     const user = names[role];
+    const database = as === "rehearsal" ? names.copy : names.database;
     const port = String(await this.#options.portOf(environment));
     return {
       DATABASE_URL: new Redacted(
-        `postgres://${user}:${password.reveal()}@${host}:${port}/${names.database}?sslmode=disable`,
+        `postgres://${user}:${password.reveal()}@${host}:${port}/${database}?sslmode=disable`,
       ),
       PGHOST: host,
       PGPORT: port,
       PGUSER: user,
       PGPASSWORD: password,
-      PGDATABASE: names.database,
+      PGDATABASE: database,
     };
   }
 
@@ -72,9 +79,31 @@ export class PostgresAccess {
     );
   }
 
+  makeCopy(appName: string, label: string): void {
+    const { environment, names } = namesOf(appName);
+    const password = this.#options.password(appName, "owner");
+    this.#copies.make({ environment, ...names, password }, label);
+  }
+
+  copyState(appName: string): Promise<CopyState> {
+    const { environment, names } = namesOf(appName);
+    return this.#copies.state({ environment, ...names });
+  }
+
+  takenInCopy(appName: string): Promise<readonly string[]> {
+    const { environment, names } = namesOf(appName);
+    return this.#copies.taken({ environment, ...names });
+  }
+
+  dropCopy(appName: string): Promise<void> {
+    const { environment, names } = namesOf(appName);
+    return this.#copies.drop({ environment, ...names });
+  }
+
   async drop(appName: string): Promise<void> {
     const { environment, names } = namesOf(appName);
     this.#ensured.delete(appName);
+    await this.dropCopy(appName);
     await this.#options.engine.asAdmin(environment, "postgres", async (client) => {
       await client.query(`DROP DATABASE IF EXISTS ${quote(names.database)} WITH (FORCE)`);
       for (const role of [names.runtime, names.owner])
@@ -146,8 +175,6 @@ function namesOf(appName: string) {
   const [environment = "", app = ""] = appName.split("/");
   const name = app.replaceAll("-", "_");
   const runtime = `app_${name}`;
-  return { environment, names: { database: runtime, runtime, owner: `owner_${name}` } };
+  const names = { database: runtime, runtime, owner: `owner_${name}`, copy: `copy_${name}` };
+  return { environment, names };
 }
-
-const quote = (identifier: string): string => `"${identifier.replaceAll('"', '""')}"`;
-const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`;

@@ -85,7 +85,7 @@ export class PostgresEngineDriver implements EngineDriver {
     try {
       const initdb = [
         ...asUser(user),
-        binary("initdb", findVersion()),
+        postgresProgram("initdb", findVersion()),
         "--pgdata",
         fresh,
         "--username",
@@ -132,8 +132,7 @@ export class PostgresEngineDriver implements EngineDriver {
     const flags = Object.entries(settings).flatMap(([key, value]) => ["-c", `${key}=${value}`]);
     const argv = [
       ...asUser(findSystemUser("postgres")),
-      // Data belongs to the major version that made it, whatever else was installed since.
-      binary("postgres", readText(join(dir, "data", "PG_VERSION"))?.trim()),
+      postgresProgram("postgres", this.#dataVersion(environment)),
       "-D",
       join(dir, "data"),
       ...flags,
@@ -165,6 +164,8 @@ export class PostgresEngineDriver implements EngineDriver {
       password: this.#options.adminPassword(environment).reveal(),
       database,
       query_timeout: QUERY_TIMEOUT_MS,
+      // In an app's database, its owner's functions must not be taken for PostgreSQL's own.
+      options: "-c search_path=pg_catalog",
       application_name: "holdfast",
     });
     client.on("error", () => undefined);
@@ -181,6 +182,19 @@ export class PostgresEngineDriver implements EngineDriver {
         }
       },
     );
+  }
+
+  /** Where its programs find the cluster. */
+  async place(environment: string) {
+    const dir = this.#options.dirOf(environment);
+    const version = this.#dataVersion(environment);
+    const port = await this.#options.portOf(environment);
+    return { dir, host: join(dir, "socket"), port, version };
+  }
+
+  // Data belongs to the major version that made it, whatever else was installed since.
+  #dataVersion(environment: string): string | undefined {
+    return readText(join(this.#options.dirOf(environment), "data", "PG_VERSION"))?.trim();
   }
 
   #engine(environment: string): SupervisedEngine {
@@ -206,7 +220,12 @@ function findVersion(): string | undefined {
     .sort((a, b) => Number(b) - Number(a))[0];
 }
 
-function binary(name: string, version: string | undefined): string {
+/**
+ * One of PostgreSQL's own programs, of that major version.
+ *
+ * @throws engine.not_installed
+ */
+export function postgresProgram(name: string, version: string | undefined): string {
   const path = join(DEBIAN_BINARIES, version ?? "", "bin", name);
   if (version !== undefined && existsSync(path)) return path;
   const which = version === undefined ? "postgresql" : `postgresql-${version}`;

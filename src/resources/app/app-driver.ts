@@ -256,17 +256,36 @@ export type StoresReadiness =
   | { readonly ready: false; readonly reason: string; readonly hint: string };
 
 /** The stores of the environment, as one app sees them. */
+/** rehearsal: the owner's, in a copy of the database. */
+export type StoreRole = "runtime" | "owner" | "rehearsal";
+
+/** A copy of the app's database, in which its release command is rehearsed. */
+export type CopyState =
+  | { readonly state: "none" }
+  | {
+      readonly state: "making" | "ready";
+      /** Says for which rehearsal it was made. */
+      readonly label: string;
+    }
+  | { readonly state: "failed"; readonly label: string; readonly problem: string };
+
 export interface AppStores {
   readiness(appName: string, manifest: Manifest): Promise<StoresReadiness>;
   /** Makes sure of database, roles and users; returns the variables, ready to use. */
   ensureAccess(
     appName: string,
     manifest: Manifest,
-    as: "runtime" | "owner",
+    as: StoreRole,
     host: string,
   ): Promise<Readonly<Record<string, string | Redacted>>>;
   /** Ports on loopback of the stores that the app needs. */
   ports(appName: string, manifest: Manifest): Promise<readonly number[]>;
+  /** Begins to make it, in place of one that is there. */
+  makeCopy(appName: string, label: string): Promise<void>;
+  copyState(appName: string): Promise<CopyState>;
+  /** What whatever ran in the copy took from the schema that the app has, in words. */
+  takenInCopy(appName: string): Promise<readonly string[]>;
+  dropCopy(appName: string): Promise<void>;
   hasData(appName: string): Promise<boolean>;
   dropData(appName: string): Promise<void>;
 }

@@ -6,6 +6,7 @@ import type { Release } from "../release/release.ts";
 import type { App, InstanceSet, Placement, Slot } from "./app.ts";
 import { instanceName, isSameSet } from "./app.ts";
 import type {
+  CopyState,
   EdgeDeclaration,
   EdgeRoute,
   EdgeTraffic,
@@ -79,6 +80,10 @@ export interface AppObserved {
   /** What the last pass could not do. */
   readonly failure?: { readonly reason?: string; readonly hint?: string } | undefined;
   readonly stores: StoresReadiness;
+  /** Of the schema, for a rehearsal; looked at while one may be there. */
+  readonly copy?: CopyState;
+  /** What the rehearsal took from it; looked at once it has ended well. */
+  readonly taken?: readonly string[];
   /** What a person wants of the rollout under way. */
   readonly wish?: RolloutWish | undefined;
   /** Results of the smoke checks, by their place in the policy. */
@@ -99,6 +104,7 @@ export interface AppObserved {
 }
 
 export const RELEASE_TASK = "release";
+export const REHEARSAL_TASK = "rehearsal";
 
 export const manifestOf = (observed: AppObserved, release: number): Manifest | undefined =>
   observed.releases.get(release)?.spec.manifest;
@@ -180,6 +186,9 @@ export const isServing = (observed: AppObserved, name: string): boolean =>
 
 export const releaseTaskName = (app: App, set: InstanceSet, generation: number): string =>
   instanceName(app.name, RELEASE_TASK, set, `g${generation}`);
+
+export const rehearsalTaskName = (app: App, set: InstanceSet, generation: number): string =>
+  instanceName(app.name, REHEARSAL_TASK, set, `g${generation}`);
 
 /** The routes and slots that put the placement in charge. */
 export function trafficFor(placement: Placement, manifest: Manifest): EdgeTraffic {

@@ -18,7 +18,9 @@ import {
   isReady,
   manifestOf,
   policyOf,
+  REHEARSAL_TASK,
   RELEASE_TASK,
+  rehearsalTaskName,
   releaseTaskName,
   type WantedInstance,
   wantedIn,
@@ -28,6 +30,7 @@ import { restartInMs } from "./crash-backoff.ts";
 import { exitText } from "./instance-exit.ts";
 import { dueJobs, overdueJobRuns } from "./job-plan.ts";
 import { componentsOf } from "./manifest.ts";
+import { planRehearsal } from "./rehearsal.ts";
 import { candidateOf, servingOf } from "./rollout-stages.ts";
 import { SMOKE_TASK, smokeTaskName } from "./smoke-report.ts";
 import { wantedTraffic } from "./traffic-plan.ts";
@@ -41,7 +44,8 @@ export type AppStep =
   | (AnyStep & { readonly do: "drain-server" | "leave-pool"; readonly server: EdgeServer })
   | (AnyStep & { readonly do: "declare-edge"; readonly declaration: EdgeDeclaration })
   | (AnyStep & { readonly do: "shift-traffic"; readonly traffic: EdgeTraffic })
-  | (AnyStep & { readonly do: "withdraw-edge" | "drop-data" })
+  | (AnyStep & { readonly do: "withdraw-edge" | "drop-data" | "drop-copy" })
+  | (AnyStep & { readonly do: "make-copy"; readonly label: string })
   | (AnyStep & {
       readonly do: "terminate-instance" | "kill-instance" | "remove-instance";
       readonly name: string;
@@ -83,6 +87,7 @@ export function planApp(app: App, observed: AppObserved): Plan<AppStep> {
   if (app.deleting) return planDelete(app, status, observed);
   const steps = [
     ...planDeclaration(status, observed),
+    ...planRehearsal(app, status, observed),
     ...planRelease(app, status, observed),
     ...planKeep(app, status, observed),
     ...planSmoke(app, status, observed),
@@ -384,9 +389,7 @@ function planTasks(app: App, status: AppStatusFields, observed: AppObserved): Ap
   const removals = observed.instances
     .filter((task) => task.labels.role === "task" && task.state === "exited")
     .filter((task) => (task.exit?.at ?? 0) < observed.now - TASK_KEPT_MS)
-    .filter(
-      (task) => task.labels.component !== RELEASE_TASK || isStaleReleaseTask(app, status, task),
-    )
+    .filter((task) => !isOnce(task) || isStaleReleaseTask(app, status, task))
     .map(
       ({ name }): AppStep => ({
         do: "remove-instance",
@@ -401,10 +404,17 @@ const isStaleSmokeTask = ({ rollout }: AppStatusFields, { labels }: Instance): b
   labels.component === SMOKE_TASK &&
   (rollout?.phase !== "smoke" || !isSameSet(rollout.placement.set, labels));
 
+const isOnce = ({ labels }: Instance): boolean =>
+  labels.component === RELEASE_TASK || labels.component === REHEARSAL_TASK;
+
 function isStaleReleaseTask(app: App, { rollout }: AppStatusFields, task: Instance): boolean {
-  if (task.labels.component !== RELEASE_TASK) return false;
+  if (!isOnce(task)) return false;
   if (!rollout || !isSameSet(rollout.placement.set, task.labels)) return true;
-  return task.name !== releaseTaskName(app, rollout.placement.set, rollout.generation);
+  const { set } = rollout.placement;
+  if (task.labels.component === RELEASE_TASK)
+    return task.name !== releaseTaskName(app, set, rollout.generation);
+  const isOver = rollout.phase !== "rehearsal";
+  return isOver || task.name !== rehearsalTaskName(app, set, rollout.generation);
 }
 
 // --- deletion: no new requests, drain, end everything, then the edge forgets the app
@@ -420,6 +430,7 @@ function planDelete(app: App, status: AppStatusFields, observed: AppObserved): P
     ...(hasTraffic ? [{ do: "shift-traffic", traffic: unrouted, why } as const] : []),
     ...planRetire(app, status, observed),
     ...tasks.flatMap((task) => planEnd(task, observed)),
+    ...planRehearsal(app, { ...status, rollout: undefined }, observed),
   ];
   const isEmpty = observed.instances.length === 0 && observed.edge.servers.length === 0;
   if (isEmpty && declaration) steps.push({ do: "withdraw-edge", why });

@@ -2,7 +2,7 @@
 
 import { Cron } from "croner";
 import type { Clock } from "../../kernel/clock.ts";
-import { stuck } from "../../kernel/error.ts";
+import { messageOf, stuck } from "../../kernel/error.ts";
 import { type LeaseStore, takeLease } from "../../kernel/lease.ts";
 import type { Reconciler } from "../../kernel/reconciler.ts";
 import type { ResourceStore } from "../../kernel/resource-store.ts";
@@ -24,9 +24,17 @@ import type {
   RolloutTelemetry,
   SecretReader,
   SmokeProbe,
+  StoreRole,
   TelemetrySink,
 } from "./app-driver.ts";
-import { type AppObserved, findServer, RELEASE_TASK, targetSet } from "./app-observed.ts";
+import {
+  type AppObserved,
+  findServer,
+  REHEARSAL_TASK,
+  RELEASE_TASK,
+  rehearsalTaskName,
+  targetSet,
+} from "./app-observed.ts";
 import { type AppStep, type InstanceOrder, planApp } from "./app-plan.ts";
 import { keptPlacements, reportApp } from "./app-report.ts";
 import { variablesFor } from "./app-variables.ts";
@@ -76,12 +84,13 @@ export function createAppReconciler(
     report: reportApp,
     plan: planApp,
     apply: (app, step, signal) => applyStep(app, step, deps, signal),
-    isGone: (_app, { instances, edge, hasData }) =>
+    isGone: (_app, { instances, edge, hasData, copy }) =>
       instances.length === 0 &&
       edge !== undefined &&
       !edge.declaration &&
       !edge.traffic &&
-      !hasData,
+      !hasData &&
+      (copy === undefined || copy.state === "none"),
   };
 }
 
@@ -111,8 +120,26 @@ async function observeApp(app: App, deps: Deps, signal: AbortSignal): Promise<Ap
   const probes = await probeUnjoined(app, observed, deps, signal);
   const tails = await tailSuspects(app, observed, deps);
   const holding = (name: string) => driverHolding(app, name, deps);
+  const rehearsed = await observeRehearsal(app, observed, deps);
   const look = await observeRollout(app, observed, deps, holding, signal);
-  return { ...observed, ...look, probes, tails };
+  return { ...observed, ...look, ...rehearsed, probes, tails };
+}
+
+async function observeRehearsal(app: App, { instances }: AppObserved, { stores }: Deps) {
+  const { rollout, copied } = app.status ?? EMPTY_STATUS;
+  const isOn = rollout?.phase === "rehearsal";
+  if (!isOn && !copied) return {};
+  const copy = await stores.copyState(app.name);
+  if (!isOn || copy.state !== "ready") return { copy };
+  const name = rehearsalTaskName(app, rollout.placement.set, rollout.generation);
+  const isDone = instances.some((one) => one.name === name && one.exit?.code === 0);
+  if (!isDone) return { copy };
+  try {
+    return { copy, taken: await stores.takenInCopy(app.name) };
+  } catch (error) {
+    const problem = `what it did can't be seen: ${messageOf(error)}`;
+    return { copy: { state: "failed", label: copy.label, problem } as const };
+  }
 }
 
 function loadReleases(app: App, store: ResourceStore): ReadonlyMap<number, Release> {
@@ -222,7 +249,7 @@ async function tailSuspects(app: App, observed: AppObserved, deps: Deps) {
     ({ state, labels, startedAt, exit }) =>
       labels.release === rollout.placement.set.release &&
       (labels.role === "task"
-        ? (labels.component === RELEASE_TASK || labels.component === SMOKE_TASK) &&
+        ? [RELEASE_TASK, REHEARSAL_TASK, SMOKE_TASK].includes(labels.component) &&
           (exit ? exit.code !== 0 : isTaskLate(startedAt))
         : state === "exited" || isLate(labels.component)),
   );
@@ -260,6 +287,10 @@ async function applyStep(app: App, step: AppStep, deps: Deps, signal: AbortSigna
       return deps.edge.shift(app.name, step.traffic);
     case "withdraw-edge":
       return deps.edge.withdraw(app.name);
+    case "make-copy":
+      return deps.stores.makeCopy(app.name, step.label);
+    case "drop-copy":
+      return deps.stores.dropCopy(app.name);
     case "drop-data":
       return deps.stores.dropData(app.name);
   }
@@ -350,6 +381,11 @@ function requireBuilt(app: App, order: InstanceOrder, deps: Deps) {
   return { release, artifact, manifest: release.spec.manifest };
 }
 
+const STORE_ROLES: Readonly<Record<string, StoreRole>> = {
+  [RELEASE_TASK]: "owner",
+  [REHEARSAL_TASK]: "rehearsal",
+};
+
 async function variables(
   app: App,
   release: Release,
@@ -358,7 +394,6 @@ async function variables(
   deps: Deps,
 ) {
   const { manifest, secrets } = release.spec;
-  const isReleaseCommand = order.component === RELEASE_TASK;
   const role = manifest.stores.postgres?.role ?? (manifest.release ? "runtime" : "owner");
   const host = Object.values(manifest.services).flatMap(({ routes }) => routes)[0]?.host;
   const localhost = await compute.localhost(release.spec.environment);
@@ -373,7 +408,7 @@ async function variables(
     stores: await deps.stores.ensureAccess(
       app.name,
       manifest,
-      isReleaseCommand ? "owner" : role,
+      STORE_ROLES[order.component] ?? role,
       localhost,
     ),
     secrets: Object.fromEntries(

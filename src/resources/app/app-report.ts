@@ -24,6 +24,7 @@ import {
 import { isCrashLoop } from "./crash-backoff.ts";
 import { exitText, wasMemoryKill } from "./instance-exit.ts";
 import { reportJobs } from "./job-plan.ts";
+import { withCopy } from "./rehearsal.ts";
 import { advance, begin, rollBack } from "./rollout-report.ts";
 import { servingOf } from "./rollout-stages.ts";
 import { reportWatch, watchInTime } from "./watch-report.ts";
@@ -44,7 +45,7 @@ export function reportApp(app: App, observed: AppObserved): AppStatusFields {
     status = watch ? { ...unwatched, watch } : unwatched;
     if (trouble) status = rollBack(app, status, trouble, observed);
   }
-  status = expireWarm(status, observed);
+  status = withCopy(expireWarm(status, observed), observed);
   return {
     ...status,
     jobs: reportJobs(status, observed),

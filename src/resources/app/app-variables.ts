@@ -4,6 +4,7 @@
 import type { Redacted } from "../../kernel/redacted.ts";
 import { USAGE_SCRIPT } from "../../kernel/signal.ts";
 import type { Release } from "../release/release.ts";
+import { REHEARSAL_TASK } from "./app-observed.ts";
 import type { InstanceOrder } from "./app-plan.ts";
 
 export type Variables = Readonly<Record<string, string | Redacted>>;
@@ -42,6 +43,7 @@ export function variablesFor(sources: VariableSources): Variables {
     HOLDFAST_INSTANCE: order.name,
     ...(publicUrl !== undefined && { HOLDFAST_URL: publicUrl }),
     ...(candidateKey !== undefined && { HOLDFAST_CANDIDATE_KEY: candidateKey }),
+    ...(order.component === REHEARSAL_TASK && { HOLDFAST_REHEARSAL: "1" }),
     ...usageVariables(sources),
     ...(source.commit !== undefined && { SOURCE_COMMIT: source.commit }),
     ...internalUrls(sources),

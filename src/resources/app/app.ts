@@ -53,6 +53,8 @@ export interface Placement {
 export type RolloutPhase =
   | "building"
   | "stores"
+  /** The release command runs on a copy of the schema. */
+  | "rehearsal"
   | "release-command"
   /** What serves ends first: one-writer apps. */
   | "stopping"
@@ -139,6 +141,8 @@ export interface Rollout {
     readonly failure: RolloutFailure;
     readonly outcome: "failed" | "aborted";
   };
+  /** What its release command took away when it ran on a copy; with why nobody could see. */
+  readonly rehearsal?: { readonly taken: readonly string[]; readonly problem?: string };
   readonly passedSmoke?: boolean;
   readonly passedPreview?: boolean;
   /** Began by itself, for this reason. */
@@ -238,6 +242,10 @@ export interface AppStatusFields {
   readonly settledGeneration: number;
   /** Releases whose release command has run to its end, newest last. */
   readonly released: readonly number[];
+  /** Release → what it took from the schema, as its rehearsal showed. */
+  readonly taken?: Readonly<Record<string, readonly string[]>>;
+  /** A copy of the schema may be there. */
+  readonly copied?: boolean;
   /** Instance → since when nothing wants it any more. */
   readonly retiredSince: Readonly<Record<string, number>>;
   readonly instances: readonly InstanceView[];

@@ -4,7 +4,7 @@
 import type { App, AppStatusFields, JobState, Placement } from "./app.ts";
 import { instanceName } from "./app.ts";
 import type { Instance } from "./app-driver.ts";
-import { type AppObserved, manifestOf, RELEASE_TASK } from "./app-observed.ts";
+import { type AppObserved, manifestOf, REHEARSAL_TASK, RELEASE_TASK } from "./app-observed.ts";
 
 /** A run that was missed (control plane away) is made up for if it was due this recently. */
 export const JOB_CATCH_UP_MS = 10 * 60_000;
@@ -44,8 +44,8 @@ export function overdueJobRuns(
 ): readonly Instance[] {
   const releases = (own: number): number[] => [own, status.serving?.set.release ?? own];
   return observed.instances.filter(({ state, labels, startedAt }) => {
-    if (state !== "running" || labels.role !== "task" || labels.component === RELEASE_TASK)
-      return false;
+    if (state !== "running" || labels.role !== "task") return false;
+    if ([RELEASE_TASK, REHEARSAL_TASK].includes(labels.component)) return false;
     const [job] = releases(labels.release).flatMap(
       (release) => manifestOf(observed, release)?.jobs[labels.component] ?? [],
     );

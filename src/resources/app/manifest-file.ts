@@ -7,7 +7,7 @@ import { type Document, isMap, isNode, LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
 import { cronFieldsMistake } from "../../kernel/cron-fields.ts";
 import { type HoldfastError, invalid, messageOf } from "../../kernel/error.ts";
-import { RELEASE_TASK } from "./app-observed.ts";
+import { REHEARSAL_TASK, RELEASE_TASK } from "./app-observed.ts";
 import { componentsOf, type Manifest, manifestSchema } from "./manifest.ts";
 import { checkRollout } from "./rollout-policy.ts";
 import { SMOKE_TASK } from "./smoke-report.ts";
@@ -65,6 +65,7 @@ export function checkManifest(
   const mistakes: { path: (string | number)[]; message: string }[] = [];
   const seen = new Map<string, string>([
     [RELEASE_TASK, "the release command"],
+    [REHEARSAL_TASK, "the rehearsal of the release command"],
     [SMOKE_TASK, "what smoke checks run as"],
   ]);
   for (const section of ["services", "workers", "jobs"] as const) {

@@ -258,6 +258,12 @@ const release = z
   .strictObject({
     command,
     timeout: duration("Time it may take.", "1s").prefault("10m"),
+    rehearse: z
+      .boolean()
+      .default(true)
+      .describe(
+        "Where the environment refuses migrations that break what still runs, and migrations changed, it runs on a copy of the schema first, with HOLDFAST_REHEARSAL=1; `false` leaves that out.",
+      ),
   })
   .describe(
     "Runs once in the new release before it gets traffic, for example migrations. Its failure stops the deploy.",

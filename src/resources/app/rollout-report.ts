@@ -25,12 +25,12 @@ import {
   policyOf,
   targetSet,
   trafficFor,
-  type WantedInstance,
   wantedIn,
 } from "./app-observed.ts";
 import { withDelivery } from "./delivery.ts";
 import { hold, letGo } from "./held-source.ts";
 import { componentsOf } from "./manifest.ts";
+import { judgeRehearsal, withTaken } from "./rehearsal.ts";
 import { judgeStage } from "./rollout-judge.ts";
 import type { Strategy } from "./rollout-policy.ts";
 import { judgeReturn, returning } from "./rollout-return.ts";
@@ -46,6 +46,7 @@ import {
   lateInstance,
   notHealthy,
   overdueText,
+  startingText,
 } from "./start-report.ts";
 import { note } from "./timeline.ts";
 import { allJoined } from "./traffic-plan.ts";
@@ -210,13 +211,14 @@ export function advance(
       : end(status, known, observed, progress.failure, progress.outcome);
   }
   const { phase, text } = progress;
+  const remembered = withTaken(status, known);
   const released =
     progress.released && !status.released.includes(rollout.placement.set.release)
       ? [...status.released, rollout.placement.set.release].slice(-RELEASED_MAX)
       : status.released;
-  if (phase === rollout.phase) return { ...status, released, rollout: known };
+  if (phase === rollout.phase) return { ...remembered, released, rollout: known };
   const moved = { ...note(known, observed.now, text ?? phase), phase, phaseSince: observed.now };
-  return { ...status, released, rollout: moved };
+  return { ...remembered, released, rollout: moved };
 }
 
 // After a clock that went back, what it said before is not in the future: nothing waits for it there.
@@ -273,7 +275,9 @@ function judge(
   if (!observed.stores.ready) return judgeStores(rollout, observed);
   const released = status.released.includes(set.release);
   if (manifest.release && !released) {
-    const progress = judgeReleaseCommand(app, rollout, manifest.release.timeout, observed);
+    const progress =
+      judgeRehearsal(app, rollout, observed) ??
+      judgeReleaseCommand(app, rollout, manifest.release.timeout, observed);
     if (progress) return progress;
   }
   return (
@@ -288,7 +292,9 @@ function judgeStopped(
   rollout: Rollout,
   observed: AppObserved,
 ): Progress | undefined {
-  const isBefore = ["building", "stores", "release-command", "stopping"].includes(rollout.phase);
+  const isBefore = ["building", "stores", "rehearsal", "release-command", "stopping"].includes(
+    rollout.phase,
+  );
   if (rollout.strategy !== "recreate" || !isBefore || !serving) return undefined;
   const running = wantedIn(app, serving, observed).filter(
     ({ name }) => findInstance(observed, name)?.state === "running",
@@ -373,16 +379,6 @@ function judgePreview(
   const isOver = preview !== "ask" && now - phaseSince >= preview;
   if (!isOver && own !== "promote" && own !== "resume") return { phase };
   return { phase: "shifting", text: "traffic moves", rollout: { ...rollout, passedPreview: true } };
-}
-
-function startingText(wanted: readonly WantedInstance[], observed: AppObserved): string {
-  const total = wanted.length;
-  const there = wanted.filter(
-    ({ name }) => findInstance(observed, name)?.state === "running",
-  ).length;
-  return there === total
-    ? `waits for ${total} instances`
-    : `starts ${total - there} of ${total} instances`;
 }
 
 /** The edge sends everything there. An app that serves nothing is in charge once it is ready. */

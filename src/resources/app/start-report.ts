@@ -148,3 +148,13 @@ export const fail = (reason: string, hint: string, log: readonly string[] = []) 
 
 const tailOf = ({ name }: Instance, observed: AppObserved): readonly string[] =>
   observed.tails.get(name) ?? [];
+
+export function startingText(wanted: readonly WantedInstance[], observed: AppObserved): string {
+  const total = wanted.length;
+  const there = wanted.filter(
+    ({ name }) => findInstance(observed, name)?.state === "running",
+  ).length;
+  return there === total
+    ? `waits for ${total} instances`
+    : `starts ${total - there} of ${total} instances`;
+}

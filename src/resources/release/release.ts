@@ -11,6 +11,17 @@ export interface Artifact {
   readonly digest: string;
 }
 
+/** What is known of a release's migrations before they run. */
+export interface MigrationFacts {
+  /** What they take away from the release before it. */
+  readonly contracts?: readonly string[] | undefined;
+  /**
+   * Its release command runs on a copy of the schema first, since its migrations are not those of the
+   * release before it. refuse: what takes something away is not run on the data.
+   */
+  readonly rehearse?: "refuse" | "note" | undefined;
+}
+
 export interface ReleaseSpec {
   readonly environment: string;
   readonly app: string;
@@ -25,8 +36,8 @@ export interface ReleaseSpec {
     readonly uncommitted?: boolean;
     /** Whose work it is, in small letters: wherever it is promoted to, they can't approve it. */
     readonly authors?: readonly string[];
-    /** What its migrations take away from the release before it. */
-    readonly contracts?: readonly string[];
+    readonly contracts?: MigrationFacts["contracts"];
+    readonly rehearse?: MigrationFacts["rehearse"];
     /** ms since the epoch, where it comes from a repository. */
     readonly committedAt?: number | undefined;
     /** The push that it was deployed by. */

@@ -4,14 +4,15 @@
 import type { WithPass } from "../../kernel/controller.ts";
 import type { Resource } from "../../kernel/resource.ts";
 
+import type { MigrationFacts } from "../release/release.ts";
+
 export const TRAIN = "train";
 
 export interface Car {
   readonly app: string;
   /** Release of the environment that it comes from. */
   readonly release: number;
-  /** What its migrations take away from what runs here. */
-  readonly contracts?: readonly string[];
+  readonly migrations?: MigrationFacts;
 }
 
 export interface TrainSpec {

@@ -21,15 +21,15 @@ UNION ALL SELECT 'relation', '', ${OF}, ${KINDS}, ${NONE} FROM ${RELATION} WHERE
 UNION ALL SELECT 'view', ${OF}, '', pg_get_viewdef(c.oid), ${NONE} FROM ${RELATION} WHERE c.relkind IN ('v', 'm') AND ${noExtension("pg_class", "c.oid")}
 UNION ALL SELECT 'column', ${OF}, a.attname, format_type(a.atttypid, a.atttypmod), ${NONE} FROM ${COLUMN}
 UNION ALL SELECT 'not null', ${OF}, a.attname, '', ${NONE} FROM ${COLUMN} AND a.attnotnull
-UNION ALL SELECT 'default', ${OF}, a.attname, a.attidentity || a.attgenerated, ${NONE} FROM ${COLUMN} AND (a.atthasdef OR a.attidentity <> '')
+UNION ALL SELECT 'default', ${OF}, a.attname, a.attidentity::text || a.attgenerated::text, ${NONE} FROM ${COLUMN} AND (a.atthasdef OR a.attidentity <> '')
 UNION ALL SELECT 'constraint', ${OF}, o.conname, pg_get_constraintdef(o.oid), ${COLUMNS_OF("o.conkey")}
   FROM pg_constraint o JOIN ${RELATION} ON c.oid = o.conrelid WHERE o.contype IN ('c', 'f', 'p', 'u', 'x')
 UNION ALL SELECT 'unique index', ${OF}, i.relname, pg_get_indexdef(i.oid), ${COLUMNS_OF("x.indkey")}
   FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN ${RELATION} ON c.oid = x.indrelid
   WHERE x.indisunique AND NOT EXISTS (SELECT 1 FROM pg_constraint o WHERE o.conindid = i.oid)
-UNION ALL SELECT 'trigger', ${OF}, t.tgname, t.tgenabled || ' ' || pg_get_triggerdef(t.oid), ${NONE}
+UNION ALL SELECT 'trigger', ${OF}, t.tgname, t.tgenabled::text || ' ' || pg_get_triggerdef(t.oid), ${NONE}
   FROM pg_trigger t JOIN ${RELATION} ON c.oid = t.tgrelid WHERE NOT t.tgisinternal
-UNION ALL SELECT 'policy', ${OF}, p.polname, concat_ws(' ', p.polcmd, p.polpermissive, pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)), ${NONE}
+UNION ALL SELECT 'policy', ${OF}, p.polname, concat_ws(' ', p.polcmd::text, p.polpermissive::text, pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)), ${NONE}
   FROM pg_policy p JOIN ${RELATION} ON c.oid = p.polrelid
 UNION ALL SELECT 'row security', ${OF}, '', '', ${NONE} FROM ${RELATION} WHERE c.relrowsecurity
 UNION ALL SELECT 'row security', ${OF}, 'forced', '', ${NONE} FROM ${RELATION} WHERE c.relforcerowsecurity

@@ -1,0 +1,260 @@
+// Migrations on the way to production: read before they run, rehearsed on a copy of the schema, and
+// remembered by who wants to go back.
+
+import assert from "node:assert/strict";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { AppFolder, ECHO_SERVER } from "../support/app-folder.ts";
+import { Installation } from "../support/installation.ts";
+import { until } from "../support/wait.ts";
+
+interface Releases {
+  readonly releases: readonly { number: number; artifact: string; state: string }[];
+}
+
+describe("migrations in production", { timeout: 300_000 }, () => {
+  const holdfast = new Installation();
+  const app = new AppFolder({ "server.js": ECHO_SERVER }, "ledger");
+  const manifest = (release: string): string => `
+name: ledger
+services: { web: { command: node server.js, routes: [{ host: ledger.localhost }] } }
+release: { command: "${release}" }
+`;
+
+  before(async () => {
+    await holdfast.ok("up", "--install");
+    app.write({
+      "holdfast.yaml": manifest("true"),
+      "001.sql": "CREATE TABLE entry (id int, note text);",
+    });
+    await holdfast.ok("deploy", app.dir);
+  });
+  after(async () => {
+    await holdfast.close();
+    app.remove();
+  });
+
+  it("that would break what still runs are named before they run, and refused", async () => {
+    app.write({ "002.sql": "ALTER TABLE entry ADD COLUMN more text;" });
+    await holdfast.ok("deploy", app.dir);
+    app.write({ "003.sql": "-- tidy up\nALTER TABLE entry DROP COLUMN note;" });
+    const refusedDeploy = await holdfast.run(["deploy", app.dir]);
+    assert.equal(refusedDeploy.code, 2);
+    assert.match(
+      refusedDeploy.stderr,
+      /003\.sql:2 breaks what still runs: drops column entry\.note/,
+    );
+    const { releases } = await holdfast.json<Releases>("releases", "ledger");
+    assert.equal(releases.length, 2, "nothing was made");
+  });
+
+  it("are let pass where somebody says so, and a rollback across them says what is gone", async () => {
+    await holdfast.ok("deploy", app.dir, "--accept-contract", "--reason", "nobody reads it");
+    const back = await holdfast.run(["rollback", "ledger"]);
+    assert.equal(back.code, 2);
+    assert.match(back.stderr, /release 3 drops column entry\.note/);
+    // Of the same code with other settings nothing more is gone.
+    await holdfast.ok("config", "set", "ledger", "A=1");
+    await holdfast.ok("rollback", "ledger", "--to", "3");
+    await holdfast.ok(
+      "rollback",
+      "ledger",
+      "--to",
+      "2",
+      "--accept-contract",
+      "--reason",
+      "nobody reads it",
+    );
+  });
+});
+
+const KNEX = {
+  "package.json": JSON.stringify({
+    name: "notes",
+    private: true,
+    dependencies: { knex: "3.1.0", pg: "8.16.3" },
+    scripts: { migrate: "knex migrate:latest" },
+  }),
+  "knexfile.js": 'module.exports = { client: "pg", connection: process.env.DATABASE_URL };',
+  "server.js": ECHO_SERVER,
+  "holdfast.yaml": `
+name: notes
+stores: { postgres: {} }
+services: { web: { command: node server.js, routes: [{ host: notes.localhost }] } }
+release: { command: npm run migrate }
+`,
+};
+
+const migration = (up: string): string =>
+  `exports.up = async (knex) => { ${up} };\nexports.down = async () => {};\n`;
+
+describe("migrations that programs write", { timeout: 600_000 }, () => {
+  const holdfast = new Installation();
+  const app = new AppFolder(KNEX, "notes");
+  let number = 0;
+  const add = (up: string): void => {
+    number += 1;
+    app.write({ [`migrations/${String(number).padStart(3, "0")}_step.js`]: migration(up) });
+  };
+  const remove = (): void => {
+    app.write({ [`migrations/${String(number).padStart(3, "0")}_step.js`]: migration("") });
+  };
+  /** What the database itself says. */
+  const ask = async (sql: string): Promise<string> => {
+    const query = `const { Client } = require("pg"); const c = new Client({ connectionString: process.env.DATABASE_URL }); c.connect().then(() => c.query(process.argv[1])).then(({ rows }) => { console.log(JSON.stringify(rows)); return c.end(); })`;
+    return holdfast.ok(
+      ...["run", "--emergency", "--reason", "the test looks", "notes", "--"],
+      ...["node", "-e", query, sql],
+    );
+  };
+
+  before(async () => {
+    mkdirSync(join(app.dir, "migrations"));
+    await holdfast.ok("up", "--install");
+    add(
+      'await knex.schema.createTable("note", (t) => { t.increments(); t.text("body"); t.text("author"); }); await knex("note").insert({ body: "first", author: "ana" });',
+    );
+    await holdfast.ok("deploy", app.dir);
+  });
+  after(async () => {
+    await holdfast.close();
+    app.remove();
+  });
+
+  it("run on a copy of the schema first, and then on the data, where they only add", async () => {
+    add('await knex.schema.alterTable("note", (t) => { t.text("mood"); });');
+    const { stdout, stderr } = await holdfast.run(["deploy", app.dir]);
+    assert.match(stdout + stderr, /002_step\.js:1 unread: a program for Knex/);
+    assert.match(await holdfast.ok("rollout", "notes"), /rehearsed: takes nothing away/);
+    assert.match(
+      await ask("SELECT count(mood) AS moods, count(*) AS notes FROM note"),
+      /"notes":"1"/,
+    );
+  });
+
+  it("that take something away are refused before they reach the data", async () => {
+    add('await knex.schema.alterTable("note", (t) => { t.dropColumn("author"); });');
+    const { code, stdout, stderr } = await holdfast.run(["deploy", app.dir]);
+    assert.equal(code, 3, stdout + stderr);
+    assert.match(stdout + stderr, /takes away what release 2 needs: drops column note\.author/);
+    assert.match(await ask("SELECT author FROM note"), /"author":"ana"/);
+    assert.match(
+      await ask("SELECT count(*) AS ran FROM knex_migrations"),
+      /"ran":"2"/,
+      "its books do not say that it ran",
+    );
+    assert.match(
+      await ask("SELECT count(*) AS copies FROM pg_database WHERE datname LIKE 'copy%'"),
+      /"copies":"0"/,
+    );
+  });
+
+  it("that fail fail there, with their last words", async () => {
+    remove();
+    add('await knex.raw("ALTER TABLE nothing ADD COLUMN x int");');
+    const { code, stdout, stderr } = await holdfast.run(["deploy", app.dir]);
+    assert.equal(code, 3, stdout + stderr);
+    assert.match(stdout + stderr, /the rehearsal on a copy of the schema failed/);
+    assert.match(stdout + stderr, /relation "nothing" does not exist/);
+  });
+
+  it("run where somebody says so, and whoever goes back is told", async () => {
+    app.write({
+      [`migrations/${String(number).padStart(3, "0")}_step.js`]: migration(
+        'await knex.schema.alterTable("note", (t) => { t.dropColumn("author"); });',
+      ),
+    });
+    await holdfast.ok("deploy", app.dir, "--accept-contract", "--reason", "nobody reads it");
+    const { code, stderr } = await holdfast.run(["rollback", "notes"]);
+    assert.equal(code, 2);
+    assert.match(stderr, /drops column note\.author/);
+  });
+
+  it("of which the large tables' rows are not copied, nor those that refer to them", async () => {
+    add(`
+      await knex.raw("CREATE TABLE picture (id int PRIMARY KEY, bytes text)");
+      await knex.raw("CREATE TABLE tag (id int PRIMARY KEY, picture int REFERENCES picture, name varchar(20))");
+      await knex.raw("INSERT INTO picture SELECT i, repeat(md5(i::text), 60) FROM generate_series(1, 4000) i");
+      await knex.raw("INSERT INTO tag SELECT i, i, 'x' FROM generate_series(1, 100) i");`);
+    await holdfast.ok("deploy", app.dir);
+    add(`
+      const { rows } = await knex.raw("SELECT (SELECT count(*) FROM picture) AS pictures, (SELECT count(*) FROM tag) AS tags, (SELECT count(*) FROM note) AS notes");
+      console.log(process.env.HOLDFAST_REHEARSAL ?? "for real", JSON.stringify(rows[0]));`);
+    await holdfast.ok("deploy", app.dir);
+    assert.match(
+      await holdfast.ok("logs", "notes/rehearsal"),
+      /1 \{"pictures":"0","tags":"0","notes":"1"\}/,
+    );
+    assert.match(
+      await holdfast.ok("logs", "notes/release"),
+      /for real \{"pictures":"4000","tags":"100","notes":"1"\}/,
+    );
+  });
+
+  it("that are SQL are read with what the database has", async () => {
+    app.write({ "after.sql": "ALTER TABLE tag ALTER COLUMN name TYPE text;" });
+    const { stdout, stderr } = await holdfast.run(["deploy", app.dir]);
+    assert.match(stdout + stderr, /carries all traffic/);
+    assert.doesNotMatch(stdout + stderr, /after\.sql/, "what was a varchar is let pass");
+    app.write({ "after.sql": "ALTER TABLE tag ALTER COLUMN id TYPE text;" });
+    const other = await holdfast.run(["deploy", app.dir]);
+    assert.match(
+      other.stderr,
+      /after\.sql:1 breaks what still runs: changes the type of tag\.id from integer to text/,
+    );
+    app.write({ "after.sql": "" });
+  });
+
+  it("and the schemas of apps can't make the platform do anything for them", async () => {
+    const grab = "ALTER ROLE owner_notes SUPERUSER";
+    add(`
+      await knex.raw(\`CREATE FUNCTION grab() RETURNS boolean LANGUAGE plpgsql AS $f$
+        BEGIN RESET ROLE; EXECUTE '${grab}'; RETURN true; EXCEPTION WHEN OTHERS THEN RETURN true; END $f$\`);
+      for (const args of ["text, text, text", "text, text, text, text, text"])
+        await knex.raw(\`CREATE FUNCTION concat_ws(\${args}) RETURNS text LANGUAGE plpgsql AS $f$
+          BEGIN PERFORM public.grab(); RETURN ''; END $f$\`);
+      await knex.raw("CREATE FUNCTION md5(text, text) RETURNS text LANGUAGE sql AS 'SELECT public.grab()::text'");
+      await knex.raw("CREATE TABLE trap (id int CHECK (grab()), made boolean DEFAULT grab())");
+      await knex.raw("CREATE INDEX trap_index ON trap ((id + 1))");
+      await knex.raw("INSERT INTO trap (id) VALUES (1)");`);
+    await holdfast.ok("deploy", app.dir);
+    add('await knex.raw("ALTER TABLE note ADD COLUMN another text");');
+    await holdfast.ok("deploy", app.dir);
+    assert.match(await holdfast.ok("rollout", "notes"), /rehearsed: takes nothing away/);
+    assert.match(
+      await ask("SELECT count(*) AS supers FROM pg_roles WHERE rolsuper AND rolname LIKE '%notes'"),
+      /"supers":"0"/,
+    );
+  });
+
+  it("are rehearsed once more where the control plane was killed meanwhile", async () => {
+    add("await new Promise((done) => setTimeout(done, 3000));");
+    const deploy = holdfast.run(["deploy", app.dir]);
+    await until("it is rehearsed", async () =>
+      /"phase":"rehearsal"/.test(JSON.stringify(await holdfast.status().catch(() => ({})))),
+    );
+    process.kill(holdfast.controlPlanePid, "SIGKILL");
+    await deploy;
+    await until("it is up again", async () => (await holdfast.run(["status"])).code === 0);
+    await until("it has come to its end", async () =>
+      /carries all traffic/.test(await holdfast.ok("rollout", "notes")),
+    );
+    assert.match(
+      await ask("SELECT count(*) AS copies FROM pg_database WHERE datname LIKE 'copy%'"),
+      /"copies":"0"/,
+    );
+  });
+
+  it("run at once where the manifest says that they can't run twice", async () => {
+    app.write({
+      "holdfast.yaml": KNEX["holdfast.yaml"].replace(
+        "npm run migrate",
+        "npm run migrate, rehearse: false",
+      ),
+    });
+    add('console.log("only once");');
+    await holdfast.ok("deploy", app.dir);
+    assert.doesNotMatch(await holdfast.ok("rollout", "notes"), /rehears/);
+  });
+});
