@@ -14,6 +14,7 @@ import type { EdgeState } from "../src/drivers/haproxy/edge-state.ts";
 import { type EdgeLayout, renderConfig } from "../src/drivers/haproxy/haproxy-config.ts";
 import { renderMap, routeEntries } from "../src/drivers/haproxy/haproxy-maps.ts";
 import { LocalCa } from "../src/drivers/local-ca/local-ca.ts";
+import { runbookNames } from "../src/drivers/runbooks.ts";
 import { TelemetryClient } from "../src/drivers/telemetry-client.ts";
 import { homeAt } from "../src/host/home.ts";
 import type { ResultTable } from "../src/kernel/signal.ts";
@@ -283,6 +284,7 @@ async function prepare(dir: string): Promise<{ nginx: boolean; caddy: string | u
     dir,
     adminSocket: join(dir, "admin.sock"),
     requestSocket: homeAt(join(dir, "home")).requestSocket,
+    runbooks: runbookNames(),
     usageSocket: homeAt(join(dir, "home")).usageSocket,
     metricsBind: join(dir, "metrics.sock"),
     maxConnections: 1_000,

@@ -21,6 +21,7 @@ import {
   type StoreTarget,
   type Target,
 } from "./drivers/prometheus/prometheus-config.ts";
+import { firstStepOf, runbookName } from "./drivers/runbooks.ts";
 import { enginePort, portToStart } from "./host/ports.ts";
 import { systemClock } from "./kernel/clock.ts";
 import { asHoldfastError, messageOf } from "./kernel/error.ts";
@@ -30,6 +31,7 @@ import {
   type InstanceUsage,
   PLATFORM,
   type PlatformReport,
+  RUNBOOKS,
 } from "./kernel/signal.ts";
 import { type Backlog, ruleGroups } from "./resources/app/alert-rules.ts";
 import {
@@ -40,9 +42,9 @@ import {
   type InstanceView,
 } from "./resources/app/app.ts";
 import { technologyOf } from "./resources/app/app-reconciler.ts";
-import type { Manifest } from "./resources/app/manifest.ts";
+import { type Manifest, needsOf } from "./resources/app/manifest.ts";
 import { type Objective, objectivesOf } from "./resources/app/objectives.ts";
-import { CHANNEL, type ChannelSpec } from "./resources/channel/channel.ts";
+import { type AlertNotice, CHANNEL, type ChannelSpec } from "./resources/channel/channel.ts";
 import {
   ALERTING,
   CACHE,
@@ -54,6 +56,7 @@ import {
   type EngineStatus,
   HOST_EXPORTER,
   METRICS,
+  STORE_KINDS,
 } from "./resources/engine/engine.ts";
 import { EXPORT, type ExportSpec } from "./resources/export/export.ts";
 import {
@@ -92,6 +95,29 @@ export const servingObjectives = (store: ResourceStore): readonly Objective[] =>
   servingApps(store).flatMap(({ environment, app, manifest }) =>
     objectivesOf(environment, app, manifest),
   );
+
+/** What a runbook says to do first, and where the edge shows it: below a route of the app that it is about. */
+export function runbookAt(
+  store: ResourceStore,
+  publicUrl: (host: string) => string,
+  path: string,
+  { environment, app }: Readonly<Record<string, string>>,
+): Pick<AlertNotice, "firstStep" | "runbookUrl"> {
+  const firstStep = firstStepOf(path);
+  if (firstStep === undefined) return {};
+  const shown = servingApps(store)
+    .map((one) => ({
+      fits: Number(one.environment === environment) + Number(one.app === app),
+      route: Object.values(one.manifest.services)
+        .flatMap(({ routes }) => routes)
+        .find(({ host }) => !host.startsWith("*.")),
+    }))
+    .filter(({ route }) => route !== undefined)
+    .sort((a, b) => b.fits - a.fits)[0]?.route;
+  if (!shown) return { firstStep };
+  const base = publicUrl(shown.host) + shown.path.replace(/\/$/, "");
+  return { firstStep, runbookUrl: `${base}${RUNBOOKS}${runbookName(path)}` };
+}
 
 type ProgramName = "prometheus" | "alertmanager" | "node-exporter";
 
@@ -259,6 +285,7 @@ function alertmanagerProgram(around: Surroundings): MonitoringProgram {
         channels: store
           .list<ChannelSpec, never>(CHANNEL)
           .map(({ name, spec }) => ({ name, severities: spec.severities })),
+        stores: storeNeeds(store),
         deliverUrl: `http://127.0.0.1:${options.ports.api}/v1/channels`,
         tokenFile: tokenFile(around, "deliver", deliverToken(key)),
       }),
@@ -273,6 +300,18 @@ function alertmanagerProgram(around: Surroundings): MonitoringProgram {
     ],
     readyPath: "/-/ready",
   };
+}
+
+/** Which apps need which store. */
+function storeNeeds(store: ResourceStore) {
+  const needs = new Map<string, { environment: string; kind: string; apps: string[] }>();
+  for (const { environment, app, manifest } of servingApps(store))
+    for (const kind of needsOf(manifest).map((one) => STORE_KINDS[one])) {
+      const key = `${environment} ${kind}`;
+      const known = needs.get(key) ?? { environment, kind, apps: [] };
+      needs.set(key, { ...known, apps: [...known.apps, app].sort() });
+    }
+  return [...needs].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, need]) => need);
 }
 
 const HOST_COLLECTORS = [
@@ -382,9 +421,9 @@ async function platformReport(
     certificates: world.edge.certificates(),
     jobs: store.list<AppSpec, AppStatus>(APP).flatMap(({ name, status }) => {
       const [environment = "", app = ""] = name.split("/");
-      return Object.entries(status?.jobs ?? {}).map(([job, { lastRun }]) => ({
+      return Object.entries(status?.jobs ?? {}).map(([job, { lastRun, lastEnded }]) => ({
         ...{ environment, app, job },
-        isFailed: lastRun?.outcome === "failed",
+        isFailed: lastRun?.outcome !== "skipped" && lastEnded === "failed",
         isMissed: lastRun?.outcome === "skipped",
       }));
     }),

@@ -12,7 +12,12 @@ import { anchorOf } from "./api/channel-routes.ts";
 import { createApiServer } from "./api/server.ts";
 import { UnknownTokens } from "./api/unknown-tokens.ts";
 import { type AnyController, linkKinds, SYSTEM } from "./compose-links.ts";
-import { composeMonitoring, type Monitoring, servingObjectives } from "./compose-monitoring.ts";
+import {
+  composeMonitoring,
+  type Monitoring,
+  runbookAt,
+  servingObjectives,
+} from "./compose-monitoring.ts";
 import { composeWorld, type World, type WorldOptions } from "./compose-world.ts";
 import { CedarAuthorizer } from "./drivers/cedar/cedar-authorizer.ts";
 import { readJson, writeWhole } from "./drivers/files.ts";
@@ -399,6 +404,7 @@ function apiDeps(
     git: world.git,
     tellForge,
     notify: deliver,
+    runbook: (path, labels) => runbookAt(store, (host) => publicUrl(host, ports), path, labels),
     digest: (text) => createHash("sha256").update(text).digest("hex").slice(0, 32),
     objectives: () => servingObjectives(store),
     audit: store.audit,

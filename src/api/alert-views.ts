@@ -1,16 +1,19 @@
-// Alerts that fire, and those that did: why, since when, with the release in force.
+// Alerts that fire, and those that did: why, since when, with what is known of their cause.
 
 import { z } from "zod";
-import { APP, type AppSpec, type AppStatus, appResourceName } from "../resources/app/app.ts";
+import { OF_RELEASE } from "../resources/app/alert-rules.ts";
 import { name as appName } from "../resources/app/manifest.ts";
+import { type AlertContext, contextOf } from "./alert-context.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { AppOperations } from "./app-operations.ts";
 import { type Route, route } from "./route.ts";
 
 const HISTORY_STEP_MS = 15_000;
+/** So many that are over are looked into, the newest first. */
+const CONTEXT_MAX = 20;
 const HISTORY_MAX_MS = 7 * 24 * 3_600_000;
 
-export interface AlertView {
+export interface AlertView extends AlertContext {
   readonly alert: string;
   readonly state: "pending" | "firing" | "resolved";
   readonly severity: string;
@@ -23,9 +26,6 @@ export interface AlertView {
   readonly until?: number;
   /** The silence because of which nobody is told. */
   readonly silencedBy?: string;
-  /** Release in force, and how long after its deploy the alert began. */
-  readonly release?: number;
-  readonly afterDeployMs?: number;
 }
 
 export function alertsRoute(deps: ApiDeps, operations: AppOperations): Route {
@@ -91,18 +91,20 @@ async function alertViews(
     deps.monitoring.ask("alerts", {}) as Promise<ActiveAlerts>,
     silencedAlerts(deps),
   ]);
-  const firing = active.data.alerts
+  const ofNow = active.data.alerts
     .filter(({ labels }) => isHere(labels))
-    .map(({ labels, annotations, state, activeAt }): AlertView => {
+    .map(async ({ labels, annotations, state, activeAt }): Promise<AlertView> => {
       const since = Date.parse(activeAt);
       const silencedBy = silences.get(keyOf(labels));
       return {
-        ...viewOf(deps, labels, since),
+        ...viewOf(labels, since),
         ...textsOf(annotations),
         state,
         ...(silencedBy !== undefined && { silencedBy }),
+        ...(await contextOf(deps, labels, since)),
       };
     });
+  const firing = await Promise.all(ofNow);
   const pastOf = async (query: string): Promise<Matrix["data"]["result"]> => {
     const answer = (await deps.monitoring.ask("query_range", {
       query,
@@ -115,7 +117,7 @@ async function alertViews(
   if (sinceMs === 0) return { alerts: firing };
   const past = await pastOf('ALERTS{alertstate="firing"}');
   const [rules, begun] = await Promise.all([alertRules(deps), pastOf("ALERTS_FOR_STATE")]);
-  const resolved = past
+  const ofPast = past
     .filter(({ metric }) => isHere(metric))
     .flatMap(({ metric: { alertstate: _, __name__: __, ...labels }, values }) =>
       stretchesOf(values, stepMs)
@@ -123,14 +125,20 @@ async function alertViews(
         .map(({ since: seen, until }) => {
           const since = beganAt(begun, labels, until) ?? seen;
           return {
-            ...viewOf(deps, labels, since),
+            ...viewOf(labels, since),
             ...textsOf(ruleOf(rules, labels)?.annotations, labels),
             state: "resolved" as const,
             until,
           };
         }),
     );
-  return { alerts: [...firing, ...resolved.sort((a, b) => b.since - a.since)] };
+  const resolved = ofPast
+    .sort((a, b) => b.since - a.since)
+    .map(async (one, index) => ({
+      ...one,
+      ...(index < CONTEXT_MAX && (await contextOf(deps, one.labels, one.since, one.until))),
+    }));
+  return { alerts: [...firing, ...(await Promise.all(resolved))] };
 }
 
 const keyOf = (labels: Readonly<Record<string, string>>): string =>
@@ -181,6 +189,12 @@ async function alertRules(deps: ApiDeps): Promise<readonly Rule[]> {
   return data.groups.flatMap(({ rules }) => rules);
 }
 
+/** What an alert is a sign of; undefined where there is no such alert. */
+export async function causeOf(deps: ApiDeps, alertname: string): Promise<string | undefined> {
+  const rules = await alertRules(deps);
+  return rules.find(({ name }) => name === alertname)?.labels?.["cause"];
+}
+
 /** Several rules may have one name: it is the one whose labels the alert has. */
 const ruleOf = (rules: readonly Rule[], labels: Readonly<Record<string, string>>) =>
   rules.find(
@@ -208,13 +222,15 @@ function textsOf(
   labels: Readonly<Record<string, string>> = {},
 ) {
   const { summary = "", query = "", runbook = "" } = annotations;
+  const { release = "0" } = labels;
   const filled = summary
+    .replaceAll(OF_RELEASE, release === "0" ? "" : ` (release ${release})`)
     .replaceAll(/\{\{ *\$labels\.(\w+) *\}\}/g, (_, name: string) => labels[name] ?? "")
     .replaceAll(/\{\{[^}]*\}\}/g, "…");
   return { summary: filled, query, runbook };
 }
 
-function viewOf(deps: ApiDeps, given: Readonly<Record<string, string>>, since: number) {
+function viewOf(given: Readonly<Record<string, string>>, since: number) {
   const labels = Object.fromEntries(Object.entries(given).sort(([a], [b]) => (a < b ? -1 : 1)));
   const { alertname = "", severity = "" } = labels;
   return {
@@ -225,31 +241,5 @@ function viewOf(deps: ApiDeps, given: Readonly<Record<string, string>>, since: n
     query: "",
     runbook: "",
     since,
-    ...releaseInForce(deps, labels, since),
-  };
-}
-
-/** The release that an alert is about, and how long after its deploy it began. */
-export function releaseInForce(
-  deps: ApiDeps,
-  { environment, app, release: named }: Readonly<Record<string, string>>,
-  since: number,
-): { readonly release?: number; readonly afterDeployMs?: number } {
-  if (!environment || !app) return {};
-  const name = appResourceName(environment, app);
-  const status = deps.store.find<AppSpec, AppStatus>({ kind: APP, name })?.status;
-  // The one that was put in charge last before it began; what serves now where that is forgotten.
-  const inCharge = status?.history.find(
-    ({ outcome, endedAt = Infinity }) => outcome === "succeeded" && endedAt <= since,
-  );
-  const release = Number(named) || inCharge?.placement.set.release || status?.serving?.set.release;
-  if (release === undefined) return {};
-  const rollout = status?.history.find(
-    (one) => one.placement.set.release === release && one.outcome === "succeeded",
-  );
-  const began = rollout?.endedAt;
-  return {
-    release,
-    ...(began !== undefined && since >= began && { afterDeployMs: since - began }),
   };
 }

@@ -11,7 +11,7 @@ import type { Authorizer } from "../resources/account/permissions.ts";
 import type { MetricScope, MetricValue } from "../resources/app/app-driver.ts";
 import type { Objective } from "../resources/app/objectives.ts";
 import type { AppMetric } from "../resources/app/rollout-policy.ts";
-import type { Delivery } from "../resources/channel/channel.ts";
+import type { AlertNotice, Delivery } from "../resources/channel/channel.ts";
 import type { CommitNews, ForgeTarget } from "../resources/push/push-driver.ts";
 import type { Provider } from "../resources/repository/repository.ts";
 import type { Task } from "../resources/task/task.ts";
@@ -219,6 +219,11 @@ export interface ApiDeps {
   /** Tells a provider of a commit, once; returns its id of the deployment. @throws forge.failed */
   readonly tellForge: (target: ForgeTarget, news: CommitNews) => Promise<string | undefined>;
   /** Tells a channel, once. @throws channel.failed */
+  /** What a runbook says to do first, and where it can be opened. */
+  readonly runbook: (
+    path: string,
+    labels: Readonly<Record<string, string>>,
+  ) => Pick<AlertNotice, "firstStep" | "runbookUrl">;
   readonly notify: (delivery: Delivery) => Promise<void>;
   /** A short digest of a text, for ids that stay the same. */
   readonly digest: (text: string) => string;

@@ -10,10 +10,12 @@ import {
   type Channel,
   type ChannelSpec,
   channelInput,
+  type Delivery,
 } from "../resources/channel/channel.ts";
-import { releaseInForce } from "./alert-views.ts";
+import { contextOf, needsOfApp } from "./alert-context.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { type Route, route } from "./route.ts";
+import { groupOf, ToldGroups } from "./told-groups.ts";
 
 const ofChannel = z.object({ channel: channelName });
 
@@ -26,11 +28,17 @@ const webhook = z.looseObject({
         labels: z.record(z.string(), z.string()),
         annotations: z.record(z.string(), z.string()).default({}),
         startsAt: z.string(),
+        endsAt: z.string().default(""),
         fingerprint: z.string().default(""),
       }),
     )
     .max(10_000),
 });
+
+type WebhookAlert = z.output<typeof webhook>["alerts"][number];
+
+/** Of more alerts in one group nobody reads the words. */
+const NOTICES_MAX = 100;
 
 export function channelRoutes(deps: ApiDeps): Route[] {
   return [
@@ -93,7 +101,7 @@ export function channelRoutes(deps: ApiDeps): Route[] {
       },
     }),
     testRoute(deps),
-    deliverRoute(deps),
+    deliverRoute(deps, new ToldGroups()),
   ];
 }
 
@@ -105,13 +113,15 @@ function testRoute(deps: ApiDeps): Route {
     params: ofChannel,
     handle: async ({ params: { channel } }) => {
       const { notice, raw } = testAlert(channel, deps.clock.now());
-      await deliverTo(deps, getChannel(deps, channel), `test-${deps.newId()}`, [notice], raw);
+      const id = `test-${deps.newId()}`;
+      const message = { id, kind: "first" as const, notices: [notice], raw };
+      await deliverTo(deps, getChannel(deps, channel), message);
       return { name: channel, delivered: true };
     },
   });
 }
 
-function deliverRoute(deps: ApiDeps): Route {
+function deliverRoute(deps: ApiDeps, toldGroups: ToldGroups): Route {
   return route({
     method: "POST",
     path: "/v1/channels/{channel}/deliver",
@@ -121,27 +131,58 @@ function deliverRoute(deps: ApiDeps): Route {
     body: webhook,
     handle: async ({ params: { channel }, body, request }) => {
       if (!deps.mayDeliver(request.headers.authorization)) throw mayNotDeliver();
-      const notices = body.alerts.map(({ status, labels, annotations, startsAt }): AlertNotice => {
-        const since = Date.parse(startsAt);
-        return {
-          state: status,
-          alert: labels["alertname"] ?? "",
-          severity: labels["severity"] ?? "",
-          summary: annotations["summary"] ?? "",
-          runbook: annotations["runbook"] ?? "",
-          query: annotations["query"] ?? "",
-          labels,
-          since,
-          ...releaseInForce(deps, labels, since),
-        };
-      });
+      const notices = await Promise.all(
+        body.alerts.slice(0, NOTICES_MAX).map((one) => noticeOfAlert(deps, one)),
+      );
+      const firing = body.alerts
+        .filter(({ status }) => status === "firing")
+        .map(({ labels }) => JSON.stringify(labels));
+      const group = groupOf(
+        body.alerts[0]?.labels ?? {},
+        { channel, key: body.groupKey, firing },
+        (name) => needsOfApp(deps, name),
+      );
+      const kind = toldGroups.kindOf(group, deps.clock.now());
       const id = deps.digest(
         `${channel} ${body.groupKey} ${body.alerts.map((one) => `${one.fingerprint} ${one.status} ${one.startsAt}`).join(" ")}`,
       );
-      await deliverTo(deps, getChannel(deps, channel), id, notices, body);
+      const found = getChannel(deps, channel);
+      // An Alertmanager of somebody's own decides by itself.
+      if (kind === "none" && found.spec.type !== "alertmanager") return { delivered: 0 };
+      const shown = kind === "none" ? "update" : kind;
+      await deliverTo(deps, found, { id, kind: shown, notices, raw: body });
+      toldGroups.told(group, kind, deps.clock.now());
       return { delivered: notices.length };
     },
   });
+}
+
+async function noticeOfAlert(deps: ApiDeps, given: WebhookAlert): Promise<AlertNotice> {
+  const { status, labels, annotations, startsAt, endsAt } = given;
+  // Alertmanager says since when it fires, which is later than it began.
+  const since = Date.parse(startsAt) - heldMs(annotations["held"]);
+  const until = status === "resolved" ? Date.parse(endsAt) || undefined : undefined;
+  const runbook = annotations["runbook"] ?? "";
+  return {
+    state: status,
+    alert: labels["alertname"] ?? "",
+    severity: labels["severity"] ?? "",
+    summary: annotations["summary"] ?? "",
+    runbook,
+    query: annotations["query"] ?? "",
+    labels,
+    since,
+    ...(await contextOf(deps, labels, since, until)),
+    ...(runbook !== "" && deps.runbook(runbook, labels)),
+  };
+}
+
+const UNITS = { s: 1_000, m: 60_000, h: 3_600_000 } as const;
+
+/** `1m` → 60,000 */
+function heldMs(text = ""): number {
+  const [, count, unit] = /^(\d+)([smh])$/.exec(text) ?? [];
+  return count === undefined ? 0 : Number(count) * UNITS[unit as keyof typeof UNITS];
 }
 
 const testAlert = (channel: string, now: number) =>
@@ -193,7 +234,8 @@ export async function announce(
   await Promise.allSettled(
     channels.map((channel) => {
       const { notice, raw } = noticeOf(title, text, channel.name, deps.clock.now());
-      return deliverTo(deps, channel, `announce-${deps.newId()}`, [notice], raw);
+      const id = `announce-${deps.newId()}`;
+      return deliverTo(deps, channel, { id, kind: "first", notices: [notice], raw });
     }),
   );
 }
@@ -220,18 +262,14 @@ function getChannel(deps: ApiDeps, name: string): Channel {
 async function deliverTo(
   deps: ApiDeps,
   { name, spec }: Channel,
-  id: string,
-  notices: readonly AlertNotice[],
-  raw: unknown,
+  message: Pick<Delivery, "id" | "kind" | "notices" | "raw">,
 ): Promise<void> {
   await deps.notify({
     type: spec.type,
     to: spec.to,
     address: deps.channelSecrets.read(name, spec.address.version).reveal(),
     signingKey: deps.channelSecrets.signingKey(name),
-    id,
-    notices,
+    ...message,
     anchor: anchorOf(deps),
-    raw,
   });
 }

@@ -14,7 +14,7 @@ import {
 import { name as appName } from "../resources/app/manifest.ts";
 import { OBJECTIVE_DAYS, type Objective } from "../resources/app/objectives.ts";
 import { TELEMETRY } from "../resources/telemetry/telemetry.ts";
-import { alertsRoute } from "./alert-views.ts";
+import { alertsRoute, causeOf } from "./alert-views.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { AppOperations } from "./app-operations.ts";
 import type { BudgetLeft } from "./change-risk.ts";
@@ -295,13 +295,18 @@ function silenceRoutes(deps: ApiDeps): Route[] {
           .refine((labels) => Object.keys(labels).length > 0, {
             message: "must name at least one label, such as alertname",
           }),
+        only: z
+          .boolean()
+          .default(false)
+          .describe("Exactly this alert, not what else has the same cause."),
         durationMs: z.number().int().positive().max(SILENCE_MAX_MS),
         comment: z.string().max(1_000).default(""),
       }),
-      handle: ({ body, actor }) => {
+      handle: async ({ body, actor }) => {
         const now = deps.clock.now();
-        return deps.monitoring.alertmanager("POST", "silences", {
-          matchers: Object.entries(body.labels).map(([name, value]) => ({
+        const labels = body.only ? body.labels : await ofCause(deps, body.labels);
+        const made = await deps.monitoring.alertmanager("POST", "silences", {
+          matchers: Object.entries(labels).map(([name, value]) => ({
             name,
             value,
             isRegex: false,
@@ -312,6 +317,7 @@ function silenceRoutes(deps: ApiDeps): Route[] {
           createdBy: actor.name,
           comment: body.comment || "silenced",
         });
+        return { ...(made as { silenceID: string }), labels };
       },
     }),
     route({
@@ -322,6 +328,16 @@ function silenceRoutes(deps: ApiDeps): Route[] {
       handle: ({ params }) => deps.monitoring.alertmanager("DELETE", `silence/${params.silence}`),
     }),
   ];
+}
+
+/** An alert stands for all that have its cause: of one trouble nobody is told under another name. */
+async function ofCause(
+  deps: ApiDeps,
+  { alertname, ...rest }: Readonly<Record<string, string>>,
+): Promise<Readonly<Record<string, string>>> {
+  if (alertname === undefined) return rest;
+  const cause = await causeOf(deps, alertname);
+  return cause === undefined ? { alertname, ...rest } : { cause, ...rest };
 }
 
 interface Vector {

@@ -9,7 +9,8 @@ import type {
   StoreRole,
   StoresReadiness,
 } from "../resources/app/app-driver.ts";
-import type { Manifest } from "../resources/app/manifest.ts";
+import { type Manifest, needsOf } from "../resources/app/manifest.ts";
+import { STORE_KINDS } from "../resources/engine/engine.ts";
 import type { Schema } from "./postgres/migrations/schema.ts";
 import type { PostgresAccess } from "./postgres/postgres-access.ts";
 import type { RedisAccess } from "./redis/redis-access.ts";
@@ -21,8 +22,6 @@ interface EngineStatusSeen {
 }
 
 const DEFAULT_CONNECTIONS = 40;
-
-const KINDS = { postgres: "database", redis: "cache" } as const;
 
 export class EnvironmentStores implements AppStores {
   readonly #store: ResourceStore;
@@ -40,7 +39,7 @@ export class EnvironmentStores implements AppStores {
     let startedAt = 0;
     for (const store of needsOf(manifest)) {
       const status = this.#store.find<unknown, EngineStatusSeen>({
-        kind: KINDS[store],
+        kind: STORE_KINDS[store],
         name: environment,
       })?.status;
       if (status?.state === "ready") {
@@ -108,8 +107,3 @@ export class EnvironmentStores implements AppStores {
 /** Releases of an earlier build, and `postgres:` with nothing behind it, do not say. */
 const connectionsOf = ({ stores }: Manifest): number =>
   stores.postgres?.connections ?? DEFAULT_CONNECTIONS;
-
-// `postgres:` with nothing behind it is a need too.
-function needsOf({ stores }: Manifest): (keyof typeof KINDS)[] {
-  return (["postgres", "redis"] as const).filter((store) => stores[store] !== undefined);
-}

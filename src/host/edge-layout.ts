@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { Config } from "../config.ts";
 import { readText } from "../drivers/files.ts";
 import type { EdgeLayout } from "../drivers/haproxy/haproxy-config.ts";
+import { runbookNames } from "../drivers/runbooks.ts";
 import type { Home } from "./home.ts";
 import type { InstallationPorts } from "./ports.ts";
 
@@ -25,6 +26,7 @@ export function edgeLayout(config: Config, home: Home, ports: InstallationPorts)
     adminSocket: join(home.runDir, "edge-admin.sock"),
     requestSocket: home.requestSocket,
     usageSocket: home.usageSocket,
+    runbooks: runbookNames(),
     api:
       config.apiHost === undefined
         ? undefined

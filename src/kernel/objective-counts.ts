@@ -10,8 +10,12 @@ export interface ObjectiveQuestion {
   /** ms since the epoch; requests that began in between. */
   readonly from: number;
   readonly to: number;
+  /** Each route apart, the worst first; the others are left out. */
+  readonly byRoute?: boolean | undefined;
 }
 
 export interface ObjectiveCounts extends Counted {
   readonly release: number;
+  /** `GET /orders/*` */
+  readonly route?: string;
 }

@@ -138,6 +138,8 @@ export interface TraceSpan {
 }
 
 /** Below a service's route: where the edge serves the script that pages load, and takes reports. */
+/** Below each route: what to do about an alert, for whoever is woken by one. */
+export const RUNBOOKS = "/_holdfast/runbooks/";
 export const USAGE_SCRIPT = "/_holdfast/usage.js";
 export const USAGE_REPORTS = "/_holdfast/usage";
 

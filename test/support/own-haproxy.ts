@@ -14,6 +14,7 @@ import { join } from "node:path";
 import { HaproxyEdgeDriver } from "../../src/drivers/haproxy/haproxy-edge-driver.ts";
 import { LocalCa } from "../../src/drivers/local-ca/local-ca.ts";
 import { findFreePort } from "../../src/drivers/process/free-port.ts";
+import { runbookNames } from "../../src/drivers/runbooks.ts";
 import { systemClock } from "../../src/kernel/clock.ts";
 import { until } from "./wait.ts";
 
@@ -115,6 +116,7 @@ export class OwnHaproxy {
         adminSocket: join(root, "admin.sock"),
         requestSocket: join(root, "requests.sock"),
         usageSocket: join(root, "usage.sock"),
+        runbooks: runbookNames(),
         metricsBind: join(root, "metrics.sock"),
         maxConnections: 200,
         clientConnections: 100,

@@ -92,12 +92,16 @@ function alertText(
       ? ""
       : `  release ${one.release}${one.afterDeployMs === undefined ? "" : `, ${durationText(one.afterDeployMs)} after its deploy`}`;
   const labels = Object.entries(one.labels)
-    .filter(([key]) => !["alertname", "severity", "release"].includes(key))
+    .filter(([key]) => !["alertname", "severity", "cause", "release"].includes(key))
     .map(([key, value]) => `${key}=${value}`)
     .join(" ");
   return [
     `${paint(style, one.state)} ${one.alert} (${one.severity}) ${when}${release}${silenced}`,
     `  ${one.summary || labels}`,
+    ...(one.route === undefined ? [] : [`  ${paint("dim", "most of it")} ${one.route}`]),
+    ...(one.broken === undefined
+      ? []
+      : [`  ${paint("yellow", one.broken)}: it may come from there`]),
     ...(one.query ? [`  ${paint("dim", "query")}   ${one.query}`] : []),
     ...(one.runbook ? [`  ${paint("dim", "runbook")} ${one.runbook}`] : []),
   ].join("\n");
@@ -107,13 +111,15 @@ const DAY_MS = 24 * 3_600_000;
 
 export const silenceAdd: Command = {
   usage: "silence add <matchers...>",
-  summary: "Silence alerts with these labels for a time; you are its owner.",
+  summary:
+    "Silence alerts with these labels for a time, and what else has their cause; you are its owner.",
   examples: [
     "holdfast silence add alertname=HighErrorRate app=storefront --for 2h --comment 'known, fix is on its way'",
   ],
   options: [
     { flags: "--for <duration>", description: "how long: 30m, 2h, 1d", default: "1h" },
     { flags: "--comment <text>", description: "why" },
+    { flags: "--only", description: "exactly this alert, not all of its cause" },
   ],
   run: async ({ client, output }, [matchers], options) => {
     const pairs = listOf(matchers).map((pair) => {
@@ -123,12 +129,21 @@ export const silenceAdd: Command = {
         hint: "for example: alertname=HighErrorRate app=storefront",
       });
     });
-    const made = await client.post<{ silenceID: string }>("/v1/silences", {
+    const made = await client.post<{
+      silenceID: string;
+      labels: Readonly<Record<string, string>>;
+    }>("/v1/silences", {
       labels: Object.fromEntries(pairs),
       durationMs: durationMsOf(options["for"], "--for"),
       comment: String(options["comment"] ?? ""),
+      only: options["only"] === true,
     });
-    output.result(made, () => `silenced: holdfast silence remove ${made.silenceID} ends it`);
+    const whose = Object.entries(made.labels).map(([name, value]) => `${name}=${value}`);
+    output.result(
+      made,
+      () =>
+        `silenced: all alerts with ${whose.join(" ")}; holdfast silence remove ${made.silenceID} ends it`,
+    );
     return 0;
   },
 };

@@ -1,8 +1,9 @@
 // What HAProxy reads at its start: configuration, maps, pages and scripts.
 
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { keepJson, writeWhole } from "../files.ts";
+import { runbookPages } from "../runbooks.ts";
 import { renderBodyLimitScript } from "./body-limit.ts";
 import type { EdgeState } from "./edge-state.ts";
 import { renderBodyRefused, renderErrorPages, renderNoRoutePage } from "./error-pages.ts";
@@ -30,6 +31,9 @@ export function writeEdgeFiles(state: EdgeState, layout: EdgeLayout): void {
   for (const status of ERROR_STATUSES) page(String(status), renderErrorPages(status));
   page(BODY_REFUSED, renderBodyRefused());
   writeWhole(join(dir, "errors", "no-route.html"), renderNoRoutePage(), READABLE);
+  mkdirSync(join(dir, "runbooks"), { recursive: true, mode: 0o755 });
+  for (const [name, html] of runbookPages())
+    writeWhole(join(dir, "runbooks", `${name}.html`), html, READABLE);
   writeWhole(join(dir, "usage.js"), renderUsageScript(), READABLE);
   writeWhole(join(dir, "body-limit.lua"), renderBodyLimitScript(), READABLE);
   for (const [name, entries] of [

@@ -10,6 +10,7 @@
 import {
   REQUEST_COLUMNS,
   type RequestColumn,
+  RUNBOOKS,
   USAGE_REPORTS,
   USAGE_SCRIPT,
 } from "../../kernel/signal.ts";
@@ -36,6 +37,8 @@ export interface EdgeLayout {
   readonly adminSocket: string;
   readonly requestSocket: string;
   readonly usageSocket: string;
+  /** Names of the pages that are shown below RUNBOOKS. */
+  readonly runbooks: readonly string[];
   /** Where the API is shown to the world. */
   readonly api?: { readonly host: string; readonly socket: string } | undefined;
   /** Where Prometheus reads what it counted. */
@@ -53,6 +56,7 @@ export interface EdgeLayout {
 }
 
 /** What one browser may report, which is one report every few seconds. */
+const RUNBOOK_POOL = "holdfast.runbooks";
 const USAGE = { pool: "holdfast.usage", reportsPerWindow: 20, bytes: 16_384 };
 
 export const API = { pool: "holdfast.api", requestsPerWindow: 300 };
@@ -129,6 +133,7 @@ function renderStatic(
       renderPool(appName, pool, servers(appName, pool)),
       renderSidePool(appName, pool, servers(appName, { ...pool, isSide: true }), layout.dir),
     ]),
+    renderRunbooks(layout),
     ...(reporting.length > 0 ? [renderUsage(layout)] : []),
     ...(layout.api ? [renderApi(layout.api.socket)] : []),
   ].join("\n\n");
@@ -234,6 +239,7 @@ function renderPublic(
       (pool) =>
         `use_backend ${USAGE.pool} if { path_end ${USAGE_SCRIPT} ${USAGE_REPORTS} } { var(txn.to) -m beg ${pool}| }`,
     ),
+    `use_backend ${RUNBOOK_POOL} if { path_sub ${RUNBOOKS} }`,
     ...toPool(),
     ...logFormat(layout),
   ]).concat(
@@ -268,6 +274,21 @@ function renderInternal(state: EdgeState, layout: EdgeLayout): string {
     ...splitRules("internal", []),
     ...toPool(),
     ...logFormat(layout),
+  ]);
+}
+
+// Pages of ours, from memory: they can be read while everything else is down.
+function renderRunbooks({ dir, runbooks }: EdgeLayout): string {
+  const safe =
+    "hdr content-security-policy \"default-src 'none'; style-src 'unsafe-inline'\" hdr x-content-type-options nosniff";
+  return section(`backend ${RUNBOOK_POOL}`, [
+    "http-request set-log-level silent",
+    'http-request return status 405 hdr allow "GET, HEAD" if !{ method GET HEAD }',
+    ...runbooks.map(
+      (name) =>
+        `http-request return status 200 content-type text/html ${safe} file ${dir}/runbooks/${name}.html if { path_end ${RUNBOOKS}${name} }`,
+    ),
+    'http-request return status 404 content-type text/plain string "404 there is no such runbook"',
   ]);
 }
 

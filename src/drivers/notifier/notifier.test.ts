@@ -33,9 +33,14 @@ describe("channels", () => {
     });
     request.on("end", () => response.writeHead(status).end("so it is"));
   });
-  const told = (type: ChannelType, notices = [NOTICE]): Promise<void> =>
+  const told = (
+    type: ChannelType,
+    notices = [NOTICE],
+    kind: "first" | "update" | "end" = "first",
+  ): Promise<void> =>
     deliver({
       type,
+      kind,
       address: `http://127.0.0.1:${(server.address() as AddressInfo).port}/hook`,
       signingKey: "whsec_c2VjcmV0",
       id: "one",
@@ -87,6 +92,30 @@ describe("channels", () => {
     const many = Array.from({ length: 50 }, () => NOTICE);
     await told("discord", many);
     assert.ok(JSON.parse(body).content.length <= 2_000);
+  });
+
+  it("wakes nobody a second time, and begins with what fires", async () => {
+    const over: AlertNotice = { ...NOTICE, state: "resolved", alert: "InstanceDown" };
+    const more: AlertNotice = {
+      ...NOTICE,
+      route: "GET /checkout: 37 of 40 failed",
+      broken: "the cache of production is silent",
+      firstStep: "holdfast rollback <app>",
+      runbookUrl: "https://shop.localhost/_holdfast/runbooks/high-error-rate",
+    };
+    await told("ntfy", [over, more], "update");
+    assert.equal(headers["priority"], "default");
+    const title = /^=\?UTF-8\?B\?(.+)\?=$/.exec(String(headers["title"]))?.[1] ?? "";
+    assert.match(Buffer.from(title, "base64").toString(), /^update: HighErrorRate /);
+    assert.match(body, /^FIRING HighErrorRate /);
+    for (const said of [
+      "most of it: GET /checkout: 37 of 40 failed",
+      "the cache of production is silent: it may come from there",
+      "first: holdfast rollback <app>",
+      "runbook: https://shop.localhost/_holdfast/runbooks/high-error-rate",
+      "resolved InstanceDown",
+    ])
+      assert.ok(body.includes(said), `${said} in ${body}`);
   });
 
   it("says what was answered where it was refused", async () => {

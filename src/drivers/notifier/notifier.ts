@@ -22,23 +22,40 @@ export async function deliver(delivery: Delivery): Promise<void> {
   }
 }
 
-export function titleOf(notices: readonly AlertNotice[]): string {
+type Message = Pick<Delivery, "kind" | "notices" | "anchor">;
+
+const WORDS = { first: "FIRING", update: "update", end: "resolved" } as const;
+
+export function titleOf({ kind, notices }: Message): string {
   const firing = notices.filter(({ state }) => state === "firing");
-  const [first] = firing.length > 0 ? firing : notices;
-  const more = notices.length > 1 ? ` and ${notices.length - 1} more` : "";
-  return `${firing.length > 0 ? "FIRING" : "resolved"}: ${first?.alert ?? ""} ${first?.summary ?? ""}${more}`;
+  const told = firing.length > 0 ? firing : notices;
+  const [first] = sorted(told);
+  const more = told.length > 1 ? ` and ${told.length - 1} more` : "";
+  return `${WORDS[kind]}: ${first?.alert ?? ""} ${first?.summary ?? ""}${more}`;
 }
 
-export function textOf(notices: readonly AlertNotice[], anchor?: string): string {
-  const texts = notices.map((one) =>
+export function textOf({ notices, anchor }: Message): string {
+  const texts = sorted(notices).map((one) =>
     [
       `${one.state === "firing" ? "FIRING" : "resolved"} ${one.alert} (${one.severity}): ${one.summary}`,
+      ...(one.route === undefined ? [] : [`most of it: ${one.route}`]),
+      ...(one.broken === undefined ? [] : [`${one.broken}: it may come from there`]),
       `since ${new Date(one.since).toISOString()}${releaseText(one)}`,
-      ...(one.runbook ? [`runbook: ${one.runbook}`] : []),
+      ...(one.state === "firing" && one.firstStep !== undefined ? [`first: ${one.firstStep}`] : []),
+      ...(one.runbook ? [`runbook: ${one.runbookUrl ?? one.runbook}`] : []),
     ].join("\n"),
   );
   return [...texts, ...(anchor === undefined ? [] : [`audit ${anchor}`])].join("\n\n");
 }
+
+/** What fires goes first, of that what pages, of that what began first. */
+const sorted = (notices: readonly AlertNotice[]): readonly AlertNotice[] =>
+  notices.toSorted(
+    (one, other) =>
+      Number(one.state === "resolved") - Number(other.state === "resolved") ||
+      one.severity.localeCompare(other.severity) ||
+      one.since - other.since,
+  );
 
 function releaseText({ release, afterDeployMs }: AlertNotice): string {
   if (release === undefined) return "";
@@ -47,7 +64,8 @@ function releaseText({ release, afterDeployMs }: AlertNotice): string {
   return `, release ${release}${after}`;
 }
 
-async function mail({ address, to, notices, id, anchor }: Delivery): Promise<void> {
+async function mail(delivery: Delivery): Promise<void> {
+  const { address, to, id } = delivery;
   const transport = nodemailer.createTransport({
     url: address,
     connectionTimeout: TIMEOUT_MS,
@@ -58,8 +76,8 @@ async function mail({ address, to, notices, id, anchor }: Delivery): Promise<voi
     await transport.sendMail({
       from: `Holdfast <holdfast@${new URL(address).hostname || "localhost"}>`,
       to: to ?? "",
-      subject: titleOf(notices).slice(0, 200),
-      text: textOf(notices, anchor),
+      subject: titleOf(delivery).slice(0, 200),
+      text: textOf(delivery),
       headers: { "X-Holdfast-Delivery": id },
     });
   } finally {
@@ -75,16 +93,16 @@ const json = (value: unknown): Body => [
 ];
 
 const BODIES: Readonly<Record<Exclude<ChannelType, "email">, (delivery: Delivery) => Body>> = {
-  slack: ({ notices, anchor }) =>
+  slack: (delivery) =>
     // Escaped as Slack has it: what an alert says must not call everybody.
-    json({ text: slackText(`*${titleOf(notices)}*\n${cut(textOf(notices, anchor))}`) }),
-  discord: ({ notices, anchor }) =>
+    json({ text: slackText(`*${titleOf(delivery)}*\n${cut(textOf(delivery))}`) }),
+  discord: (delivery) =>
     json({
-      content: `**${titleOf(notices)}**\n${cut(textOf(notices, anchor))}`.slice(0, 2_000),
+      content: `**${titleOf(delivery)}**\n${cut(textOf(delivery))}`.slice(0, 2_000),
       // As above.
       allowed_mentions: { parse: [] },
     }),
-  teams: ({ notices, anchor }) =>
+  teams: (delivery) =>
     json({
       type: "message",
       attachments: [
@@ -94,39 +112,41 @@ const BODIES: Readonly<Record<Exclude<ChannelType, "email">, (delivery: Delivery
             type: "AdaptiveCard",
             version: "1.4",
             body: [
-              { type: "TextBlock", weight: "bolder", wrap: true, text: titleOf(notices) },
-              { type: "TextBlock", wrap: true, text: cut(textOf(notices, anchor)) },
+              { type: "TextBlock", weight: "bolder", wrap: true, text: titleOf(delivery) },
+              { type: "TextBlock", wrap: true, text: cut(textOf(delivery)) },
             ],
           },
         },
       ],
     }),
-  ntfy: ({ notices, anchor }) => [
-    cut(textOf(notices, anchor)),
+  ntfy: (delivery) => [
+    cut(textOf(delivery)),
     {
       "content-type": "text/plain; charset=utf-8",
       // Headers are Latin-1: everything else is encoded as mail does.
-      title: `=?UTF-8?B?${Buffer.from(titleOf(notices)).toString("base64")}?=`,
-      priority: notices.some(({ state, severity }) => state === "firing" && severity === "page")
-        ? "urgent"
-        : "default",
+      title: `=?UTF-8?B?${Buffer.from(titleOf(delivery)).toString("base64")}?=`,
+      priority: isUrgent(delivery) ? "urgent" : "default",
     },
   ],
   webhook: (delivery) => signed(delivery),
   alertmanager: ({ raw }) => json(raw),
 };
 
+const isUrgent = ({ kind, notices }: Delivery): boolean =>
+  kind === "first" &&
+  notices.some(({ state, severity }) => state === "firing" && severity === "page");
+
 const slackText = (text: string): string =>
   text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
 // Standard Webhooks: id, time and body signed with the channel's key.
-function signed({ id, notices, signingKey, anchor }: Delivery): Body {
+function signed({ id, kind, notices, signingKey, anchor }: Delivery): Body {
   const isFiring = notices.some(({ state }) => state === "firing");
   const timestamp = Math.floor(Date.now() / 1000);
   const body = JSON.stringify({
     type: isFiring ? "alert.firing" : "alert.resolved",
     timestamp: new Date(timestamp * 1000).toISOString(),
-    data: { alerts: notices, ...(anchor !== undefined && { audit: anchor }) },
+    data: { kind, alerts: notices, ...(anchor !== undefined && { audit: anchor }) },
   });
   const key = Buffer.from(signingKey.replace(/^whsec_/, ""), "base64");
   const signature = createHmac("sha256", key).update(`${id}.${timestamp}.${body}`).digest("base64");

@@ -6,6 +6,12 @@ import { stringify } from "yaml";
 
 export interface AlertmanagerState {
   readonly channels: readonly { readonly name: string; readonly severities: readonly string[] }[];
+  /** Store of an environment → apps that need it: while it is down, what they show comes from there. */
+  readonly stores: readonly {
+    readonly environment: string;
+    readonly kind: string;
+    readonly apps: readonly string[];
+  }[];
   /** Base of the address that delivers; the channel's name follows. */
   readonly deliverUrl: string;
   readonly tokenFile: string;
@@ -18,26 +24,22 @@ export function renderAlertmanager(state: AlertmanagerState): Readonly<Record<st
   const config = {
     route: {
       receiver: NOBODY,
-      group_by: ["environment", "app", "service"],
+      // One app, one notification, whatever of it fires; the platform has its own.
+      group_by: ["environment", "app"],
       group_wait: "5s",
-      // One that joins a group is told of soon too.
-      group_interval: "15s",
+      // What joins a group is an update.
+      group_interval: "1m",
       repeat_interval: "4h",
-      routes: channels.map(({ name, severities }) => ({
-        receiver: name,
-        continue: true,
-        matchers: [`severity=~"${severities.join("|")}"`],
-      })),
+      // By severity: what pages does not wait for the turn of what does not.
+      routes: channels.flatMap(({ name, severities }) =>
+        severities.map((severity) => ({
+          receiver: name,
+          continue: true,
+          matchers: [`severity="${severity}"`],
+        })),
+      ),
     },
-    // What explains the rest silences it.
-    inhibit_rules: [
-      { source_matchers: ['alertname="EdgeDown"'], target_matchers: ['alertname="HighErrorRate"'] },
-      {
-        source_matchers: ['alertname="CrashLoop"'],
-        target_matchers: ['alertname="InstanceDown"'],
-        equal: ["environment", "app", "service"],
-      },
-    ],
+    inhibit_rules: [...INHIBITIONS, ...state.stores.map(inhibitedByStore)],
     receivers: [
       { name: NOBODY },
       ...channels.map(({ name }) => ({
@@ -55,3 +57,50 @@ export function renderAlertmanager(state: AlertmanagerState): Readonly<Record<st
   const note = "# Written by Holdfast: every change here is overwritten.\n";
   return { "alertmanager.yml": note + stringify(config, { lineWidth: 0 }) };
 }
+
+const because = (source: string[], target: string[], ...equal: string[]) => ({
+  source_matchers: source,
+  target_matchers: target,
+  ...(equal.length > 0 && { equal }),
+});
+
+const OF_APP = ["environment", "app"];
+const OF_SERVICE = [...OF_APP, "service"];
+const FELT = 'cause=~"impact|instances"';
+
+/** What explains the rest is told, the rest is not. */
+const INHIBITIONS = [
+  because(['alertname="EdgeDown"'], [FELT]),
+  because(['alertname="EdgeDown"'], ['alertname="CountingDown"', 'job="edge"']),
+  because(['alertname="CrashLoop"'], ['alertname="InstanceDown"'], ...OF_SERVICE),
+  because(['severity="page"', FELT], ['severity="ticket"', FELT, 'app!=""'], ...OF_APP),
+  ...[
+    ["1h", "6h|3d"],
+    ["6h", "3d"],
+  ].map(([fast, slow]) =>
+    because(
+      ['alertname="ErrorBudgetBurn"', `window="${fast}"`],
+      ['alertname="ErrorBudgetBurn"', `window=~"${slow}"`],
+      ...OF_SERVICE,
+      "objective",
+    ),
+  ),
+  because(
+    ['alertname="StoreDown"'],
+    ['alertname=~"ConnectionsNearLimit|CountingDown"'],
+    "environment",
+  ),
+  because(['alertname="TelemetryDown"'], ['alertname=~"CountingDown|TelemetryLoss"']),
+  because(['alertname="DiskFull"'], ['alertname=~"DiskFilling|TelemetryLoss"']),
+  because(['alertname="CertificateEnding"'], ['alertname="CertificateNearExpiry"'], "host"),
+];
+
+const inhibitedByStore = ({ environment, kind, apps }: AlertmanagerState["stores"][number]) =>
+  because(
+    ['alertname="StoreDown"', `environment="${environment}"`, `kind="${kind}"`],
+    [
+      `environment="${environment}"`,
+      `app=~"${apps.join("|")}"`,
+      'cause=~"impact|instances|job|backlog"',
+    ],
+  );

@@ -17,6 +17,8 @@ export interface AlertRule {
   readonly expr: string;
   /** How long it must hold. */
   readonly for?: string;
+  /** How long it must be over: what comes and goes is one alert. */
+  readonly keep_firing_for?: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations: Readonly<Record<string, string>>;
 }
@@ -34,19 +36,42 @@ const WINDOWS = ["5m", "30m", "1h", "6h", "3d"] as const;
 
 /** Burn rate × long window = share of the month's budget that is gone when it fires. */
 const BURNS = [
-  { long: "1h", short: "5m", factor: 14.4, severity: "page", spent: "2 %" },
-  { long: "6h", short: "30m", factor: 6, severity: "page", spent: "5 %" },
-  { long: "3d", short: "6h", factor: 1, severity: "ticket", spent: "10 %" },
+  { long: "1h", short: "5m", known: "15m", factor: 14.4, severity: "page", spent: "2 %" },
+  { long: "6h", short: "30m", known: "40m", factor: 6, severity: "page", spent: "5 %" },
+  { long: "3d", short: "6h", known: "7h", factor: 1, severity: "ticket", spent: "10 %" },
 ] as const;
 
-/** Fewer bad requests burn nobody's budget: of ten requests one that fails is no pattern. */
-const BURN_BAD_MIN = 5;
+/** Fewer bad requests are no pattern: of ten requests one that fails pages nobody. */
+const BAD_MIN = 5;
+
+/** What comes and goes within minutes is one alert. */
+const FLAP = "2m";
+/** What explains others stays until those are over, too. */
+const BEHIND = "3m";
+
+/**
+ * What an alert is a sign of. Alerts of one cause and one app are one notification; a silence for one
+ * of them covers all.
+ */
+export type AlertCause =
+  | "impact"
+  | "instances"
+  | "job"
+  | "store"
+  | "edge"
+  | "certificate"
+  | "disk"
+  | "machine"
+  | "telemetry"
+  | "backlog";
 
 const alert = (
   name: string,
   rule: {
     readonly expr: string;
+    readonly cause: AlertCause;
     readonly for?: string;
+    readonly keepFor?: string;
     readonly severity: "page" | "ticket";
     readonly labels?: Readonly<Record<string, string>>;
     readonly summary: string;
@@ -56,9 +81,12 @@ const alert = (
   alert: name,
   expr: rule.expr,
   ...(rule.for !== undefined && { for: rule.for }),
-  labels: { severity: rule.severity, ...rule.labels },
+  ...(rule.keepFor !== undefined && { keep_firing_for: rule.keepFor }),
+  labels: { severity: rule.severity, cause: rule.cause, ...rule.labels },
   annotations: {
     summary: rule.summary,
+    // How long before it fired it began.
+    ...(rule.for !== undefined && { held: rule.for }),
     query: rule.expr,
     runbook: `docs/runbooks/${rule.runbook ?? kebab(name)}.md`,
   },
@@ -66,6 +94,9 @@ const alert = (
 
 const kebab = (name: string): string => name.replaceAll(/(?<=[a-z])(?=[A-Z])/g, "-").toLowerCase();
 
+/** Of requests that no release answered there is none to name. */
+export const OF_RELEASE =
+  '{{ with $labels.release }}{{ if ne . "0" }} (release {{ . }}){{ end }}{{ end }}';
 const WHO = "{{ $labels.environment }}/{{ $labels.app }} {{ $labels.service }}";
 
 /** What a worker may be behind with. */
@@ -83,14 +114,24 @@ export function ruleGroups(
 ): readonly RuleGroup[] {
   return [
     { name: "impact", interval: "5s", rules: impactRules() },
-    { name: "health", interval: "15s", rules: [...healthRules(), ...machineRules()] },
+    {
+      name: "health",
+      interval: "15s",
+      rules: [
+        ...healthRules(),
+        ...certificateRules(),
+        ...jobRules(),
+        ...countingRules(),
+        ...machineRules(),
+      ],
+    },
     { name: "backlogs", interval: "15s", rules: backlogs.map(backlogRule) },
     { name: "budgets", interval: "30s", rules: objectives.flatMap(budgetRules) },
   ].filter(({ rules }) => rules.length > 0);
 }
 
 /** One of the bounds by which answers are counted. */
-const SLOW_S = 2.5;
+export const SLOW_S = 2.5;
 
 // Seconds after it begins: a window of half a minute, by release, so that an alert names the one.
 function impactRules(): AlertRule[] {
@@ -98,21 +139,25 @@ function impactRules(): AlertRule[] {
   const errors = `sum by (${by}) (rate(${ERRORS}[30s]))`;
   const requests = `sum by (${by}) (rate(${REQUESTS}[30s]))`;
   const timed = 'app!="",from="outside"';
-  const slow = `rate(holdfast_request_duration_seconds_bucket{${timed},le="${SLOW_S}"}[1m])`;
-  const all = `rate(holdfast_request_duration_seconds_count{${timed}}[1m])`;
+  const quick = `sum by (${by}) (rate(holdfast_request_duration_seconds_bucket{${timed},le="${SLOW_S}"}[1m]))`;
+  const all = `sum by (${by}) (rate(holdfast_request_duration_seconds_count{${timed}}[1m]))`;
   return [
     alert("HighErrorRate", {
-      expr: `(${errors} / ${requests} > 0.05) and ${requests} > 0.2`,
+      expr: `(${errors} / ${requests} > 0.05) and ${requests} > 0.2 and sum by (${by}) (increase(${ERRORS}[2m])) >= ${BAD_MIN}`,
+      cause: "impact",
       for: "10s",
+      keepFor: FLAP,
       severity: "page",
-      summary: `${WHO} fails {{ $value | humanizePercentage }} of its requests (release {{ $labels.release }})`,
+      summary: `${WHO} fails {{ $value | humanizePercentage }} of its requests${OF_RELEASE}`,
     }),
     alert("SlowResponses", {
       // Counted, not guessed between two bounds that are far apart.
-      expr: `(1 - sum by (${by}) (${slow}) / sum by (${by}) (${all}) > 0.05) and sum by (${by}) (rate(${REQUESTS}[1m])) > 0.2`,
+      expr: `(1 - ${quick} / ${all} > 0.05) and (${all} - ${quick}) * 60 >= ${BAD_MIN}`,
+      cause: "impact",
       for: "1m",
+      keepFor: FLAP,
       severity: "page",
-      summary: `${WHO} takes more than ${SLOW_S} s for {{ $value | humanizePercentage }} of its requests (release {{ $labels.release }})`,
+      summary: `${WHO} takes more than ${SLOW_S} s for {{ $value | humanizePercentage }} of its requests${OF_RELEASE}`,
     }),
   ];
 }
@@ -121,11 +166,13 @@ function jobRules(): AlertRule[] {
   const job = "job {{ $labels.job_name }} of {{ $labels.environment }}/{{ $labels.app }}";
   return [
     alert("JobFailed", {
+      cause: "job",
       expr: "holdfast_job_failed == 1",
       severity: "page",
       summary: `the last run of ${job} failed`,
     }),
     alert("JobMissed", {
+      cause: "job",
       expr: "holdfast_job_missed == 1",
       severity: "page",
       summary: `${job} did not run when it should`,
@@ -136,12 +183,14 @@ function jobRules(): AlertRule[] {
 function certificateRules(): AlertRule[] {
   return [
     alert("CertificateNearExpiry", {
+      cause: "certificate",
       expr: "holdfast_certificate_expires_seconds - time() < 14 * 86400",
       for: "1h",
       severity: "ticket",
       summary: "the certificate of {{ $labels.host }} ends in {{ $value | humanizeDuration }}",
     }),
     alert("CertificateEnding", {
+      cause: "certificate",
       expr: "holdfast_certificate_expires_seconds - time() < 3 * 86400",
       for: "5m",
       severity: "page",
@@ -149,6 +198,7 @@ function certificateRules(): AlertRule[] {
       runbook: "certificate-near-expiry",
     }),
     alert("CertificateRefused", {
+      cause: "certificate",
       expr: "holdfast_certificate_refused == 1",
       for: "1m",
       severity: "page",
@@ -161,49 +211,65 @@ function healthRules(): AlertRule[] {
   const ratio = `holdfast_instance_memory_bytes / (holdfast_instance_memory_limit_bytes > 0)`;
   return [
     alert("CrashLoop", {
+      keepFor: FLAP,
+      cause: "instances",
       expr: "max by (environment, app, service, release) (holdfast_instance_looping) > 0",
       severity: "page",
-      summary: `${WHO} ends again and again (release {{ $labels.release }})`,
+      summary: `${WHO} ends again and again${OF_RELEASE}`,
     }),
     alert("InstanceDown", {
+      keepFor: FLAP,
+      cause: "instances",
       expr: "holdfast_instance_wanted == 1 and holdfast_instance_ready == 0",
       for: "1m",
       severity: "page",
       summary: "{{ $labels.instance }} is not ready",
     }),
     alert("StoreDown", {
+      keepFor: BEHIND,
+      cause: "store",
       expr: 'holdfast_engine_ready{kind=~"database|cache"} == 0',
       for: "15s",
       severity: "page",
       summary: "the {{ $labels.kind }} of {{ $labels.environment }} is down",
     }),
     alert("EdgeDown", {
+      keepFor: BEHIND,
+      cause: "edge",
       expr: 'holdfast_engine_ready{kind="edge"} == 0',
       for: "15s",
       severity: "page",
       summary: "the edge is down: nobody is served",
     }),
     alert("MemoryNearLimit", {
+      cause: "instances",
       expr: `${ratio} > 0.9`,
       for: "5m",
       severity: "ticket",
       summary:
         "{{ $labels.instance }} has {{ $value | humanizePercentage }} of the memory it may have",
     }),
-    ...certificateRules(),
-    ...jobRules(),
     alert("MemoryKill", {
+      cause: "instances",
       expr: "holdfast_instance_memory_limit_bytes and on(instance) (time() - holdfast_instance_memory_killed_seconds < 600)",
       severity: "page",
       summary:
         "{{ $labels.instance }} was ended by the kernel: it took more than the {{ $value | humanize1024 }}B of memory that it may have",
     }),
+  ];
+}
+
+// Of what counts all the rest.
+function countingRules(): AlertRule[] {
+  return [
     alert("TelemetryLoss", {
+      cause: "telemetry",
       expr: "sum by (app, what) (increase(holdfast_telemetry_dropped_total[10m])) > 0",
       severity: "ticket",
       summary: "telemetry of {{ $labels.app }} was dropped: {{ $value }} {{ $labels.what }}",
     }),
     alert("ConnectionsNearLimit", {
+      cause: "store",
       expr: "sum by (environment) (pg_stat_activity_count) / on(environment) max by (environment) (pg_settings_max_connections) > 0.9",
       for: "1m",
       severity: "page",
@@ -211,12 +277,14 @@ function healthRules(): AlertRule[] {
         "the database of {{ $labels.environment }} has {{ $value | humanizePercentage }} of its connections in use",
     }),
     alert("CountingDown", {
+      cause: "telemetry",
       expr: 'up{job=~"edge|host|postgres|redis"} == 0',
       for: "5m",
       severity: "ticket",
       summary: "nothing is counted of {{ $labels.job }} {{ $labels.environment }}",
     }),
     alert("TelemetryDown", {
+      cause: "telemetry",
       expr: 'up{job="telemetry"} == 0',
       for: "30s",
       severity: "page",
@@ -227,6 +295,7 @@ function healthRules(): AlertRule[] {
 
 function backlogRule({ metric, max, ...whose }: Backlog): AlertRule {
   return alert("WorkerBacklog", {
+    cause: "backlog",
     expr: `max(${metric}${selectorOf({ environment: whose.environment, app: whose.app })}) > ${max}`,
     for: "2m",
     severity: "ticket",
@@ -239,24 +308,28 @@ function machineRules(): AlertRule[] {
   const free = 'node_filesystem_avail_bytes{holds="holdfast"}';
   return [
     alert("DiskFilling", {
+      cause: "disk",
       expr: `predict_linear(${free}[1h], 24 * 3600) < 0 and ${free} / node_filesystem_size_bytes{holds="holdfast"} < 0.4`,
       for: "10m",
       severity: "ticket",
       summary: "{{ $labels.mountpoint }} will be full within a day at the trend of the last hour",
     }),
     alert("DiskFull", {
+      cause: "disk",
       expr: `${free} / node_filesystem_size_bytes{holds="holdfast"} < 0.05`,
       for: "1m",
       severity: "page",
       summary: "{{ $labels.mountpoint }} has {{ $value | humanizePercentage }} left",
     }),
     alert("MachineSaturated", {
+      cause: "machine",
       expr: 'avg(rate(node_cpu_seconds_total{mode="idle"}[5m])) < 0.05',
       for: "10m",
       severity: "ticket",
       summary: "the machine's processors have been busy for ten minutes",
     }),
     alert("ClockOff", {
+      cause: "machine",
       expr: "abs(node_timex_offset_seconds) > 0.5 or node_timex_maxerror_seconds > 16",
       for: "10m",
       severity: "ticket",
@@ -276,9 +349,14 @@ function budgetRules(objective: Objective): (RecordingRule | AlertRule)[] {
     labels: whose,
   }));
   const budget = Number((1 - target).toFixed(6));
-  const burns = BURNS.map(({ long, short, factor, severity, spent }) =>
+  // What an alert on users told of is still in the windows when it is over: that is told once.
+  const told = selectorOf(whose, 'alertname=~"HighErrorRate|SlowResponses",alertstate="firing"');
+  const burns = BURNS.map(({ long, short, known, factor, severity, spent }) =>
     alert("ErrorBudgetBurn", {
-      expr: `${name}${long}${selector} > ${round(factor * budget)} and ${name}${short}${selector} > ${round(factor * budget)} and on() ${bad(objective, long)} >= ${BURN_BAD_MIN}`,
+      expr: `${name}${long}${selector} > ${round(factor * budget)} and ${name}${short}${selector} > ${round(factor * budget)} and on() ${bad(objective, long)} >= ${BAD_MIN} unless on() count(max_over_time(ALERTS${told}[${known}])) > 0`,
+      cause: "impact",
+      // What tells of users at once goes first.
+      for: "1m",
       severity,
       labels: { ...whose, objective: kind, window: long },
       summary: `${environment}/${app} ${service} spends its ${kind} budget: at this rate ${spent} of ${OBJECTIVE_DAYS} days in ${long}`,

@@ -255,6 +255,8 @@ export interface AppStatusFields {
 
 export interface JobState {
   readonly consideredUntil: number;
+  /** How the last run that came to an end did. */
+  readonly lastEnded?: "succeeded" | "failed";
   readonly lastRun?: {
     readonly at: number;
     readonly outcome: "running" | "succeeded" | "failed" | "skipped";

@@ -62,8 +62,18 @@ export function reportJobs(
   const manifest = serving && manifestOf(observed, serving.set.release);
   if (!serving || !manifest) return {};
   return Object.fromEntries(
-    Object.keys(manifest.jobs).map((job) => [job, reportJob(job, status.jobs[job], observed)]),
+    Object.keys(manifest.jobs).map((job) => [
+      job,
+      withEnd(reportJob(job, status.jobs[job], observed), status.jobs[job]),
+    ]),
   );
+}
+
+// What failed has failed until another run has ended: one that runs says nothing yet.
+function withEnd(state: JobState, before: JobState | undefined): JobState {
+  const { outcome } = state.lastRun ?? {};
+  const ended = outcome === "succeeded" || outcome === "failed" ? outcome : before?.lastEnded;
+  return ended === undefined ? state : { ...state, lastEnded: ended };
 }
 
 function reportJob(job: string, before: JobState | undefined, observed: AppObserved): JobState {

@@ -451,3 +451,7 @@ export function graceMsOf(manifest: Manifest, component: string): number {
   const worker = manifest.workers[component];
   return worker ? worker.settle + WORKER_START_MS : healthOf(manifest, component).grace;
 }
+
+/** The stores it needs: `postgres:` with nothing behind it is a need, too. */
+export const needsOf = ({ stores }: Pick<Manifest, "stores">): readonly ("postgres" | "redis")[] =>
+  (["postgres", "redis"] as const).filter((store) => stores[store] !== undefined);

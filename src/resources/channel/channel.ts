@@ -55,6 +55,12 @@ export interface AlertNotice {
   readonly since: number;
   readonly release?: number;
   readonly afterDeployMs?: number;
+  /** `GET /checkout: 37 of 40 failed` */
+  readonly route?: string;
+  readonly broken?: string;
+  /** Where its runbook can be opened, and what that says to do first. */
+  readonly runbookUrl?: string;
+  readonly firstStep?: string;
 }
 
 export interface Delivery {
@@ -65,6 +71,8 @@ export interface Delivery {
   readonly signingKey: string;
   /** The same for every try of one delivery. */
   readonly id: string;
+  /** first: wakes somebody. update: of what was told. end: nothing of it fires any more. */
+  readonly kind: "first" | "update" | "end";
   readonly notices: readonly AlertNotice[];
   /** Head of the audit chain: whoever keeps the message can prove later that nothing was changed. */
   readonly anchor?: string;

@@ -22,6 +22,9 @@ export const MONITORING = [
   CACHE_EXPORTER,
 ] as const;
 
+/** What a manifest's store is as an engine. */
+export const STORE_KINDS = { postgres: DATABASE, redis: CACHE } as const;
+
 /** The edge belongs to the installation; databases and caches are named after their environment. */
 export const EDGE_NAME = "edge";
 
