@@ -2,7 +2,7 @@
 // there are, and the report that telemetry gets of the control plane's view. Part of the
 // composition root.
 
-import { statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import type { TelemetryReader } from "./api/api-deps.ts";
@@ -245,7 +245,9 @@ function tokenFile({ options }: Surroundings, name: string, token: string): stri
 
 function prometheusProgram(around: Surroundings): MonitoringProgram {
   const { options, store, world, key, knownPort } = around;
-  const mountPoint = mountPointOf(options.home.root);
+  const { root, telemetryDir, monitoringDir } = options.home;
+  const stores = options.home.environmentDir("production");
+  const mountPoints = new Set([root, telemetryDir, monitoringDir, stores].map(mountPointOf));
   return {
     command: "prometheus",
     packages: "prometheus",
@@ -261,7 +263,7 @@ function prometheusProgram(around: Surroundings): MonitoringProgram {
         alertmanager: `127.0.0.1:${knownPort("alertmanager")}`,
         apps: metricTargets(store, world),
         groups: ruleGroups(servingObjectives(store), backlogsOf(store)),
-        mountPoint,
+        mountPoints: [...mountPoints].sort(),
       }),
     argv: (dir, port) => [
       `--config.file=${dir}/prometheus.yml`,
@@ -466,8 +468,10 @@ async function usageOf(
 
 /** The file system that holds the folder: the furthest one up that is on the same device. */
 function mountPointOf(path: string): string {
-  const { dev } = statSync(path);
   let at = path;
+  // What is not there yet will be on the disk of the folder above it.
+  while (!existsSync(at)) at = dirname(at);
+  const { dev } = statSync(at);
   while (at !== "/" && statSync(dirname(at)).dev === dev) at = dirname(at);
   return at;
 }

@@ -19,6 +19,7 @@ import { type EnvironmentView, findEnvironment } from "./environment-view.ts";
 import { type Route, route } from "./route.ts";
 
 const LOG_LIMIT_MAX = 100_000;
+const LOG_CONTEXT_MAX = 200;
 const ROW_LIMIT_MAX = 100_000;
 const TRACE_LIMIT_MAX = 1_000;
 const DAY_MS = 24 * 3_600_000;
@@ -212,6 +213,13 @@ function logsRoute(
         .min(0)
         .optional()
         .describe("The first lines after this moment (ms since the epoch), not the last ones."),
+      context: z.coerce
+        .number()
+        .int()
+        .min(0)
+        .max(LOG_CONTEXT_MAX)
+        .optional()
+        .describe("With so many lines of the same instance before and after each."),
       limit: z.coerce.number().int().min(1).max(LOG_LIMIT_MAX).default(200),
       follow: z.stringbool().default(false),
     }),

@@ -1,6 +1,6 @@
 // What stands in the way on this machine, before or after something went wrong.
 
-import { existsSync, statfsSync } from "node:fs";
+import { existsSync, statfsSync, statSync } from "node:fs";
 import type { Finding } from "../cli/command.ts";
 import { Client } from "../client/client.ts";
 import type { Config } from "../config.ts";
@@ -22,7 +22,7 @@ export async function examine(config: Config, home: Home): Promise<readonly Find
   const findings = [
     packages(),
     await edge(),
-    disk(home),
+    ...disks(home),
     await isolation(home),
     await reachability(config, home),
     await docker(),
@@ -83,15 +83,25 @@ async function edge(): Promise<Finding> {
   };
 }
 
-function disk(home: Home): Finding {
-  const { bavail, bsize } = statfsSync(existsSync(home.root) ? home.root : "/");
-  const free = bavail * bsize;
-  return {
-    what: "disk",
-    ok: free > DISK_LOW_BYTES,
-    detail: `${(free / 1024 ** 3).toFixed(1)} GB free for ${home.root}`,
-    hint: `free some space: du -x -d 2 ${home.root} | sort -n`,
-  };
+// Each disk once, by what is on it.
+function disks(home: Home): Finding[] {
+  const folders = [home.root, home.telemetryDir, home.environmentDir("production")];
+  const byDevice = new Map<number, string>();
+  for (const folder of folders) {
+    const at = existsSync(folder) ? folder : existsSync(home.root) ? home.root : "/";
+    const { dev } = statSync(at);
+    if (!byDevice.has(dev)) byDevice.set(dev, at === "/" ? home.root : at);
+  }
+  return [...byDevice.values()].map((folder): Finding => {
+    const { bavail, bsize } = statfsSync(existsSync(folder) ? folder : "/");
+    const free = bavail * bsize;
+    return {
+      what: "disk",
+      ok: free > DISK_LOW_BYTES,
+      detail: `${(free / 1024 ** 3).toFixed(1)} GB free for ${folder}`,
+      hint: `free some space: du -x -d 2 ${folder} | sort -n`,
+    };
+  });
 }
 
 async function isolation(home: Home): Promise<Finding> {

@@ -55,6 +55,8 @@ export interface LogLine {
   readonly traceId: string;
   readonly spanId: string;
   readonly text: string;
+  /** It matches nothing, and stands beside one that does. */
+  readonly isContext?: boolean;
 }
 
 /** What the edge saw of one service and release in a stretch of time. */
@@ -99,6 +101,8 @@ export interface LogFilter {
   readonly limit: number;
   /** The first ones after this moment (ms since the epoch), instead of the last ones. */
   readonly after?: number | undefined;
+  /** With so many lines of the same instance before and after each. */
+  readonly context?: number | undefined;
 }
 
 /** A request that the edge let in: the beginning of a trace. */
@@ -137,9 +141,9 @@ export interface TraceSpan {
   readonly events: readonly unknown[];
 }
 
-/** Below a service's route: where the edge serves the script that pages load, and takes reports. */
 /** Below each route: what to do about an alert, for whoever is woken by one. */
 export const RUNBOOKS = "/_holdfast/runbooks/";
+/** Below a service's route: where the edge serves the script that pages load, and takes reports. */
 export const USAGE_SCRIPT = "/_holdfast/usage.js";
 export const USAGE_REPORTS = "/_holdfast/usage";
 

@@ -40,7 +40,7 @@ export class LogQuery {
         filter,
         `ORDER BY time DESC LIMIT ${Math.trunc(filter.limit)}`,
       );
-      if (lines.length >= filter.limit) break;
+      if (lines.filter((line) => !line.isContext).length >= filter.limit) break;
     }
     return lines.toReversed();
   }
@@ -75,29 +75,46 @@ export class LogQuery {
   }
 
   async #lines(rows: string, filter: LogFilter, tail: string): Promise<readonly LogLine[]> {
+    const matching = `SELECT * FROM (${rows}) WHERE ${all(ofWhom(filter), saying(filter))} ${tail}`;
+    const { context } = filter;
     const found = await this.#store.database.read(
       `SELECT ${msOf("time")} AS time, environment, app, service, release, instance, level,
-              trace_id AS "traceId", span_id AS "spanId", text
-       FROM (${rows}) WHERE ${conditions(filter)} ${tail}`,
+              trace_id AS "traceId", span_id AS "spanId", text${context === undefined ? "" : ', "isContext"'}
+       FROM (${context === undefined ? matching : around(rows, filter, context, tail)})`,
     );
-    return found.map((row) => ({ ...row, time: Number(row["time"]) }) as unknown as LogLine);
+    return found.map(
+      ({ isContext, ...row }) =>
+        ({
+          ...row,
+          time: Number(row["time"]),
+          ...(isContext === true && { isContext }),
+        }) as unknown as LogLine,
+    );
   }
 }
 
-function conditions(filter: LogFilter): string {
-  const {
-    environment,
-    withPlatform,
-    app,
-    service,
-    release,
-    instance,
-    level,
-    text,
-    fields,
-    traceId,
-  } = filter;
-  const least = level === undefined ? -1 : LOG_LEVELS.indexOf(level as never);
+const STREAM = "environment, app, service, instance";
+
+// Those that match, and their neighbours in what the same instance wrote: a stack is many lines.
+function around(rows: string, filter: LogFilter, context: number, tail: string): string {
+  const numbered = `SELECT *, row_number() OVER (PARTITION BY ${STREAM} ORDER BY time) AS line
+    FROM (${rows}) WHERE ${ofWhom(filter)}`;
+  const isBeside = [
+    ...STREAM.split(", ").map((name) => `found.${name} = numbered.${name}`),
+    `abs(found.line - numbered.line) <= ${Math.trunc(context)}`,
+  ].join(" AND ");
+  return `WITH numbered AS (${numbered}),
+    found AS (SELECT ${STREAM}, line FROM numbered WHERE ${saying(filter)} ${tail})
+    SELECT any_value(COLUMNS(numbered.*)), min(abs(found.line - numbered.line)) > 0 AS "isContext"
+    FROM numbered JOIN found ON ${isBeside}
+    GROUP BY ${STREAM.split(", ")
+      .map((name) => `numbered.${name}`)
+      .join(", ")}, numbered.line
+    ${tail.replace(/ LIMIT \d+$/, "")}`;
+}
+
+function ofWhom(filter: LogFilter): string {
+  const { environment, withPlatform, app, service, release, instance } = filter;
   return all(
     environment === undefined
       ? undefined
@@ -108,6 +125,12 @@ function conditions(filter: LogFilter): string {
     equals("service", service),
     equals("release", release),
     instance === undefined ? undefined : instanceIs(instance),
+  );
+}
+
+function saying({ level, text, fields, traceId }: LogFilter): string {
+  const least = level === undefined ? -1 : LOG_LEVELS.indexOf(level as never);
+  return all(
     equals("trace_id", traceId),
     least < 0 ? undefined : `level IN (${LOG_LEVELS.slice(least).map(quoted).join(", ")})`,
     text === undefined ? undefined : `contains(lower(text), ${quoted(text.toLowerCase())})`,

@@ -2,7 +2,7 @@
 // store between them.
 
 import type { ObjectiveQuestion } from "../kernel/objective-counts.ts";
-import type { ComparisonQuestion, ExportTarget, PlatformReport } from "../kernel/signal.ts";
+import type { ComparisonQuestion, ExportTarget, PlatformReport, Signal } from "../kernel/signal.ts";
 import { type AnomalyQuestion, BaselineQuery } from "./baseline/baseline-query.ts";
 import { HourSummaries } from "./baseline/hour-summaries.ts";
 import { ComparisonQuery } from "./comparison-query.ts";
@@ -63,6 +63,9 @@ const EDGE = {
   level: "",
 };
 
+const droppedText = (dir: string, signal: Signal, rows: number): string =>
+  `the disk of ${dir} is full: ${rows} rows of ${signal}, the oldest, were removed`;
+
 export async function startTelemetry(options: TelemetryOptions): Promise<Telemetry> {
   const { now, onProblem } = options;
   const policies = new PolicyFile(options.policyFile);
@@ -72,7 +75,7 @@ export async function startTelemetry(options: TelemetryOptions): Promise<Telemet
     policies: () => policies.read(),
     onDropped: (signal, rows) => {
       platform?.drop("platform", `${signal}_of_the_past`, rows);
-      onProblem(`the disk is full: ${rows} rows of ${signal}, the oldest, were removed`, undefined);
+      onProblem(droppedText(options.dir, signal, rows), undefined);
     },
     onUnreadable: (signal, lines, copy) => {
       platform?.drop("platform", `${signal}_unreadable`, lines);

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, readdirSync, rmSync, statfsSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readdirSync, rmSync, statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -121,5 +121,29 @@ describe("telemetry on a full disk", {
       problems.filter((what) => !/No space|ENOSPC/.test(what)),
       [],
     );
+  });
+
+  it("names the disk where nothing is left to go, and answers what is there", async () => {
+    const filler = join(dir, "somebody-elses");
+    const fill = (): void => {
+      const piece = Buffer.alloc(64 * 1024);
+      try {
+        for (;;) appendFileSync(filler, piece);
+      } catch {
+        // It is full now.
+      }
+    };
+    let refusal: unknown;
+    for (let tries = 0; tries < 200 && refusal === undefined; tries += 1) {
+      fill();
+      await store.append("logs", batch(BATCHES + tries)).catch((error: unknown) => {
+        refusal = error;
+      });
+    }
+    assert.match(String(refusal), new RegExp(`the disk of telemetry, ${dir}, is full`));
+    assert.ok((await kept()).size >= 0, "questions are answered");
+    rmSync(filler);
+    await store.append("logs", batch(BATCHES + 500));
+    assert.equal((await kept()).get(BATCHES + 500), BATCH_LINES, "and what comes then is taken");
   });
 });

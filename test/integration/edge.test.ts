@@ -93,8 +93,58 @@ describe("the edge", { timeout: 300_000 }, () => {
       continued.headers["traceparent"] ?? "",
       new RegExp(`^00-${trace}-(?!b7ad6b7169203331)[0-9a-f]{16}-01$`),
     );
+    const unsampled = await echo({ traceparent: `00-${trace}-b7ad6b7169203331-00` });
+    assert.match(
+      unsampled.headers["traceparent"] ?? "",
+      new RegExp(`^00-${trace}-[0-9a-f]{16}-00$`),
+      "what is not sampled stays so",
+    );
+    for (const wrong of [
+      `00-${"0".repeat(32)}-b7ad6b7169203331-01`,
+      `00-${trace}-${"0".repeat(16)}-01`,
+    ]) {
+      const { headers } = await echo({ traceparent: wrong, tracestate: "a=b" });
+      assert.doesNotMatch(headers["traceparent"] ?? "", new RegExp(`${trace}|0{32}`), wrong);
+      assert.equal(headers["tracestate"], undefined, "it was of a trace that is none");
+    }
     const replaced = await echo({ traceparent: "00-nonsense" });
     assert.match(replaced.headers["traceparent"] ?? "", /^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/);
+  });
+
+  it("continues a trace that B3 began, in one header or in several", async () => {
+    const trace = "80f198ee56343ba864fe8b2a57d3eff7";
+    const span = "e457b5a2e4d86bd1";
+    const of = (headers: Readonly<Record<string, string>>, id: string, sampled: string): void =>
+      assert.match(headers["traceparent"] ?? "", new RegExp(`^00-${id}-[0-9a-f]{16}-${sampled}$`));
+    for (const [b3, id, sampled] of [
+      [`${trace}-${span}-1`, trace, "01"],
+      [`${trace}-${span}-0`, trace, "00"],
+      [`${trace}-${span}-d-05e3ac9a4f6e3b90`, trace, "01"],
+      [`${trace}-${span}`, trace, "01"],
+      [`${trace.slice(16)}-${span}-1`, `${"0".repeat(16)}${trace.slice(16)}`, "01"],
+    ] as const) {
+      const { headers } = await echo({ b3 });
+      of(headers, id, sampled);
+      const own = headers["traceparent"]?.slice(36, 52);
+      assert.equal(headers["b3"], `${id}-${own}-${sampled.slice(1)}`, b3);
+    }
+    const { headers } = await echo({
+      ...{ "x-b3-traceid": trace, "x-b3-spanid": span },
+      ...{ "x-b3-sampled": "0", "x-b3-parentspanid": span },
+    });
+    of(headers, trace, "00");
+    assert.equal(headers["x-b3-traceid"], trace);
+    assert.equal(headers["x-b3-spanid"], headers["traceparent"]?.slice(36, 52));
+    assert.equal(headers["x-b3-parentspanid"], undefined);
+    for (const wrong of ["0", "nonsense", `${"0".repeat(32)}-${span}-1`, `${trace}-short-1`]) {
+      const answer = await echo({ b3: wrong });
+      assert.doesNotMatch(answer.headers["traceparent"] ?? "", new RegExp(`${trace}|0{32}`), wrong);
+    }
+    const both = await echo({
+      traceparent: `00-${trace}-b7ad6b7169203331-01`,
+      b3: `${span}${span}-${span}-0`,
+    });
+    of(both.headers, trace, "01");
   });
 
   it("gives every request an id, to the app and to the client", async () => {

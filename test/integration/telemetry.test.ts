@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { Agent, request as httpsRequest } from "node:https";
 import { after, before, describe, it } from "node:test";
 import { gzipSync } from "node:zlib";
+import { SpanStatusCode } from "@opentelemetry/api";
 import { OTLPLogExporter } from "@opentelemetry/exporter-logs-otlp-http";
 import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-grpc";
 import { BatchLogRecordProcessor, LoggerProvider } from "@opentelemetry/sdk-logs";
@@ -151,6 +152,52 @@ describe("telemetry", { timeout: 300_000 }, () => {
     const [line] = await query("SELECT * FROM logs WHERE contains(text, 'by http')");
     assert.equal(line?.["app"], "storefront");
     assert.equal(line?.["level"], "warn");
+  });
+
+  it("shows why a span failed: its status, what was thrown, what the store was asked", async () => {
+    process.env["OTEL_EXPORTER_OTLP_HEADERS"] = `authorization=Bearer%20${token}`;
+    const provider = new NodeTracerProvider({
+      spanProcessors: [
+        new SimpleSpanProcessor(new OTLPTraceExporter({ url: `http://127.0.0.1:${grpcPort}` })),
+      ],
+    });
+    delete process.env["OTEL_EXPORTER_OTLP_HEADERS"];
+    const attributes = { "db.query.text": "SELECT *\n  FROM cart WHERE id = $1" };
+    const span = provider.getTracer("test").startSpan("fails", { attributes });
+    span.recordException(new TypeError("cart is not iterable"));
+    span.setStatus({ code: SpanStatusCode.ERROR, message: "the cart can't be read" });
+    const { traceId } = span.spanContext();
+    span.end();
+    await provider.shutdown();
+    const text = await holdfast.ok("trace", traceId);
+    for (const said of [
+      "the cart can't be read",
+      "TypeError: cart is not iterable",
+      "SELECT * FROM cart WHERE id = $1",
+      "at ",
+    ])
+      assert.ok(text.includes(said), `${said} in ${text}`);
+  });
+
+  it("shows what stands around a line that matches", async () => {
+    const texts = [
+      "one",
+      "two",
+      "TypeError: boom",
+      "    at a (a.js:1)",
+      "    at b (b.js:2)",
+      "last",
+    ];
+    await post("/v1/logs", logRequest(...texts.map((text) => `ctx ${text}`)));
+    const around = async (lines: number): Promise<(string | undefined)[]> =>
+      (await logLines("storefront", "--text", "ctx typeerror", "--context", String(lines))).map(
+        ({ text, isContext }) => `${isContext ? "" : "*"}${/ctx\s+([\w:]+)/.exec(text)?.[1]}`,
+      );
+    assert.deepEqual(await around(1), ["two", "*TypeError:", "at"]);
+    assert.deepEqual(await around(0), ["*TypeError:"]);
+    assert.deepEqual((await around(2)).slice(-4), ["two", "*TypeError:", "at", "at"]);
+    const followed = await holdfast.run(["logs", "storefront", "-f", "--context", "1"]);
+    assert.match(followed.stderr, /excludes --follow/);
   });
 
   it("lets nobody write as another, whatever a message says of itself", async () => {

@@ -30,6 +30,7 @@ export const logs: Command = {
     "holdfast logs storefront",
     "holdfast logs storefront/web -f --since 5m",
     "holdfast logs storefront --level warn --text timeout",
+    "holdfast logs storefront --text TypeError --context 20",
     "holdfast logs storefront --field path=/cart --release 12",
     "holdfast logs storefront/build",
     "holdfast logs --engine edge",
@@ -54,6 +55,10 @@ export const logs: Command = {
     },
     { flags: "--release <number>", description: "only of this release" },
     { flags: "--instance <name>", description: "only of this instance, such as web.1" },
+    {
+      flags: "--context <lines>",
+      description: "with so many lines of the same instance before and after each, as for a stack",
+    },
     { flags: "--trace <id>", description: "only lines that name this trace" },
     {
       flags: "--engine <name>",
@@ -108,7 +113,17 @@ function filterOf(options: Options): Record<string, string | number | boolean | 
     release: release === undefined ? undefined : wholeNumber(release, "--release"),
     instance: text("instance"),
     trace: text("trace"),
+    context: contextOf(options),
   };
+}
+
+function contextOf({ context, follow }: Options): number | undefined {
+  if (context === undefined) return undefined;
+  if (follow === true)
+    throw invalid("cli.conflict", "--context needs lines that are there: it excludes --follow", {
+      hint: "holdfast logs <app> --since 5m --level error --context 20",
+    });
+  return wholeNumber(String(context), "--context", 0);
 }
 
 function fieldsOf(given: unknown): string | undefined {
@@ -142,7 +157,7 @@ const LEVEL_STYLE: Readonly<Record<string, Style>> = {
 
 export function lineText(line: LogLine, output: Output): string {
   const where = line.release > 0 ? `${shortName(line)} r${line.release}` : line.service;
-  const style = LEVEL_STYLE[line.level];
+  const style = line.isContext ? "dim" : LEVEL_STYLE[line.level];
   const time = output.paint("dim", new Date(line.time).toISOString());
   const text = style === undefined ? line.text : output.paint(style, line.text);
   return `${time} ${output.paint("cyan", where)} ${text}`;

@@ -109,17 +109,19 @@ export function waterfall(spans: readonly TraceSpan[], output: Output): string {
   const first = Math.min(...spans.map(({ time }) => time));
   const last = Math.max(...spans.map(({ time, durationMs }) => time + durationMs));
   const total = Math.max(last - first, 0.001);
-  const rows = inOrder(spans).map(({ span, depth }) => {
+  const rows = inOrder(spans).flatMap(({ span, depth }) => {
     const begin = Math.min(BAR_CHARS - 1, Math.floor(((span.time - first) / total) * BAR_CHARS));
     const length = Math.max(1, Math.round((span.durationMs / total) * BAR_CHARS));
     const bar = "█".repeat(Math.min(length, BAR_CHARS - begin));
     const isError = span.status === "error";
-    return [
+    const row = [
       `${"  ".repeat(depth)}${span.scope === "edge" ? "edge" : span.service}`,
       `${" ".repeat(begin)}${isError ? output.paint("red", bar) : output.paint("cyan", bar)}${" ".repeat(Math.max(0, BAR_CHARS - begin - length))}`,
       durationText(span.durationMs),
       `${span.name}${statusText(span)}${isError ? output.paint("red", " error") : ""}`,
     ];
+    const details = detailsOf(span).map((text) => ["", "", "", output.paint("dim", `  ${text}`)]);
+    return [row, ...details];
   });
   return output.table(rows);
 }
@@ -128,6 +130,41 @@ function statusText({ attributes }: TraceSpan): string {
   const status = attributes["http.response.status_code"];
   return status === undefined ? "" : ` → ${String(status)}`;
 }
+
+const DETAIL_CHARS = 200;
+/** Frames of a stack that are shown: where it was thrown, and who called. */
+const FRAMES = 3;
+
+/** What a span says of itself: why it failed, what was thrown, what the store was asked. */
+function detailsOf({ attributes, events }: TraceSpan): readonly string[] {
+  const of = (key: string): string[] => {
+    const value = attributes[key];
+    return typeof value === "string" && value !== "" ? [value] : [];
+  };
+  const [statement] = [...of("db.query.text"), ...of("db.statement")];
+  const lines = [
+    ...of("status.message"),
+    ...(statement === undefined ? [] : [statement]),
+    ...events.flatMap((event) => exceptionText(event as Readonly<Record<string, unknown>>)),
+    ...of("holdfast.clock").map((text) => `its clock is off: ${text}`),
+  ];
+  return [...new Set(lines)].map((line) => cut(line.replaceAll(/\s+/g, " ").trim()));
+}
+
+function exceptionText(event: Readonly<Record<string, unknown>>): string[] {
+  if (event["name"] !== "exception") return [];
+  const text = (key: string): string => String(event[`exception.${key}`] ?? "");
+  const said = [text("type"), text("message")].filter(Boolean).join(": ");
+  // A stack begins with what was thrown: that is said already.
+  const frames = text("stacktrace")
+    .split("\n")
+    .filter((line) => /^\s+(at |File )/.test(line))
+    .slice(0, FRAMES);
+  return [said, ...frames].filter(Boolean);
+}
+
+const cut = (text: string): string =>
+  text.length > DETAIL_CHARS ? `${text.slice(0, DETAIL_CHARS)}…` : text;
 
 /** Children below their parent, by their beginning; what has lost its parent is at the top. */
 function inOrder(spans: readonly TraceSpan[]): { span: TraceSpan; depth: number }[] {

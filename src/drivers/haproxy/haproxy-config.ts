@@ -334,28 +334,52 @@ function renderBridge(address: string, port: number): string {
   ]);
 }
 
+// A trace that the client has begun goes on, by W3C's headers or by those of B3, sampled or not as the
+// client says. B3 is told onward as it came, with the edge's span as the parent.
+function continueTrace(): string[] {
+  const span = "%[unique-id,bytes(16,16)]";
+  const isContinued = "{ var(txn.trace) -m found }";
+  const isB3 = "{ var(txn.b3) -m found }";
+  const zeros = (count: number): string => "0".repeat(count);
+  const valid = [
+    "{ req.hdr_cnt(traceparent) gt 0 } { req.hdr(traceparent) -m reg ^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$ }",
+    `!{ req.hdr(traceparent) -m sub -- -${zeros(32)}- -${zeros(16)}- }`,
+  ].join(" ");
+  return [
+    `http-request set-var(txn.trace) req.hdr(traceparent),bytes(3,49) if ${valid}`,
+    `http-request set-var(txn.sampled) req.hdr(traceparent),bytes(53,2) if ${isContinued}`,
+    `http-request set-var(txn.b3) req.hdr(b3) if !${isContinued} { req.hdr_cnt(b3) eq 1 }`,
+    `http-request set-var(txn.b3span) req.hdr(x-b3-spanid) if !${isContinued} { req.hdr_cnt(x-b3-traceid) eq 1 }`,
+    "http-request set-var(txn.b3) req.hdr(x-b3-traceid),concat(-,txn.b3span) if { var(txn.b3span) -m found }",
+    `http-request set-var(txn.b3) str(${zeros(16)}),concat(,txn.b3) if ${isB3} { var(txn.b3) -m reg ^[0-9a-f]{16}-[0-9a-f]{16}(-|$) }`,
+    `http-request unset-var(txn.b3) if ${isB3} !{ var(txn.b3) -m reg ^[0-9a-f]{32}-[0-9a-f]{16}(-|$) } or ${isB3} { var(txn.b3) -m beg ${zeros(32)} }`,
+    `http-request set-var(txn.trace) var(txn.b3),bytes(0,49) if ${isB3}`,
+    `http-request set-var(txn.sampled) str(00) if ${isB3} { var(txn.b3) -m reg -- -[0-9a-f]{16}-0(-|$) } or ${isB3} { req.hdr(x-b3-sampled) 0 false }`,
+    "http-request set-var(txn.sampled) str(01) if !{ var(txn.sampled) -m found }",
+    "http-request del-header traceparent",
+    `http-request del-header tracestate if !${isContinued} or ${isB3}`,
+    `http-request add-header traceparent 00-%[var(txn.trace),bytes(0,32)]-${span}-%[var(txn.sampled)] if ${isContinued}`,
+    `http-request add-header traceparent 00-%[unique-id]-${span}-01 if !${isContinued}`,
+    `http-request set-header b3 %[var(txn.trace),bytes(0,32)]-${span}-%[var(txn.sampled),bytes(1,1)] if ${isB3} !{ var(txn.b3span) -m found }`,
+    `http-request set-header x-b3-traceid %[var(txn.trace),bytes(0,32)] if ${isB3} { var(txn.b3span) -m found }`,
+    `http-request set-header x-b3-spanid ${span} if ${isB3} { var(txn.b3span) -m found }`,
+    `http-request del-header x-b3-parentspanid if ${isB3}`,
+  ];
+}
+
 // A request id of microseconds and chance, which is the id of the trace too: a W3C traceparent is
 // begun with it, or continued where the client sent a valid one. Its second half names the edge's
 // own span: so a request record is a span, and needs no further column.
 function identifyRequest({ telemetry }: EdgeLayout): string[] {
-  const span = "%[unique-id,bytes(16,16)]";
   const random = "%[rand,hex,lower]";
   const time = "%[date(0,us),hex,lower]";
-  const valid =
-    "{ req.hdr_cnt(traceparent) gt 0 } { req.hdr(traceparent) -m reg ^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$ }";
-  const trace = [
-    `http-request set-var(txn.trace) req.hdr(traceparent),bytes(3,49) if ${valid}`,
-    "http-request del-header traceparent",
-    `http-request add-header traceparent 00-%[var(txn.trace),bytes(0,32)]-${span}-01 if { var(txn.trace) -m found }`,
-    `http-request add-header traceparent 00-%[unique-id]-${span}-01 if !{ var(txn.trace) -m found }`,
-  ];
   return [
     "capture request header host len 255",
     "capture request header user-agent len 200",
     `unique-id-format ${time}${random}`,
     "unique-id-header x-request-id",
     "http-request del-header x-request-id",
-    ...(telemetry ? trace : []),
+    ...(telemetry ? continueTrace() : []),
     "http-request set-var(txn.urlbytes) url,length",
     // What a client says of its connection to us is no business of the instance's.
     "http-request del-header upgrade if !{ req.hdr(upgrade) -m str -i websocket }",

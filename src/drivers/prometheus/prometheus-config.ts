@@ -28,8 +28,8 @@ export interface PrometheusState {
   /** Apps' own metrics. */
   readonly apps: readonly Target[];
   readonly groups: readonly RuleGroup[];
-  /** Mount point that holds the installation. */
-  readonly mountPoint: string;
+  /** Mount points that hold the installation, its telemetry and its stores. */
+  readonly mountPoints: readonly string[];
 }
 
 const SCRAPE = "5s";
@@ -71,8 +71,10 @@ export function renderPrometheus(state: PrometheusState): Readonly<Record<string
   };
 }
 
+const literal = (text: string): string => text.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&");
+
 function config(state: PrometheusState): unknown {
-  const { telemetry, hostExporter, alertmanager, mountPoint, edge, stores } = state;
+  const { telemetry, hostExporter, alertmanager, mountPoints, edge, stores } = state;
   const only = (regex: string) => ({ source_labels: ["__name__"], regex, action: "keep" });
   return {
     global: { scrape_interval: SCRAPE, scrape_timeout: SCRAPE, evaluation_interval: SCRAPE },
@@ -103,7 +105,7 @@ function config(state: PrometheusState): unknown {
           only(KEPT.host),
           {
             source_labels: ["mountpoint"],
-            regex: mountPoint,
+            regex: mountPoints.map(literal).join("|"),
             target_label: "holds",
             replacement: "holdfast",
           },

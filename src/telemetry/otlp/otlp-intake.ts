@@ -176,8 +176,18 @@ export class OtlpIntake {
     let lines = "";
     for (const { resource, scopeLogs = [] } of resourceLogs) {
       const own = ownAttributes(resource, sender);
+      // In the order in which they were sent, also where a clock counts in milliseconds.
+      let moment = 0;
+      let same = 0;
       for (const { logRecords = [] } of scopeLogs)
-        for (const record of logRecords) lines += this.#logLine(sender, record, own, encoding);
+        for (const record of logRecords) {
+          const time =
+            microseconds(record.timeUnixNano) || microseconds(record.observedTimeUnixNano);
+          same = time === moment ? same + 1 : 0;
+          moment = time;
+          const at = this.#plausible(time) + same;
+          lines += this.#logLine(sender, record, at, own, encoding);
+        }
     }
     return lines;
   }
@@ -185,12 +195,12 @@ export class OtlpIntake {
   #logLine(
     sender: Sender,
     record: LogRecord,
+    timeUs: number,
     own: Record<string, unknown>,
     encoding: Encoding,
   ): string {
     const { environment, app, service, release, instance } = sender;
     const level = record.severityText || severityText(record.severityNumber);
-    const time = microseconds(record.timeUnixNano) || microseconds(record.observedTimeUnixNano);
     const fields = { ...own, ...plainObject(record.attributes) };
     const body = plainValue(record.body);
     const isPlain = Object.keys(fields).length === 0 && typeof body === "string";
@@ -206,7 +216,7 @@ export class OtlpIntake {
         traceId: hexId(record.traceId, encoding, 16),
         spanId: hexId(record.spanId, encoding, 8),
       },
-      this.#plausible(time),
+      timeUs,
       text,
     );
   }

@@ -3,7 +3,7 @@
 
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { isDiskFull, messageOf, transient } from "../../kernel/error.ts";
+import { diskFull, isDiskFull, messageOf, transient } from "../../kernel/error.ts";
 import {
   type ResultTable,
   SIGNALS,
@@ -104,7 +104,7 @@ export class TelemetryStore {
   /**
    * Appends; where the disk is full the oldest data makes room.
    *
-   * @throws the system's error where there is none left to go
+   * @throws disk.full where there is none left to go
    */
   append(signal: Signal, lines: string, mark = ""): Promise<void> {
     return this.#withRoom(() => this.signals[signal].journal.append(lines, mark));
@@ -153,7 +153,9 @@ export class TelemetryStore {
       try {
         return await work();
       } catch (error) {
-        if (!isDiskFull(error) || !this.#makeRoom()) throw error;
+        if (!isDiskFull(error)) throw error;
+        if (!this.#makeRoom())
+          throw diskFull(error, `the disk of telemetry, ${this.#options.dir},`);
       }
     }
   }
