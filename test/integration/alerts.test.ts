@@ -410,6 +410,10 @@ jobs:
         /took more than the 9\dMiB|took more than the/,
       );
       assert.match((await holdfast.run(["status"])).stdout, /out of memory \(limit 9\d MB\)/);
+      assert.match(
+        await holdfast.ok("logs", "greedy/grow"),
+        /the kernel ended a process of this instance: out of memory \(limit 96 MB\)/,
+      );
     } finally {
       greedy.remove();
     }

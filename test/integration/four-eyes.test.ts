@@ -191,6 +191,18 @@ describe("four eyes", { timeout: 600_000 }, () => {
     await until("it has run", async () =>
       (await holdfast.ok("logs", "echo/run", "--since", "5m")).includes("was run once"),
     );
+    const endOf = async (change: number): Promise<string> => {
+      const view = await holdfast.json<ChangeView>("change", "show", String(change));
+      return `${view.phase}: ${view.text}`;
+    };
+    await until("its end is known", async () => /succeeded/.test(await endOf(number)));
+    assert.equal(await endOf(number), "succeeded: the command ended with 0");
+    await done(eve("run", "echo", "--", "sh", "-c", "exit 3"));
+    const bad = (await last()).number;
+    const approved = await holdfast.run(["approve", String(bad)]);
+    assert.match(approved.stdout + approved.stderr, /approved|running|failed/);
+    await until("its end is known", async () => /failed/.test(await endOf(bad)));
+    assert.equal(await endOf(bad), "failed: the command ended with 3");
     const glass = ["--emergency", "--reason", "it burns"];
     assert.match(await done(eve("run", ...glass, "echo", "--", "echo", "at once")), /at once/);
     assert.equal((await last()).toReview, true);

@@ -2,7 +2,7 @@
 // published. What carries another installation's label, or none, is never touched.
 
 import { createHash } from "node:crypto";
-import { existsSync, statSync } from "node:fs";
+import { appendFileSync, existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { type Clock, sleep } from "../../kernel/clock.ts";
@@ -419,6 +419,11 @@ export class DockerComputeDriver implements ComputeDriver {
         `/containers/${details.Id}/logs?${query}`,
       );
       await copyLog(stream, file);
+      const ended = await this.#inspect(this.#containerName(name));
+      const detail = ended && !ended.State.Running ? exitOf(ended).detail : undefined;
+      const line = `holdfast: this instance ended: ${detail}`;
+      // The next control plane looks once more.
+      if (detail !== undefined && tailFile(file, 1)[0] !== line) appendFileSync(file, `${line}\n`);
     } catch (error) {
       // Logs never stand in the way of what runs; the next control plane takes them up again.
       void messageOf(error);

@@ -15,6 +15,22 @@ done
 shift
 read -r stat <"/proc/$$/stat"
 echo "$stat" >"$dir/launcher.new" && mv "$dir/launcher.new" "$dir/launcher"
+# How often the kernel ended something of the control groups for its memory.
+kills() {
+  for procs in $groups; do
+    cat "${procs%/*}/memory.oom_control" "${procs%/*}/memory.events" 2>/dev/null
+  done | sed -n 's/^oom_kill //p' | head -n 1
+}
+# ` (limit 256 MB)`, or nothing where there is none.
+limit() {
+  for procs in $groups; do
+    cat "${procs%/*}/memory.limit_in_bytes" "${procs%/*}/memory.max" 2>/dev/null
+  done | sed -n 's/^\([0-9]\{7,15\}\)$/\1/p' | while read -r bytes; do
+    echo " (limit $((bytes / 1048576)) MB)"
+    break
+  done
+}
+before=$(kills)
 # A handler, not "ignore": a child starts with the default again.
 trap : TERM INT HUP
 # A shell gives what it starts beside itself no input of its own, unless by another number.
@@ -44,4 +60,6 @@ for procs in $groups; do
 done
 # What it wrote last is a line too, also where it did not end it.
 [ -z "$(tail -c 1 "/proc/$$/fd/1" 2>/dev/null)" ] || echo
+[ "$(kills)" = "$before" ] ||
+  echo "holdfast: the kernel ended a process of this instance: out of memory$(limit)"
 echo "$status $(date +%s%3N)" >"$dir/exit.new" && mv "$dir/exit.new" "$dir/exit"

@@ -24,6 +24,8 @@ export interface ChangeObserved {
     | {
         readonly outcome: "succeeded" | "failed" | "aborted" | "rolled-back" | undefined;
         readonly reason: string;
+        /** What it came to, where that is no release. */
+        readonly done?: string;
       }
     | undefined;
   /** It is destroyed, or has nothing to roll out. */
@@ -64,7 +66,7 @@ function phaseOf(
     if (!hasRollout) return { phase: "succeeded", text: "done" };
     if (!rollout?.outcome) return { phase: "running", text: rollout?.reason ?? "begins" };
     if (rollout.outcome === "succeeded")
-      return { phase: "succeeded", text: "all of it is in force" };
+      return { phase: "succeeded", text: rollout.done ?? "all of it is in force" };
     if (rollout.outcome === "rolled-back") return { phase: "rolled-back", text: rollout.reason };
     return { phase: "failed", text: rollout.reason };
   }

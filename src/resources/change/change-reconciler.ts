@@ -4,6 +4,7 @@ import type { Clock } from "../../kernel/clock.ts";
 import type { Reconciler } from "../../kernel/reconciler.ts";
 import type { ResourceStore } from "../../kernel/resource-store.ts";
 import type { App } from "../app/app.ts";
+import type { Task } from "../task/task.ts";
 import type { Train } from "../train/train.ts";
 import type { Gate } from "../window/window.ts";
 import { CHANGE, type Change, type ChangeSpec, type ChangeStatus } from "./change.ts";
@@ -71,15 +72,16 @@ function observeChange({ spec }: Change, { clock, store, driver }: ChangeDeps): 
       },
     };
   }
+  const standing = { now: clock.now(), gate: driver.gate(spec), standing: driver.standing(spec) };
+  if (spec.action === "run" && executed)
+    return { ...standing, hasRollout: true, rollout: commandOf(spec, store) };
   const found = store.find({ kind: "app", name: `${environment}/${app}` }) as App | undefined;
   const own = [found?.status?.rollout, ...(found?.status?.history ?? [])].filter(
     (one) => one?.generation === executed?.generation && one?.automatic === undefined,
   )[0];
   const isPast = (found?.status?.settledGeneration ?? 0) >= (executed?.generation ?? Infinity);
   return {
-    now: clock.now(),
-    gate: driver.gate(spec),
-    standing: driver.standing(spec),
+    ...standing,
     hasRollout: (executed?.generation ?? 0) > 0 && found !== undefined,
     rollout: own
       ? { outcome: own.outcome, reason: own.failure?.reason ?? `${own.phase}` }
@@ -87,4 +89,17 @@ function observeChange({ spec }: Change, { clock, store, driver }: ChangeDeps): 
         ? { outcome: "failed", reason: "a newer change took its place" }
         : undefined,
   };
+}
+
+// A command that was asked for has done what it should once it has ended well.
+function commandOf(
+  { environment, app, request }: ChangeSpec,
+  store: ResourceStore,
+): ChangeObserved["rollout"] {
+  const { task } = request as { readonly task?: string };
+  const found = store.find({ kind: "task", name: `${environment}/${app}/${task}` });
+  const { phase, exit } = (found as Task | undefined)?.status ?? {};
+  if (found && phase !== "ended") return { outcome: undefined, reason: "the command runs" };
+  const text = exit ? `the command ended with ${exit.code ?? exit.signal}` : "its end was not seen";
+  return { outcome: exit?.code === 0 ? "succeeded" : "failed", reason: text, done: text };
 }
