@@ -103,8 +103,10 @@ export function runbookAt(
   path: string,
   { environment, app }: Readonly<Record<string, string>>,
 ): Pick<AlertNotice, "firstStep" | "runbookUrl"> {
-  const firstStep = firstStepOf(path);
+  const firstStep = firstStepOf(path, app);
   if (firstStep === undefined) return {};
+  // The edge shows them: while it is down, that leads nowhere.
+  if (runbookName(path) === "edge-down") return { firstStep };
   const shown = servingApps(store)
     .map((one) => ({
       fits: Number(one.environment === environment) + Number(one.app === app),

@@ -36,7 +36,7 @@ function depsOf({ history, serving, counts = [], cache = "ready" }: World): ApiD
     [CACHE]: { status: { state: cache } },
   };
   return {
-    clock: { now: () => NOW },
+    clock: { now: () => NOW, after: () => () => undefined },
     store: { find: ({ kind }: { kind: string }) => kinds[kind] },
     objectives: () => [],
     telemetry: {
@@ -109,6 +109,12 @@ describe("an alert's cause", () => {
       counts: [count(4, 300, 900), count(3, 280, 1_000)],
     });
     assert.equal((await contextOf(alike, BURN, 86 * MINUTE)).release, undefined);
+    // Fewer requests, and far worse.
+    const canary = depsOf({
+      history: [rollout(4, 85, "succeeded"), good],
+      counts: [count(4, 50, 100), count(3, 90, 9_000)],
+    });
+    assert.equal((await contextOf(canary, BURN, 86 * MINUTE)).release, 4);
   });
 
   it("is the store that is away, and not the release that needs it", async () => {
@@ -148,6 +154,7 @@ describe("an alert's cause", () => {
       ...deps,
       telemetry: { ask: () => Promise.reject(new Error("away")) },
     } as unknown as ApiDeps;
-    assert.deepEqual(await contextOf(away, BURN, 86 * MINUTE), { release: 3 });
+    assert.deepEqual(await contextOf(away, BURN, 86 * MINUTE), {});
+    assert.deepEqual(await contextOf(away, { ...BURN, release: "3" }, 86 * MINUTE), { release: 3 });
   });
 });

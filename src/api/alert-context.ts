@@ -2,6 +2,7 @@
 // began, and what of the platform is in the way. What is not known is not said: a release that served
 // while a store hung is not to blame for it.
 
+import { sleep } from "../kernel/clock.ts";
 import type { ObjectiveCounts, ObjectiveQuestion } from "../kernel/objective-counts.ts";
 import { SLOW_S } from "../resources/app/alert-rules.ts";
 import {
@@ -37,11 +38,17 @@ export interface AlertContext {
 type Labels = Readonly<Record<string, string>>;
 
 /** Alerts on what users feel. */
+const isFelt = ({ alertname = "" }: Labels): boolean => FELT.includes(alertname);
 const FELT = ["HighErrorRate", "SlowResponses", "ErrorBudgetBurn"];
 /** A deploy that was longer ago says nothing of what begins now. */
 const DEPLOY_NEAR_MS = 15 * 60_000;
 /** Requests that fail before an alert begins are of it. */
 const LEAD_MS = 2 * 60_000;
+/** Of an error budget: the window that it burned in. */
+const WINDOWS_MS: Readonly<Record<string, number>> = { "1h": 3_600_000, "6h": 6 * 3_600_000 };
+/** Further back than this nothing is counted. */
+const SPAN_MAX_MS = 6 * 3_600_000;
+const ASK_TIMEOUT_MS = 4_000;
 const BAD_MIN = 3;
 /** Fewer requests of another release say nothing of how it does. */
 const OTHER_MIN = 20;
@@ -66,8 +73,11 @@ export async function contextOf(
   const route = felt && { ...(felt.route !== undefined && { route: felt.route }) };
   if (broken !== undefined) return { ...route, broken };
   if (felt?.isOfAll) return { ...route };
-  const release = named(labels) ?? felt?.release ?? inChargeAt(found, since);
-  return { ...route, ...(release !== undefined && aboutRelease(found, release, since)) };
+  const evident = named(labels) ?? felt?.release;
+  if (evident !== undefined) return { ...route, ...aboutRelease(found, evident, since) };
+  // Which one served then is a fact; that it is to blame would be a guess.
+  const serving = isFelt(labels) ? undefined : inChargeAt(found, since);
+  return { ...route, ...(serving !== undefined && { release: serving }) };
 }
 
 const named = ({ release }: Labels): number | undefined => Number(release) || undefined;
@@ -113,11 +123,12 @@ interface Felt {
 
 async function feltBy(
   deps: ApiDeps,
-  { alertname = "", environment = "", app = "", service = "", objective }: Labels,
+  labels: Labels,
   since: number,
   until: number | undefined,
 ): Promise<Felt | undefined> {
-  if (!FELT.includes(alertname) || service === "") return undefined;
+  const { alertname = "", environment = "", app = "", service = "", objective, window } = labels;
+  if (!isFelt(labels) || service === "") return undefined;
   const own = deps
     .objectives()
     .find(
@@ -129,16 +140,23 @@ async function feltBy(
     );
   const isSlow = alertname === "SlowResponses" || objective === "latency";
   const limitS = objective === "latency" ? own?.underSeconds : SLOW_S;
+  const to = until ?? deps.clock.now();
+  const leadMs = WINDOWS_MS[window ?? ""] ?? (window === undefined ? LEAD_MS : SPAN_MAX_MS);
   const ask = (byRoute: boolean): Promise<readonly ObjectiveCounts[]> => {
     const question: ObjectiveQuestion = {
       ...{ environment, app, service, byRoute },
       ...(isSlow && limitS !== undefined && { underMs: limitS * 1_000 }),
-      from: since - LEAD_MS,
-      to: until ?? deps.clock.now(),
+      from: Math.max(since - leadMs, to - SPAN_MAX_MS),
+      to,
     };
     return deps.telemetry.ask("/objective", question);
   };
-  const [releases, routes] = await Promise.all([ask(false), ask(true)]).catch(() => [[], []]);
+  const nothing = [[], []] as const;
+  const [releases, routes] = await Promise.race([
+    Promise.all([ask(false), ask(true)]).catch(() => nothing),
+    // Whoever has to be woken does not wait for more facts.
+    sleep(deps.clock, ASK_TIMEOUT_MS).then(() => nothing),
+  ]);
   return { ...blameOf(releases), ...routeOf(routes, isSlow ? "slow" : "failed") };
 }
 
@@ -146,7 +164,9 @@ const ratioOf = ({ bad, total }: ObjectiveCounts): number => (total > 0 ? bad / 
 
 function blameOf(counts: readonly ObjectiveCounts[]): Felt {
   const known = counts.filter(({ release }) => release > 0);
-  const [worst] = known.filter(({ bad }) => bad >= BAD_MIN).sort((a, b) => b.bad - a.bad);
+  const [worst] = known
+    .filter(({ bad }) => bad >= BAD_MIN)
+    .sort((one, other) => ratioOf(other) - ratioOf(one));
   if (!worst) return { isOfAll: false };
   const isOfAll = known.some(
     (one) => one !== worst && one.total >= OTHER_MIN && ratioOf(one) * 2 >= ratioOf(worst),

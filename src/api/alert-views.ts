@@ -189,10 +189,13 @@ async function alertRules(deps: ApiDeps): Promise<readonly Rule[]> {
   return data.groups.flatMap(({ rules }) => rules);
 }
 
-/** What an alert is a sign of; undefined where there is no such alert. */
-export async function causeOf(deps: ApiDeps, alertname: string): Promise<string | undefined> {
-  const rules = await alertRules(deps);
-  return rules.find(({ name }) => name === alertname)?.labels?.["cause"];
+/** Labels that alerts of this name have from their rule; the most severe where there are several. */
+export async function ruleLabels(
+  deps: ApiDeps,
+  alertname: string,
+): Promise<Readonly<Record<string, string>> | undefined> {
+  const own = (await alertRules(deps)).filter(({ name }) => name === alertname);
+  return (own.find(({ labels }) => labels?.["severity"] === "page") ?? own[0])?.labels;
 }
 
 /** Several rules may have one name: it is the one whose labels the alert has. */

@@ -38,7 +38,7 @@ const webhook = z.looseObject({
 type WebhookAlert = z.output<typeof webhook>["alerts"][number];
 
 /** Of more alerts in one group nobody reads the words. */
-const NOTICES_MAX = 100;
+const NOTICES_MAX = 30;
 
 export function channelRoutes(deps: ApiDeps): Route[] {
   return [
@@ -61,7 +61,7 @@ export function channelRoutes(deps: ApiDeps): Route[] {
       handle: ({ params: { channel }, body, actor }) => {
         const { address, to, type, severities } = body;
         if (type === "email" && to === undefined)
-          throw invalid("channel.no_recipient", "a channel of mail needs to: who gets it", {
+          throw invalid("channel.no_recipient", "an email channel needs `to`", {
             hint: `holdfast channel add ${channel} --type email --to ops@example.com`,
           });
         return deps.store.transaction(() => {
@@ -109,7 +109,7 @@ function testRoute(deps: ApiDeps): Route {
   return route({
     method: "POST",
     path: "/v1/channels/{channel}/test",
-    summary: "Tells the channel of an alert that is none, and says what came of it.",
+    summary: "Sends a test alert to the channel, and says what it answered.",
     params: ofChannel,
     handle: async ({ params: { channel } }) => {
       const { notice, raw } = testAlert(channel, deps.clock.now());
@@ -131,30 +131,45 @@ function deliverRoute(deps: ApiDeps, toldGroups: ToldGroups): Route {
     body: webhook,
     handle: async ({ params: { channel }, body, request }) => {
       if (!deps.mayDeliver(request.headers.authorization)) throw mayNotDeliver();
-      const notices = await Promise.all(
-        body.alerts.slice(0, NOTICES_MAX).map((one) => noticeOfAlert(deps, one)),
-      );
+      const found = getChannel(deps, channel);
       const firing = body.alerts
         .filter(({ status }) => status === "firing")
         .map(({ labels }) => JSON.stringify(labels));
-      const group = groupOf(
-        body.alerts[0]?.labels ?? {},
-        { channel, key: body.groupKey, firing },
-        (name) => needsOfApp(deps, name),
+      const group = groupOf(body.alerts, { channel, key: body.groupKey, firing }, (name) =>
+        needsOfApp(deps, name),
       );
       const kind = toldGroups.kindOf(group, deps.clock.now());
       const id = deps.digest(
         `${channel} ${body.groupKey} ${body.alerts.map((one) => `${one.fingerprint} ${one.status} ${one.startsAt}`).join(" ")}`,
       );
-      const found = getChannel(deps, channel);
-      // An Alertmanager of somebody's own decides by itself.
-      if (kind === "none" && found.spec.type !== "alertmanager") return { delivered: 0 };
+      const isOver = body.alerts.some(({ status }) => status === "resolved");
+      // An Alertmanager of somebody's own decides by itself; a program is told of each end.
+      const isWanted =
+        kind !== "none" ||
+        found.spec.type === "alertmanager" ||
+        (found.spec.type === "webhook" && isOver);
+      if (!isWanted) {
+        toldGroups.told(group, kind, deps.clock.now());
+        return { delivered: 0 };
+      }
+      const notices = await noticesOf(deps, body.alerts);
       const shown = kind === "none" ? "update" : kind;
       await deliverTo(deps, found, { id, kind: shown, notices, raw: body });
       toldGroups.told(group, kind, deps.clock.now());
       return { delivered: notices.length };
     },
   });
+}
+
+/** What fires first; of more than somebody reads the rest is left out. */
+function noticesOf(
+  deps: ApiDeps,
+  alerts: readonly WebhookAlert[],
+): Promise<readonly AlertNotice[]> {
+  const sorted = alerts.toSorted(
+    (one, other) => Number(one.status === "resolved") - Number(other.status === "resolved"),
+  );
+  return Promise.all(sorted.slice(0, NOTICES_MAX).map((one) => noticeOfAlert(deps, one)));
 }
 
 async function noticeOfAlert(deps: ApiDeps, given: WebhookAlert): Promise<AlertNotice> {

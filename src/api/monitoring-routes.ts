@@ -14,7 +14,7 @@ import {
 import { name as appName } from "../resources/app/manifest.ts";
 import { OBJECTIVE_DAYS, type Objective } from "../resources/app/objectives.ts";
 import { TELEMETRY } from "../resources/telemetry/telemetry.ts";
-import { alertsRoute, causeOf } from "./alert-views.ts";
+import { alertsRoute, ruleLabels } from "./alert-views.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { AppOperations } from "./app-operations.ts";
 import type { BudgetLeft } from "./change-risk.ts";
@@ -336,8 +336,10 @@ async function ofCause(
   { alertname, ...rest }: Readonly<Record<string, string>>,
 ): Promise<Readonly<Record<string, string>>> {
   if (alertname === undefined) return rest;
-  const cause = await causeOf(deps, alertname);
-  return cause === undefined ? { alertname, ...rest } : { cause, ...rest };
+  const { cause, severity } = (await ruleLabels(deps, alertname)) ?? {};
+  if (cause === undefined) return { alertname, ...rest };
+  // Who silences what waits until tomorrow is still woken.
+  return { cause, ...(severity === "ticket" && { severity }), ...rest };
 }
 
 interface Vector {

@@ -20,6 +20,7 @@ import { type Route, route } from "./route.ts";
 
 const LOG_LIMIT_MAX = 100_000;
 const LOG_CONTEXT_MAX = 200;
+const LOG_CONTEXT_LINES_MAX = 40_000;
 const ROW_LIMIT_MAX = 100_000;
 const TRACE_LIMIT_MAX = 1_000;
 const DAY_MS = 24 * 3_600_000;
@@ -230,6 +231,7 @@ function logsRoute(
         throw invalid("logs.follow_ends", "what is followed has no end: leave out untilMs", {
           hint: "holdfast logs -f, or --until",
         });
+      assertBounded(query.limit, query.context);
       operations.requireEnvironment(query.environment);
       if (app) operations.getApp(query.environment, app);
       const whose = engine === undefined ? { app, service } : { app: "", service: engine };
@@ -247,6 +249,15 @@ function logsRoute(
       );
     },
   });
+}
+
+function assertBounded(limit: number, context = 0): void {
+  if (limit * context <= LOG_CONTEXT_LINES_MAX) return;
+  throw invalid(
+    "logs.too_much_context",
+    `limit times context must be at most ${LOG_CONTEXT_LINES_MAX}`,
+    { hint: "holdfast logs -n 50 --context 20" },
+  );
 }
 
 function fieldsOf(text: string): Record<string, string> {

@@ -5,50 +5,84 @@ import { type AlertGroup, ToldGroups } from "./told-groups.ts";
 const SHOP: AlertGroup = {
   channel: "phone",
   key: "shop",
+  severity: "page",
   firing: ["HighErrorRate"],
   about: "production/shop",
   needs: ["edge", "cache production"],
 };
 const BLOG: AlertGroup = { ...SHOP, key: "blog", about: "production/blog", needs: ["edge"] };
 const CACHE: AlertGroup = { ...SHOP, key: "cache", about: "cache production", needs: [] };
+const EDGE: AlertGroup = { ...SHOP, key: "edge", about: "edge", needs: [] };
+const MORE: AlertGroup = { ...SHOP, firing: ["HighErrorRate", "SlowResponses"] };
+const over = (group: AlertGroup): AlertGroup => ({ ...group, firing: [] });
 const MINUTE = 60_000;
 
 describe("messages of alerts", () => {
-  const tell = (groups: ToldGroups, group: AlertGroup, at: number): string => {
-    const kind = groups.kindOf(group, at);
-    groups.told(group, kind, at);
-    return kind;
+  const teller = () => {
+    const groups = new ToldGroups();
+    return (group: AlertGroup, minute: number): string => {
+      const kind = groups.kindOf(group, minute * MINUTE);
+      groups.told(group, kind, minute * MINUTE);
+      return kind;
+    };
   };
 
   it("wake somebody once for a cause", () => {
-    const groups = new ToldGroups();
-    assert.equal(tell(groups, SHOP, 0), "first");
-    assert.equal(tell(groups, SHOP, MINUTE), "none", "it is known");
-    const more = { ...SHOP, firing: [...SHOP.firing, "SlowResponses"] };
-    assert.equal(tell(groups, more, MINUTE), "update");
-    assert.equal(tell(groups, SHOP, MINUTE), "none", "a part of it is over");
-    assert.equal(tell(groups, more, MINUTE), "none", "it came back");
-    assert.equal(tell(groups, CACHE, MINUTE), "update", "what it needs is away: it is of that");
-    assert.equal(tell(groups, BLOG, MINUTE), "first", "this needs no cache");
-    assert.equal(tell(groups, { ...SHOP, firing: [] }, 2 * MINUTE), "end");
-    assert.equal(tell(groups, { ...CACHE, firing: [] }, 2 * MINUTE), "end");
-    assert.equal(tell(groups, SHOP, 3 * MINUTE), "first", "once more is once more");
+    const tell = teller();
+    assert.equal(tell(SHOP, 0), "first");
+    assert.equal(tell(SHOP, 1), "none", "it is known");
+    assert.equal(tell(MORE, 1), "update");
+    assert.equal(tell(SHOP, 1), "none", "a part of it is over");
+    assert.equal(tell(MORE, 2), "none", "it came and went");
+    assert.equal(tell(CACHE, 2), "update", "what it needs is away: it is of that");
+    assert.equal(tell(BLOG, 2), "first", "this needs no cache");
+    assert.equal(tell(over(SHOP), 3), "end");
+    assert.equal(tell(over(CACHE), 3), "end");
+    assert.equal(tell(SHOP, 4), "first", "once more is once more");
+  });
+
+  it("wake somebody again for what begins long after, in a group that never ended", () => {
+    const tell = teller();
+    tell(MORE, 0);
+    for (let minute = 5; minute <= 100; minute += 5) assert.equal(tell(SHOP, minute), "none");
+    assert.equal(tell(MORE, 101), "first", "it was over for more than an hour");
   });
 
   it("wake somebody again where it still goes on after hours", () => {
-    const groups = new ToldGroups();
-    tell(groups, SHOP, 0);
-    assert.equal(tell(groups, SHOP, 3 * 60 * MINUTE), "none");
-    assert.equal(tell(groups, SHOP, 4 * 60 * MINUTE), "first");
-    assert.equal(tell(groups, SHOP, 4 * 60 * MINUTE + 1), "none");
+    const tell = teller();
+    tell(SHOP, 0);
+    const later = Array.from({ length: 50 }, (_, index) => (index + 1) * 5);
+    const kinds = later.map((minute) => tell(SHOP, minute));
+    assert.deepEqual(
+      later.filter((_, index) => kinds[index] !== "none"),
+      [215],
+    );
+    assert.equal(kinds[later.indexOf(215)], "first");
+  });
+
+  it("wake somebody for the edge, whatever else was told before", () => {
+    const tell = teller();
+    tell({ ...SHOP, severity: "ticket" }, 0);
+    assert.equal(tell(EDGE, 1), "first", "a ticket is no page");
+    const other = teller();
+    other(SHOP, 0);
+    for (const minute of [5, 10]) other(SHOP, minute);
+    assert.equal(other(EDGE, 10), "first", "what an app had ten minutes ago is no sign of it");
+    const lost = teller();
+    lost(SHOP, 0);
+    assert.equal(lost(EDGE, 1), "update", "it is found down after the first app that feels it");
+  });
+
+  it("forget a group that is not heard of: what it was told of may be over", () => {
+    const tell = teller();
+    assert.equal(tell(SHOP, 0), "first");
+    assert.equal(tell(SHOP, 20), "first");
   });
 
   it("are of one channel: what did not reach another one is new there", () => {
     const groups = new ToldGroups();
-    tell(groups, SHOP, 0);
-    assert.equal(tell(groups, { ...SHOP, channel: "mail" }, 1), "first");
-    // Not delivered: not told.
-    assert.equal(groups.kindOf({ ...BLOG, channel: "mail" }, 2), "first");
-    assert.equal(groups.kindOf({ ...BLOG, channel: "mail" }, 3), "first");
+    groups.told(SHOP, "first", 0);
+    assert.equal(groups.kindOf({ ...SHOP, channel: "mail" }, 1), "first");
+    assert.equal(groups.kindOf({ ...SHOP, channel: "mail" }, 2), "first", "it was not delivered");
   });
 });

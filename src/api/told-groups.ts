@@ -1,15 +1,17 @@
-// Which messages wake somebody: the first one of a cause does. What joins it, what changes and what
-// ends is an update. A group that this control plane knows nothing of is told as a new one.
+// Which message of a group of alerts wakes somebody: the first one does, what joins it soon is an
+// update, and what the channel knows is not sent. Alertmanager repeats what still fires every few
+// minutes, so a group that is not heard of is over.
 
 /** A group of alerts that a channel is told of. */
 export interface AlertGroup {
   readonly channel: string;
   readonly key: string;
+  readonly severity: string;
   /** Those of it that fire, by any name that tells them apart. */
   readonly firing: readonly string[];
   /** What it is about: `production/shop`, `cache production`, `edge`. */
   readonly about: string;
-  /** What it would be a sign of: the stores that the app needs, the edge. */
+  /** The stores that the app needs, the edge. */
   readonly needs: readonly string[];
   /** Of those, what does not work now. */
   readonly broken?: string | undefined;
@@ -20,62 +22,89 @@ export type NeedsOf = (appName: string) => Pick<AlertGroup, "needs" | "broken">;
 
 type Labels = Readonly<Record<string, string>>;
 
-/** What a group is about is in the labels of any of its alerts. */
+/** By the labels that all alerts of a group have in common. */
 export function groupOf(
-  { environment = "", app, alertname, kind, cause }: Labels,
+  alerts: readonly { readonly labels: Labels }[],
   named: Pick<AlertGroup, "channel" | "key" | "firing">,
   needsOf: NeedsOf,
 ): AlertGroup {
-  if (app) return { ...named, about: `${environment}/${app}`, ...needsOf(`${environment}/${app}`) };
-  const about = alertname === "EdgeDown" ? "edge" : `${kind ?? cause} ${environment}`;
-  return { ...named, about, needs: [] };
+  const common = Object.entries(alerts[0]?.labels ?? {}).filter(([key, value]) =>
+    alerts.every(({ labels }) => labels[key] === value),
+  );
+  const labels: Labels = Object.fromEntries(common);
+  const { environment = "", app, alertname, kind, cause, severity = "" } = labels;
+  const own = { ...named, severity };
+  if (app) return { ...own, about: `${environment}/${app}`, ...needsOf(`${environment}/${app}`) };
+  const about =
+    alertname === "EdgeDown" || kind === "edge" ? "edge" : `${kind ?? cause} ${environment}`;
+  return { ...own, about, needs: [] };
 }
 
-/** none: nothing began of which the channel does not know. */
+/** none: the channel knows all of it. */
 export type MessageKind = "first" | "update" | "end" | "none";
 
 interface Told {
   readonly group: AlertGroup;
-  /** All that fired since it began. */
-  readonly known: ReadonlySet<string>;
-  readonly at: number;
+  /** Alert → when it was last seen to fire. */
+  readonly known: ReadonlyMap<string, number>;
+  readonly wokeAt: number;
+  readonly heardAt: number;
 }
 
+const MINUTE_MS = 60_000;
 /** A page that nobody ended is a page once more. */
-const REMIND_MS = 3.5 * 3_600_000;
+const REMIND_MS = 3.5 * 60 * MINUTE_MS;
+/** What begins so long after somebody was woken wakes again. */
+const QUIET_MS = 30 * MINUTE_MS;
+/** An alert that was over for this long is a new one. */
+const FORGET_MS = 10 * MINUTE_MS;
+/** Three repeats of Alertmanager's, and some. */
+const HEARD_MS = 16 * MINUTE_MS;
+/** An engine is found to be down so long after the first app that feels it, at most. */
+const DETECTED_MS = 2 * MINUTE_MS;
 
 export class ToldGroups {
   readonly #open = new Map<string, Told>();
 
   kindOf(group: AlertGroup, now: number): MessageKind {
-    const own = this.#open.get(keyOf(group));
+    this.#forget(now);
     if (group.firing.length === 0) return "end";
-    if (own && now - own.at > REMIND_MS) return "first";
-    if (own) return group.firing.every((one) => own.known.has(one)) ? "none" : "update";
-    const isKnown = [...this.#open.values()].some(
-      (told) =>
-        told.group.channel === group.channel &&
-        now - told.at <= REMIND_MS &&
-        (told.group.needs.includes(group.about) ||
-          group.needs.includes(told.group.about) ||
-          (group.broken !== undefined && told.group.broken === group.broken)),
-    );
-    return isKnown ? "update" : "first";
+    const own = this.#open.get(keyOf(group));
+    if (!own) return this.#isExplained(group, now) ? "update" : "first";
+    if (now - own.wokeAt > REMIND_MS) return "first";
+    const isKnown = (alert: string): boolean =>
+      now - (own.known.get(alert) ?? -Infinity) <= FORGET_MS;
+    if (group.firing.every(isKnown)) return "none";
+    return now - own.wokeAt > QUIET_MS ? "first" : "update";
   }
 
-  /** It was delivered. */
+  /** It was delivered, or there was nothing to deliver. */
   told(group: AlertGroup, kind: MessageKind, now: number): void {
     const key = keyOf(group);
-    if (kind === "end") this.#open.delete(key);
-    else {
-      const before = this.#open.get(key);
-      const at = kind === "first" ? now : (before?.at ?? now);
-      this.#open.set(key, {
-        group,
-        at,
-        known: new Set([...(before?.known ?? []), ...group.firing]),
-      });
+    if (kind === "end") {
+      this.#open.delete(key);
+      return;
     }
+    const before = this.#open.get(key);
+    const wokeAt = before && kind !== "first" ? before.wokeAt : now;
+    const known = new Map(before?.known);
+    for (const alert of group.firing) known.set(alert, now);
+    this.#open.set(key, { group, known, wokeAt, heardAt: now });
+  }
+
+  // Somebody was woken for what this comes from, or what comes from this.
+  #isExplained({ channel, severity, about, needs, broken }: AlertGroup, now: number): boolean {
+    return [...this.#open.values()].some(({ group, wokeAt }) => {
+      if (group.channel !== channel || group.severity !== severity) return false;
+      if (needs.includes(group.about)) return true;
+      if (group.needs.includes(about)) return now - wokeAt <= DETECTED_MS;
+      return broken !== undefined && group.broken === broken && now - wokeAt <= QUIET_MS;
+    });
+  }
+
+  #forget(now: number): void {
+    for (const [key, { heardAt }] of this.#open)
+      if (now - heardAt > HEARD_MS) this.#open.delete(key);
   }
 }
 

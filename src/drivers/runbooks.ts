@@ -11,12 +11,16 @@ const FOLDER = join(import.meta.dirname, "..", "..", "docs", "runbooks");
 /** `docs/runbooks/high-error-rate.md` → `high-error-rate` */
 export const runbookName = (path: string): string => basename(path, ".md");
 
-/** What its "Do." begins with; undefined where there is no such runbook. */
-export function firstStepOf(path: string): string | undefined {
+/**
+ * Its "First.", which holds whatever the trouble is; undefined where there is no such runbook.
+ *
+ * @param app stands for `<app>`, where it is known
+ */
+export function firstStepOf(path: string, app?: string): string | undefined {
   if (!/^[a-z-]+$/.test(runbookName(path))) return undefined;
   const text = readText(join(FOLDER, `${runbookName(path)}.md`));
-  const step = /\*\*Do\.\*\*\s+- (.+)/.exec(text ?? "")?.[1];
-  return step?.replaceAll("`", "").replaceAll(/\[([^\]]+)\]\([^)]*\)/g, "$1");
+  const step = /^\*\*First\.\*\* (.+)$/m.exec(text ?? "")?.[1];
+  return step?.replaceAll("`", "").replaceAll("<app>", app || "<app>");
 }
 
 export const runbookNames = (): readonly string[] =>

@@ -97,20 +97,15 @@ const STREAM = "environment, app, service, instance";
 
 // Those that match, and their neighbours in what the same instance wrote: a stack is many lines.
 function around(rows: string, filter: LogFilter, context: number, tail: string): string {
-  const numbered = `SELECT *, row_number() OVER (PARTITION BY ${STREAM} ORDER BY time) AS line
-    FROM (${rows}) WHERE ${ofWhom(filter)}`;
-  const isBeside = [
-    ...STREAM.split(", ").map((name) => `found.${name} = numbered.${name}`),
-    `abs(found.line - numbered.line) <= ${Math.trunc(context)}`,
-  ].join(" AND ");
-  return `WITH numbered AS (${numbered}),
-    found AS (SELECT ${STREAM}, line FROM numbered WHERE ${saying(filter)} ${tail})
-    SELECT any_value(COLUMNS(numbered.*)), min(abs(found.line - numbered.line)) > 0 AS "isContext"
-    FROM numbered JOIN found ON ${isBeside}
-    GROUP BY ${STREAM.split(", ")
-      .map((name) => `numbered.${name}`)
-      .join(", ")}, numbered.line
-    ${tail.replace(/ LIMIT \d+$/, "")}`;
+  const count = Math.trunc(context);
+  const isFound = `time BETWEEN (SELECT min(time) FROM found) AND (SELECT max(time) FROM found)`;
+  return `WITH own AS (SELECT * FROM (${rows}) WHERE ${ofWhom(filter)}),
+    found AS (SELECT time FROM own WHERE ${saying(filter)} ${tail}),
+    marked AS (SELECT *, (${saying(filter)}) AND ${isFound} AS "isMatch" FROM own),
+    shown AS (SELECT *, bool_or("isMatch") OVER (
+      PARTITION BY ${STREAM} ORDER BY time, text
+      ROWS BETWEEN ${count} PRECEDING AND ${count} FOLLOWING) AS "isShown" FROM marked)
+    SELECT *, NOT "isMatch" AS "isContext" FROM shown WHERE "isShown" ${tail.replace(/ LIMIT \d+$/, "")}`;
 }
 
 function ofWhom(filter: LogFilter): string {

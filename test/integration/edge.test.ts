@@ -119,7 +119,6 @@ describe("the edge", { timeout: 300_000 }, () => {
     for (const [b3, id, sampled] of [
       [`${trace}-${span}-1`, trace, "01"],
       [`${trace}-${span}-0`, trace, "00"],
-      [`${trace}-${span}-d-05e3ac9a4f6e3b90`, trace, "01"],
       [`${trace}-${span}`, trace, "01"],
       [`${trace.slice(16)}-${span}-1`, `${"0".repeat(16)}${trace.slice(16)}`, "01"],
     ] as const) {
@@ -136,15 +135,36 @@ describe("the edge", { timeout: 300_000 }, () => {
     assert.equal(headers["x-b3-traceid"], trace);
     assert.equal(headers["x-b3-spanid"], headers["traceparent"]?.slice(36, 52));
     assert.equal(headers["x-b3-parentspanid"], undefined);
-    for (const wrong of ["0", "nonsense", `${"0".repeat(32)}-${span}-1`, `${trace}-short-1`]) {
+    // Who only decides has begun no trace.
+    for (const decided of [{ b3: "0" }, { "x-b3-sampled": "0" }])
+      assert.match((await echo(decided)).headers["traceparent"] ?? "", /-00$/);
+    const debug = await echo({ b3: `${trace}-${span}-d` });
+    assert.match(debug.headers["b3"] ?? "", /-d$/);
+    for (const wrong of [
+      "nonsense",
+      `${"0".repeat(32)}-${span}-1`,
+      `${trace}-short-1`,
+      `${trace}-${"0".repeat(16)}-1`,
+    ]) {
       const answer = await echo({ b3: wrong });
-      assert.doesNotMatch(answer.headers["traceparent"] ?? "", new RegExp(`${trace}|0{32}`), wrong);
+      const begun = answer.headers["traceparent"] ?? "";
+      assert.match(begun, /^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/);
+      assert.doesNotMatch(begun, new RegExp(`${trace}|0{32}`), wrong);
+      assert.equal(answer.headers["b3"]?.slice(0, 32), begun.slice(3, 35), "both name one trace");
     }
     const both = await echo({
       traceparent: `00-${trace}-b7ad6b7169203331-01`,
       b3: `${span}${span}-${span}-0`,
     });
     of(both.headers, trace, "01");
+    assert.equal(both.headers["b3"], `${trace}-${both.headers["traceparent"]?.slice(36, 52)}-1`);
+    const single = await echo({
+      ...{ b3: `${trace}-${span}-0`, "x-b3-traceid": span + span, "x-b3-spanid": span },
+    });
+    of(single.headers, trace, "00");
+    assert.equal(single.headers["x-b3-traceid"], trace);
+    const later = await echo({ traceparent: `01-${trace}-b7ad6b7169203331-01-more` });
+    of(later.headers, trace, "01");
   });
 
   it("gives every request an id, to the app and to the client", async () => {

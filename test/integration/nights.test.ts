@@ -179,6 +179,45 @@ const NIGHTS: readonly Night[] = [
     wakes: 1,
     messages: 2,
   },
+  {
+    name: "a job that failed, and half an hour later an outage",
+    series: {
+      ...app("shop", (m) => (between(m, 40, 46) ? 0.5 : 0)),
+      'holdfast_job_failed{environment="production",app="shop",job_name="nightly"}': {
+        at: (m) => (m >= 5 ? 1 : 0),
+      },
+    },
+    wakes: 2,
+    messages: 3,
+  },
+  {
+    name: "a certificate that ends, and then the edge",
+    series: {
+      'holdfast_certificate_expires_seconds{host="shop.example.com"}': { at: () => 2 * 86_400 },
+      ...engine('kind="edge",name="edge"', 30, 33),
+    },
+    wakes: 2,
+    messages: 3,
+  },
+  {
+    name: "a worker that is behind, which is a ticket, and then the edge",
+    series: {
+      'waiting{environment="production",app="shop"}': { at: () => 500 },
+      ...engine('kind="edge",name="edge"', 20, 23),
+    },
+    wakes: 1,
+    messages: 3,
+  },
+  {
+    name: "a cache that was down, and an app that fails once it is back",
+    series: {
+      ...app("shop", (m) => (between(m, 10, 14) || between(m, 30, 34) ? 0.5 : 0)),
+      ...engine('kind="cache",environment="production"', 10.25, 14),
+    },
+    away: { what: "the cache of production is silent", from: 10, to: 14 },
+    wakes: 2,
+    messages: 6,
+  },
 ];
 
 const manifest = manifestSchema.parse({
@@ -187,6 +226,7 @@ const manifest = manifestSchema.parse({
 });
 const groups = ruleGroups(
   ["shop", "pay", "blog"].flatMap((name) => objectivesOf("production", name, manifest)),
+  [{ environment: "production", app: "shop", service: "mail", metric: "waiting", max: 100 }],
 );
 const STORES = [{ environment: "production", kind: "cache", apps: ["pay", "shop"] }];
 
@@ -205,6 +245,7 @@ describe("nights", { timeout: 400_000, concurrency: NIGHTS.length }, () => {
       const told = await play(dir, index, night, fires);
       const text = told.map(({ minute, kind, alerts }) => `${minute.toFixed(1)} ${kind} ${alerts}`);
       const wakes = told.filter(({ kind, isPage }) => kind === "first" && isPage);
+      if (process.env["HOLDFAST_NIGHTS"]) console.log(night.name, text);
       assert.ok(wakes.length === night.wakes, `${wakes.length} woke somebody:\n${text.join("\n")}`);
       assert.ok(told.length <= night.messages, `${told.length} messages:\n${text.join("\n")}`);
     });
@@ -313,14 +354,10 @@ async function play(
       const firing = alerts
         .filter(({ status }) => status === "firing")
         .map(({ labels }) => JSON.stringify(labels));
-      const group = groupOf(
-        alerts[0]?.labels ?? {},
-        { channel: "phone", key: groupKey, firing },
-        (name) => ({
-          needs: name.endsWith("/blog") ? ["edge"] : ["edge", "cache production"],
-          ...(isAway && !name.endsWith("/blog") && { broken: away.what }),
-        }),
-      );
+      const group = groupOf(alerts, { channel: "phone", key: groupKey, firing }, (name) => ({
+        needs: name.endsWith("/blog") ? ["edge"] : ["edge", "cache production"],
+        ...(isAway && !name.endsWith("/blog") && { broken: away.what }),
+      }));
       const kind = known.kindOf(group, minute * 60_000);
       known.told(group, kind, minute * 60_000);
       const names = alerts.map(({ status, labels }) => `${labels["alertname"]} ${status}`);

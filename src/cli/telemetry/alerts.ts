@@ -98,10 +98,10 @@ function alertText(
   return [
     `${paint(style, one.state)} ${one.alert} (${one.severity}) ${when}${release}${silenced}`,
     `  ${one.summary || labels}`,
-    ...(one.route === undefined ? [] : [`  ${paint("dim", "most of it")} ${one.route}`]),
+    ...(one.route === undefined ? [] : [`  ${paint("dim", "worst route")} ${one.route}`]),
     ...(one.broken === undefined
       ? []
-      : [`  ${paint("yellow", one.broken)}: it may come from there`]),
+      : [`  ${paint("dim", "possible cause")} ${paint("yellow", one.broken)}`]),
     ...(one.query ? [`  ${paint("dim", "query")}   ${one.query}`] : []),
     ...(one.runbook ? [`  ${paint("dim", "runbook")} ${one.runbook}`] : []),
   ].join("\n");

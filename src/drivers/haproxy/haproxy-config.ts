@@ -239,7 +239,12 @@ function renderPublic(
       (pool) =>
         `use_backend ${USAGE.pool} if { path_end ${USAGE_SCRIPT} ${USAGE_REPORTS} } { var(txn.to) -m beg ${pool}| }`,
     ),
-    `use_backend ${RUNBOOK_POOL} if { path_sub ${RUNBOOKS} }`,
+    ...(layout.runbooks.length > 0
+      ? [
+          // Any other path that looks like it is the app's.
+          `use_backend ${RUNBOOK_POOL} if { path_sub ${RUNBOOKS} } { path_end ${layout.runbooks.map((name) => RUNBOOKS + name).join(" ")} }`,
+        ]
+      : []),
     ...toPool(),
     ...logFormat(layout),
   ]).concat(
@@ -334,35 +339,45 @@ function renderBridge(address: string, port: number): string {
   ]);
 }
 
-// A trace that the client has begun goes on, by W3C's headers or by those of B3, sampled or not as the
-// client says. B3 is told onward as it came, with the edge's span as the parent.
+// A trace that the client has begun goes on, by W3C's headers or else by those of B3, sampled or not as
+// the client says. Whatever of them it sent names the edge's span as the parent from here on.
 function continueTrace(): string[] {
   const span = "%[unique-id,bytes(16,16)]";
   const isContinued = "{ var(txn.trace) -m found }";
   const isB3 = "{ var(txn.b3) -m found }";
   const zeros = (count: number): string => "0".repeat(count);
+  const ids = "[0-9a-f]{32}-[0-9a-f]{16}";
+  // What a later version adds at the end is not ours to understand.
+  const traceparent = `^00-${ids}-[0-9a-f]{2}$|^(0[1-9a-f]|[1-9a-e][0-9a-f]|f[0-9a-e])-${ids}-[0-9a-f]{2}(-|$)`;
   const valid = [
-    "{ req.hdr_cnt(traceparent) gt 0 } { req.hdr(traceparent) -m reg ^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$ }",
+    `{ req.hdr_cnt(traceparent) gt 0 } { req.hdr(traceparent) -m reg ${traceparent} }`,
     `!{ req.hdr(traceparent) -m sub -- -${zeros(32)}- -${zeros(16)}- }`,
   ].join(" ");
+  const hasB3 = "{ req.hdr_cnt(b3) gt 0 }";
+  const hasMulti = "{ req.hdr_cnt(x-b3-traceid) gt 0 } or { req.hdr_cnt(x-b3-sampled) gt 0 }";
   return [
     `http-request set-var(txn.trace) req.hdr(traceparent),bytes(3,49) if ${valid}`,
     `http-request set-var(txn.sampled) req.hdr(traceparent),bytes(53,2) if ${isContinued}`,
-    `http-request set-var(txn.b3) req.hdr(b3) if !${isContinued} { req.hdr_cnt(b3) eq 1 }`,
-    `http-request set-var(txn.b3span) req.hdr(x-b3-spanid) if !${isContinued} { req.hdr_cnt(x-b3-traceid) eq 1 }`,
+    `http-request set-var(txn.b3) req.hdr(b3) if !${isContinued} ${hasB3}`,
+    `http-request set-var(txn.b3span) req.hdr(x-b3-spanid) if !${isContinued} !${hasB3} { req.hdr_cnt(x-b3-traceid) eq 1 }`,
     "http-request set-var(txn.b3) req.hdr(x-b3-traceid),concat(-,txn.b3span) if { var(txn.b3span) -m found }",
     `http-request set-var(txn.b3) str(${zeros(16)}),concat(,txn.b3) if ${isB3} { var(txn.b3) -m reg ^[0-9a-f]{16}-[0-9a-f]{16}(-|$) }`,
-    `http-request unset-var(txn.b3) if ${isB3} !{ var(txn.b3) -m reg ^[0-9a-f]{32}-[0-9a-f]{16}(-|$) } or ${isB3} { var(txn.b3) -m beg ${zeros(32)} }`,
-    `http-request set-var(txn.trace) var(txn.b3),bytes(0,49) if ${isB3}`,
-    `http-request set-var(txn.sampled) str(00) if ${isB3} { var(txn.b3) -m reg -- -[0-9a-f]{16}-0(-|$) } or ${isB3} { req.hdr(x-b3-sampled) 0 false }`,
+    // A decision without a trace is one for the trace that begins here.
+    `http-request set-var(txn.sampled) str(00) if ${isB3} { var(txn.b3) -m reg -- ^0$|-[0-9a-f]{16}-0(-|$) } or !${isContinued} !${hasB3} { req.hdr(x-b3-sampled) 0 false }`,
+    `http-request set-var(txn.trace) var(txn.b3),bytes(0,49) if ${isB3} { var(txn.b3) -m reg ^${ids}(-|$) } !{ var(txn.b3) -m beg ${zeros(32)} } !{ var(txn.b3) -m sub -- -${zeros(16)} }`,
     "http-request set-var(txn.sampled) str(01) if !{ var(txn.sampled) -m found }",
-    "http-request del-header traceparent",
     `http-request del-header tracestate if !${isContinued} or ${isB3}`,
+    "http-request del-header traceparent",
     `http-request add-header traceparent 00-%[var(txn.trace),bytes(0,32)]-${span}-%[var(txn.sampled)] if ${isContinued}`,
-    `http-request add-header traceparent 00-%[unique-id]-${span}-01 if !${isContinued}`,
-    `http-request set-header b3 %[var(txn.trace),bytes(0,32)]-${span}-%[var(txn.sampled),bytes(1,1)] if ${isB3} !{ var(txn.b3span) -m found }`,
-    `http-request set-header x-b3-traceid %[var(txn.trace),bytes(0,32)] if ${isB3} { var(txn.b3span) -m found }`,
-    `http-request set-header x-b3-spanid ${span} if ${isB3} { var(txn.b3span) -m found }`,
+    `http-request add-header traceparent 00-%[unique-id]-${span}-%[var(txn.sampled)] if !${isContinued}`,
+    `http-request set-var(txn.b3) req.hdr(traceparent),bytes(3,32) if ${hasB3} or ${hasMulti}`,
+    `http-request set-var(txn.flag) str(1) if ${isB3}`,
+    `http-request set-var(txn.flag) str(0) if ${isB3} { var(txn.sampled) -m end 0 2 4 6 8 a c e }`,
+    `http-request set-var(txn.flag) str(d) if ${hasB3} { req.hdr(b3) -m reg -- ^d$|-[0-9a-f]{16}-d(-|$) }`,
+    `http-request set-header b3 %[var(txn.b3)]-${span}-%[var(txn.flag)] if ${hasB3}`,
+    `http-request set-header x-b3-spanid ${span} if ${hasMulti}`,
+    `http-request set-header x-b3-sampled %[var(txn.flag)] if ${hasMulti}`,
+    `http-request set-header x-b3-traceid %[var(txn.b3)] if ${hasMulti}`,
     `http-request del-header x-b3-parentspanid if ${isB3}`,
   ];
 }

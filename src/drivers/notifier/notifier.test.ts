@@ -109,8 +109,8 @@ describe("channels", () => {
     assert.match(Buffer.from(title, "base64").toString(), /^update: HighErrorRate /);
     assert.match(body, /^FIRING HighErrorRate /);
     for (const said of [
-      "most of it: GET /checkout: 37 of 40 failed",
-      "the cache of production is silent: it may come from there",
+      "worst route: GET /checkout: 37 of 40 failed",
+      "possible cause: the cache of production is silent",
       "first: holdfast rollback <app>",
       "runbook: https://shop.localhost/_holdfast/runbooks/high-error-rate",
       "resolved InstanceDown",

@@ -38,8 +38,8 @@ export function textOf({ notices, anchor }: Message): string {
   const texts = sorted(notices).map((one) =>
     [
       `${one.state === "firing" ? "FIRING" : "resolved"} ${one.alert} (${one.severity}): ${one.summary}`,
-      ...(one.route === undefined ? [] : [`most of it: ${one.route}`]),
-      ...(one.broken === undefined ? [] : [`${one.broken}: it may come from there`]),
+      ...(one.route === undefined ? [] : [`worst route: ${one.route}`]),
+      ...(one.broken === undefined ? [] : [`possible cause: ${one.broken}`]),
       `since ${new Date(one.since).toISOString()}${releaseText(one)}`,
       ...(one.state === "firing" && one.firstStep !== undefined ? [`first: ${one.firstStep}`] : []),
       ...(one.runbook ? [`runbook: ${one.runbookUrl ?? one.runbook}`] : []),
@@ -98,7 +98,11 @@ const BODIES: Readonly<Record<Exclude<ChannelType, "email">, (delivery: Delivery
     json({ text: slackText(`*${titleOf(delivery)}*\n${cut(textOf(delivery))}`) }),
   discord: (delivery) =>
     json({
-      content: `**${titleOf(delivery)}**\n${cut(textOf(delivery))}`.slice(0, 2_000),
+      content:
+        `**${markdownText(titleOf(delivery))}**\n${markdownText(cut(textOf(delivery)))}`.slice(
+          0,
+          2_000,
+        ),
       // As above.
       allowed_mentions: { parse: [] },
     }),
@@ -112,8 +116,13 @@ const BODIES: Readonly<Record<Exclude<ChannelType, "email">, (delivery: Delivery
             type: "AdaptiveCard",
             version: "1.4",
             body: [
-              { type: "TextBlock", weight: "bolder", wrap: true, text: titleOf(delivery) },
-              { type: "TextBlock", wrap: true, text: cut(textOf(delivery)) },
+              {
+                type: "TextBlock",
+                weight: "bolder",
+                wrap: true,
+                text: markdownText(titleOf(delivery)),
+              },
+              { type: "TextBlock", wrap: true, text: markdownText(cut(textOf(delivery))) },
             ],
           },
         },
@@ -135,6 +144,9 @@ const BODIES: Readonly<Record<Exclude<ChannelType, "email">, (delivery: Delivery
 const isUrgent = ({ kind, notices }: Delivery): boolean =>
   kind === "first" &&
   notices.some(({ state, severity }) => state === "firing" && severity === "page");
+
+// A path that a visitor asked for must not become a link with a name of their choice.
+const markdownText = (text: string): string => text.replaceAll(/[[\]()*~`<>|\\]/g, "\\$&");
 
 const slackText = (text: string): string =>
   text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");

@@ -24,12 +24,13 @@ export function renderAlertmanager(state: AlertmanagerState): Readonly<Record<st
   const config = {
     route: {
       receiver: NOBODY,
-      // One app, one notification, whatever of it fires; the platform has its own.
-      group_by: ["environment", "app"],
+      // One cause of one app, store or host, one notification, whatever of it fires.
+      group_by: ["environment", "app", "cause", "kind", "host"],
       group_wait: "5s",
       // What joins a group is an update.
       group_interval: "1m",
-      repeat_interval: "4h",
+      // Who delivers knows what was told: so nothing that began while it was held back is lost.
+      repeat_interval: "5m",
       // By severity: what pages does not wait for the turn of what does not.
       routes: channels.flatMap(({ name, severities }) =>
         severities.map((severity) => ({
@@ -64,43 +65,51 @@ const because = (source: string[], target: string[], ...equal: string[]) => ({
   ...(equal.length > 0 && { equal }),
 });
 
-const OF_APP = ["environment", "app"];
-const OF_SERVICE = [...OF_APP, "service"];
-const FELT = 'cause=~"impact|instances"';
+const OF_SERVICE = ["environment", "app", "service"];
+/** What users feel, and instances that are not ready because of what they need. */
+const FELT = "HighErrorRate|SlowResponses|ErrorBudgetBurn|InstanceDown";
+const named = (names: string): string => `alertname=~"${names}"`;
 
 /** What explains the rest is told, the rest is not. */
 const INHIBITIONS = [
-  because(['alertname="EdgeDown"'], [FELT]),
-  because(['alertname="EdgeDown"'], ['alertname="CountingDown"', 'job="edge"']),
-  because(['alertname="CrashLoop"'], ['alertname="InstanceDown"'], ...OF_SERVICE),
-  because(['severity="page"', FELT], ['severity="ticket"', FELT, 'app!=""'], ...OF_APP),
+  because([named("EdgeDown")], [named(FELT)]),
+  because([named("EdgeDown")], [named("CountingDown"), 'job="edge"']),
+  because([named("CrashLoop")], [named("InstanceDown")], ...OF_SERVICE, "release"),
+  because([named(FELT), 'severity="page"'], [named(FELT), 'severity="ticket"'], ...OF_SERVICE),
   ...[
     ["1h", "6h|3d"],
     ["6h", "3d"],
   ].map(([fast, slow]) =>
     because(
-      ['alertname="ErrorBudgetBurn"', `window="${fast}"`],
-      ['alertname="ErrorBudgetBurn"', `window=~"${slow}"`],
+      [named("ErrorBudgetBurn"), `window="${fast}"`],
+      [named("ErrorBudgetBurn"), `window=~"${slow}"`],
       ...OF_SERVICE,
       "objective",
     ),
   ),
-  because(
-    ['alertname="StoreDown"'],
-    ['alertname=~"ConnectionsNearLimit|CountingDown"'],
-    "environment",
+  because([named("StoreDown"), 'kind="database"'], [named("ConnectionsNearLimit")], "environment"),
+  ...[
+    ["database", "postgres"],
+    ["cache", "redis"],
+  ].map(([kind, job]) =>
+    because(
+      [named("StoreDown"), `kind="${kind}"`],
+      [named("CountingDown"), `job="${job}"`],
+      "environment",
+    ),
   ),
-  because(['alertname="TelemetryDown"'], ['alertname=~"CountingDown|TelemetryLoss"']),
-  because(['alertname="DiskFull"'], ['alertname=~"DiskFilling|TelemetryLoss"']),
-  because(['alertname="CertificateEnding"'], ['alertname="CertificateNearExpiry"'], "host"),
+  because([named("TelemetryDown")], [named("CountingDown|TelemetryLoss")]),
+  because([named("DiskFull")], [named("DiskFilling")], "mountpoint"),
+  because([named("DiskFull")], [named("TelemetryLoss")]),
+  because([named("CertificateEnding")], [named("CertificateNearExpiry")], "host"),
 ];
 
 const inhibitedByStore = ({ environment, kind, apps }: AlertmanagerState["stores"][number]) =>
   because(
-    ['alertname="StoreDown"', `environment="${environment}"`, `kind="${kind}"`],
+    [named("StoreDown"), `environment="${environment}"`, `kind="${kind}"`],
     [
       `environment="${environment}"`,
       `app=~"${apps.join("|")}"`,
-      'cause=~"impact|instances|job|backlog"',
+      named(`${FELT}|CrashLoop|JobFailed|JobMissed|WorkerBacklog`),
     ],
   );

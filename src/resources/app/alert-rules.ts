@@ -54,8 +54,7 @@ const BEHIND = "3m";
  * of them covers all.
  */
 export type AlertCause =
-  | "impact"
-  | "instances"
+  | "service"
   | "job"
   | "store"
   | "edge"
@@ -144,7 +143,7 @@ function impactRules(): AlertRule[] {
   return [
     alert("HighErrorRate", {
       expr: `(${errors} / ${requests} > 0.05) and ${requests} > 0.2 and sum by (${by}) (increase(${ERRORS}[2m])) >= ${BAD_MIN}`,
-      cause: "impact",
+      cause: "service",
       for: "10s",
       keepFor: FLAP,
       severity: "page",
@@ -153,7 +152,7 @@ function impactRules(): AlertRule[] {
     alert("SlowResponses", {
       // Counted, not guessed between two bounds that are far apart.
       expr: `(1 - ${quick} / ${all} > 0.05) and (${all} - ${quick}) * 60 >= ${BAD_MIN}`,
-      cause: "impact",
+      cause: "service",
       for: "1m",
       keepFor: FLAP,
       severity: "page",
@@ -212,14 +211,14 @@ function healthRules(): AlertRule[] {
   return [
     alert("CrashLoop", {
       keepFor: FLAP,
-      cause: "instances",
+      cause: "service",
       expr: "max by (environment, app, service, release) (holdfast_instance_looping) > 0",
       severity: "page",
-      summary: `${WHO} ends again and again${OF_RELEASE}`,
+      summary: `${WHO} is restarting repeatedly${OF_RELEASE}`,
     }),
     alert("InstanceDown", {
       keepFor: FLAP,
-      cause: "instances",
+      cause: "service",
       expr: "holdfast_instance_wanted == 1 and holdfast_instance_ready == 0",
       for: "1m",
       severity: "page",
@@ -242,7 +241,7 @@ function healthRules(): AlertRule[] {
       summary: "the edge is down: nobody is served",
     }),
     alert("MemoryNearLimit", {
-      cause: "instances",
+      cause: "service",
       expr: `${ratio} > 0.9`,
       for: "5m",
       severity: "ticket",
@@ -250,7 +249,7 @@ function healthRules(): AlertRule[] {
         "{{ $labels.instance }} has {{ $value | humanizePercentage }} of the memory it may have",
     }),
     alert("MemoryKill", {
-      cause: "instances",
+      cause: "service",
       expr: "holdfast_instance_memory_limit_bytes and on(instance) (time() - holdfast_instance_memory_killed_seconds < 600)",
       severity: "page",
       summary:
@@ -281,7 +280,7 @@ function countingRules(): AlertRule[] {
       expr: 'up{job=~"edge|host|postgres|redis"} == 0',
       for: "5m",
       severity: "ticket",
-      summary: "nothing is counted of {{ $labels.job }} {{ $labels.environment }}",
+      summary: "no metrics from {{ $labels.job }} {{ $labels.environment }}",
     }),
     alert("TelemetryDown", {
       cause: "telemetry",
@@ -354,7 +353,7 @@ function budgetRules(objective: Objective): (RecordingRule | AlertRule)[] {
   const burns = BURNS.map(({ long, short, known, factor, severity, spent }) =>
     alert("ErrorBudgetBurn", {
       expr: `${name}${long}${selector} > ${round(factor * budget)} and ${name}${short}${selector} > ${round(factor * budget)} and on() ${bad(objective, long)} >= ${BAD_MIN} unless on() count(max_over_time(ALERTS${told}[${known}])) > 0`,
-      cause: "impact",
+      cause: "service",
       // What tells of users at once goes first.
       for: "1m",
       severity,
