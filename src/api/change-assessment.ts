@@ -69,7 +69,8 @@ export class ChangeAssessor {
     const parts: Part[] = [];
     for (const one of partsOf(meant)) parts.push(await this.#assessPart(name, one, actor));
     const known = parts.map(({ app, migrations, source }): [string, MigrationFacts] => {
-      const hasChanged = (source?.migrations.length ?? 0) > 0;
+      // Whatever changed may change what the release command does.
+      const hasChanged = (source?.files ?? 0) > 0;
       return [app, migrationFacts(place, migrations, hasChanged, options)];
     });
     const request = withMigrations(meant, new Map(known));

@@ -33,7 +33,7 @@ export function withMigrations(
 /**
  * What of them a release keeps.
  *
- * @param hasChanged there are others than in the release before
+ * @param hasChanged its source is another one than that of the release before
  */
 export function migrationFacts(
   { rules }: EnvironmentView,

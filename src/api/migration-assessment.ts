@@ -7,6 +7,7 @@ import {
   migrationAt,
   runsMigrations,
   upPart,
+  wayUpOf,
   writerOf,
 } from "../resources/release/migration-layout.ts";
 import type { ReleaseSpec } from "../resources/release/release.ts";
@@ -68,12 +69,14 @@ export async function findingsOf(
   difference: SourceDifference,
 ): Promise<readonly MigrationFinding[]> {
   // Where no release command runs them, SQL that lies anywhere may be a query of the app's.
-  const migrations = release.manifest.release
+  const filed = release.manifest.release
     ? difference.migrations
     : difference.migrations.filter((name) => migrationAt(name)?.isFiled !== false);
+  const migrations = withoutWaysDown(deps, release, filed);
   if (migrations.length === 0) return [];
   const files = deps.sources.readFiles(release.source.digest, migrations);
-  const tools = commandText(deps, release);
+  const scripts = deps.sources.readFiles(release.source.digest, ["package.json"]);
+  const tools = scriptOf(release.manifest.release?.command ?? "", scripts["package.json"]);
   const isProgram = (name: string): boolean => migrationAt(name)?.form === "program";
   const sql = migrations.flatMap((name) => {
     const text = files[name];
@@ -90,6 +93,17 @@ export async function findingsOf(
     })),
     ...startFindings(deps, release),
   ];
+}
+
+// Whatever it is called: without a way up beside it, a file is a migration like others.
+function withoutWaysDown(
+  { sources }: Deps,
+  { source }: ReleaseSpec,
+  names: readonly string[],
+): readonly string[] {
+  const ups = names.flatMap((name) => wayUpOf(name) ?? []);
+  const there = sources.readFiles(source.digest, ups);
+  return names.filter((name) => there[wayUpOf(name) ?? ""] === undefined);
 }
 
 function whatOf(text: string | undefined): string {

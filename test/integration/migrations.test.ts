@@ -192,6 +192,98 @@ describe("migrations that programs write", { timeout: 600_000 }, () => {
     );
   });
 
+  const raw = (...statements: readonly string[]): string =>
+    statements.map((one) => `await knex.raw(${JSON.stringify(one)});`).join("\n");
+  const ACCEPT = ["--accept-contract", "--reason", "nobody writes to it yet"];
+
+  it("that only finish what was begun are let pass, however PostgreSQL writes a schema down", async () => {
+    add(
+      raw(
+        "CREATE EXTENSION pgcrypto",
+        "CREATE TABLE kind (id serial PRIMARY KEY, s varchar(10) CHECK (s IN ('a', 'b')), e text, f text)",
+        "CREATE UNIQUE INDEX part ON kind (s) WHERE s IN ('a', 'b')",
+        "CREATE VIEW kinds AS SELECT * FROM kind WHERE s IN ('a', 'b')",
+        "ALTER TABLE kind ADD COLUMN g text",
+        "CREATE MATERIALIZED VIEW pictures AS SELECT id FROM picture",
+        "CREATE TABLE day (at date) PARTITION BY RANGE (at)",
+        "CREATE TABLE day_1 PARTITION OF day FOR VALUES FROM ('2026-01-01') TO ('2026-01-02')",
+        "ALTER TABLE kind ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY all_of_it ON kind USING (true)",
+      ),
+    );
+    await holdfast.ok("deploy", app.dir);
+    add(
+      raw(
+        "ALTER TABLE kind ADD CONSTRAINT e_there CHECK (e IS NOT NULL) NOT VALID",
+        "CREATE UNIQUE INDEX once ON kind (f)",
+      ),
+    );
+    await holdfast.ok("deploy", app.dir, ...ACCEPT);
+    assert.match(await holdfast.ok("rollout", "notes"), /takes away: adds the constraint e_there/);
+    add(
+      raw(
+        "ALTER TABLE kind VALIDATE CONSTRAINT e_there",
+        "ALTER TABLE kind ALTER COLUMN e SET NOT NULL",
+        "ALTER TABLE kind ADD CONSTRAINT once UNIQUE USING INDEX once",
+        "CREATE UNIQUE INDEX ON pictures (id)",
+        "CREATE UNIQUE INDEX part2 ON kind (s) WHERE s IN ('a', 'b')",
+        "DROP INDEX part",
+        "ALTER TABLE kind RENAME CONSTRAINT kind_s_check TO s_known",
+      ),
+    );
+    await holdfast.ok("deploy", app.dir);
+    assert.match(await holdfast.ok("rollout", "notes"), /rehearsed: takes nothing away/);
+  });
+
+  it("that take away what no reader of columns sees are refused, too", async () => {
+    add(
+      raw(
+        "DROP EXTENSION pgcrypto",
+        "ALTER TABLE day DETACH PARTITION day_1",
+        "ALTER TABLE kind DISABLE ROW LEVEL SECURITY",
+        "ALTER TABLE note SET UNLOGGED",
+        "REVOKE UPDATE ON note FROM app_notes",
+        "ALTER SEQUENCE note_id_seq INCREMENT 50",
+        "ALTER VIEW kinds SET (security_invoker = true)",
+        "ALTER TABLE kind DROP COLUMN g, ADD COLUMN g text",
+        "DROP TABLE tag",
+        "CREATE TABLE tag (id int PRIMARY KEY, picture int REFERENCES picture, name varchar(20))",
+      ),
+    );
+    const { code, stdout, stderr } = await holdfast.run(["deploy", app.dir]);
+    assert.equal(code, 3, stdout + stderr);
+    for (const said of [
+      "drops extension pgcrypto",
+      "takes day_1 from the table that it is a part of",
+      "turns row security off for kind",
+      "changes options of note:",
+      "takes the right to update note",
+      "changes options of note_id_seq:",
+      "changes options of kinds:",
+      "drops column kind.g and makes another of that name",
+      "drops table tag and makes another of that name",
+    ])
+      assert.ok(stderr.includes(said) || stdout.includes(said), `${said}\n${stdout}${stderr}`);
+    remove();
+  });
+
+  it("and what they do to roles stays in the rehearsal", async () => {
+    add(raw("ALTER ROLE CURRENT_USER SET search_path = evil", "ALTER TABLE note DROP COLUMN mood"));
+    const { code } = await holdfast.run(["deploy", app.dir]);
+    assert.equal(code, 3);
+    assert.match(
+      await ask(
+        "SELECT count(*) AS kept FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole WHERE r.rolname LIKE '%notes'",
+      ),
+      /"kept":"0"/,
+    );
+    assert.match(
+      await ask("SELECT count(*) AS roles FROM pg_roles WHERE rolname LIKE 'copy%'"),
+      /"roles":"0"/,
+    );
+    remove();
+  });
+
   it("that are SQL are read with what the database has", async () => {
     app.write({ "after.sql": "ALTER TABLE tag ALTER COLUMN name TYPE text;" });
     const { stdout, stderr } = await holdfast.run(["deploy", app.dir]);

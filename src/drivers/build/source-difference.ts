@@ -8,7 +8,10 @@ import { listTree } from "./tree.ts";
 
 export async function compareTrees(one: string, other: string) {
   const [before, after] = await Promise.all([hashesOf(one), hashesOf(other)]);
-  const changed = [...after.keys()].filter((name) => before.get(name) !== after.get(name)).sort();
+  // As those who number them mean it: 9 before 10.
+  const changed = [...after.keys()]
+    .filter((name) => before.get(name) !== after.get(name))
+    .sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
   const removed = [...before.keys()].filter((name) => !after.has(name)).sort();
   return { changed, removed };
 }

@@ -7,13 +7,14 @@ import type { CopyState, StoreRole } from "../../resources/app/app-driver.ts";
 import type { Schema } from "./migrations/schema.ts";
 import { readSchema } from "./migrations/schema-reader.ts";
 import type { PostgresEngineDriver } from "./postgres-engine-driver.ts";
+import { grantRows } from "./row-grants.ts";
 import { SchemaCopies } from "./schema-copy.ts";
 import { literal, quote } from "./sql-text.ts";
 
 export interface PostgresAccessOptions {
   readonly engine: PostgresEngineDriver;
   readonly portOf: (environment: string) => Promise<number>;
-  readonly password: (appName: string, role: "runtime" | "owner") => Redacted;
+  readonly password: (appName: string, role: StoreRole) => Redacted;
 }
 
 export class PostgresAccess {
@@ -40,9 +41,8 @@ export class PostgresAccess {
       await this.#ensureDatabase(appName, connections);
       this.#ensured.set(appName, connections);
     }
-    const role = as === "runtime" ? "runtime" : "owner";
-    const password = this.#options.password(appName, role);
-    const user = names[role];
+    const password = this.#options.password(appName, as);
+    const user = as === "rehearsal" ? names.copy : names[as];
     const database = as === "rehearsal" ? names.copy : names.database;
     const port = String(await this.#options.portOf(environment));
     return {
@@ -82,7 +82,8 @@ export class PostgresAccess {
   makeCopy(appName: string, label: string): void {
     const { environment, names } = namesOf(appName);
     const password = this.#options.password(appName, "owner");
-    this.#copies.make({ environment, ...names, password }, label);
+    const copyPassword = this.#options.password(appName, "rehearsal");
+    this.#copies.make({ environment, ...names, password, copyPassword }, label);
   }
 
   copyState(appName: string): Promise<CopyState> {
@@ -150,23 +151,6 @@ async function ensureRole(
   await client.query(
     `${verb} ROLE ${quote(role)} ${rights} PASSWORD ${literal(password.reveal())}`,
   );
-}
-
-async function grantRows(client: pg.Client, owner: string, runtime: string): Promise<void> {
-  const [o, r] = [quote(owner), quote(runtime)];
-  await client.query(`ALTER SCHEMA public OWNER TO ${o}`);
-  await client.query(`REVOKE ALL ON SCHEMA public FROM PUBLIC`);
-  await client.query(`GRANT USAGE ON SCHEMA public TO ${r}`);
-  for (const [objects, rights] of [
-    ["TABLES", "SELECT, INSERT, UPDATE, DELETE"],
-    ["SEQUENCES", "USAGE, SELECT, UPDATE"],
-    ["FUNCTIONS", "EXECUTE"],
-  ] as const) {
-    await client.query(`GRANT ${rights} ON ALL ${objects} IN SCHEMA public TO ${r}`);
-    await client.query(
-      `ALTER DEFAULT PRIVILEGES FOR ROLE ${o} GRANT ${rights} ON ${objects} TO ${r}`,
-    );
-  }
 }
 
 // App names have no underscore, so two apps never meet in one name; the prefixes keep them away from

@@ -1,4 +1,4 @@
-// The rehearsal: where migrations changed, the release command first runs on a copy of the schema, and
+// The rehearsal: where the source changed, the release command first runs on a copy of the schema, and
 // what it took away there is known before it runs on the data. What a program does to a schema can't
 // be read; it can be seen.
 

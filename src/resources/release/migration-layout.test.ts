@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { migrationAt, runsMigrations, upPart, writerOf } from "./migration-layout.ts";
+import { migrationAt, runsMigrations, upPart, wayUpOf, writerOf } from "./migration-layout.ts";
 
 describe("a path", () => {
   for (const [path, form] of [
@@ -12,16 +12,16 @@ describe("a path", () => {
     ["supabase/migrations/20260101_init.sql", "sql"],
     ["src/main/resources/db/migration/V2__orders.sql", "sql"],
     ["src/main/resources/db/migration/R__views.sql", "sql"],
-    ["src/main/resources/db/migration/U2__orders.sql", undefined],
+    ["src/main/resources/db/migration/U2__orders.sql", "sql"],
     ["src/main/java/db/migration/V3__Move.java", "program"],
     ["migrations/001_init.up.sql", "sql"],
-    ["migrations/001_init.down.sql", undefined],
+    ["migrations/001_init.down.sql", "sql"],
     ["migrations/2026_orders/up.sql", "sql"],
-    ["migrations/2026_orders/down.sql", undefined],
+    ["migrations/2026_orders/down.sql", "sql"],
     ["db/migrations/20260101_orders.sql", "sql"],
     ["deploy/orders.sql", "sql"],
-    ["revert/orders.sql", undefined],
-    ["verify/orders.sql", undefined],
+    ["revert/orders.sql", "sql"],
+    ["verify/orders.sql", "sql"],
     // Knex, TypeORM, Sequelize, Django, Alembic, Rails, EF, Liquibase, Laravel, Ecto
     ["migrations/20260101_orders.js", "program"],
     ["src/migrations/1700000000-Orders.ts", "program"],
@@ -29,7 +29,7 @@ describe("a path", () => {
     ["src/migrations/orders.test.ts", undefined],
     ["dist/migrations/orders.d.ts", undefined],
     ["shop/migrations/0002_orders.py", "program"],
-    ["shop/migrations/__init__.py", undefined],
+    ["shop/migrations/__init__.py", "program"],
     ["alembic/versions/1a2b_orders.py", "program"],
     ["db/migrate/20260101000000_orders.rb", "program"],
     ["db/structure.sql", undefined],
@@ -41,9 +41,18 @@ describe("a path", () => {
     ["src/main/resources/changelog/orders.xml", "program"],
     ["database/migrations/2026_orders.php", "program"],
     ["priv/repo/migrations/2026_orders.exs", "program"],
+    // of apps with any name, and of tools with any extension
+    ["tests/migrations/0002_orders.py", "program"],
+    ["vendor/migrations/0003_drop.py", "program"],
+    ["apps/fixtures/migrations/0001.sql", "sql"],
+    ["migrations/01_orders.json", "program"],
+    ["Sources/App/Migrations/Orders.swift", "program"],
+    ["db/post_migrate/2026_orders.rb", "program"],
+    ["db/versions/1a2b_orders.py", "program"],
+    ["db/changes/001.xml", "program"],
+    ["migrations/001_users.test.sql", "sql"],
     // no migrations
     ["test/fixtures/orders.sql", undefined],
-    ["tests/migrations/orders.sql", undefined],
     ["fixtures/orders.sql", undefined],
     ["seeds/orders.sql", undefined],
     ["seed.sql", undefined],
@@ -54,6 +63,20 @@ describe("a path", () => {
     it(`${path}: ${form ?? "none"}`, () => {
       assert.equal(migrationAt(path)?.form, form);
     });
+});
+
+describe("a way down", () => {
+  for (const [path, up] of [
+    ["migrations/001_init.down.sql", "migrations/001_init.up.sql"],
+    ["migrations/2026_orders/down.sql", "migrations/2026_orders/up.sql"],
+    ["db/migration/U2__orders.sql", "db/migration/V2__orders.sql"],
+    ["revert/orders.sql", "deploy/orders.sql"],
+    ["verify/orders.sql", "deploy/orders.sql"],
+    ["db/migration/V5__scale_down.sql", "db/migration/V5__scale_up.sql"],
+    ["migrations/001_init.sql", undefined],
+  ] as const)
+    it(`${path} has its way up beside it: ${up ?? "it is none"}`, () =>
+      assert.equal(wayUpOf(path), up));
 });
 
 describe("the way up", () => {
@@ -73,6 +96,8 @@ describe("the way up", () => {
   });
   it("is all of it to a tool that knows no such marks: there it is a comment", () => {
     assert.equal(upPart(DBMATE, "psql -f migrations/1.sql"), DBMATE);
+    const indented = DBMATE.replaceAll("-- ", "  -- ");
+    assert.equal(upPart(indented, "dbmate up"), indented, "a mark begins its line");
   });
 });
 

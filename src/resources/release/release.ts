@@ -16,7 +16,7 @@ export interface MigrationFacts {
   /** What they take away from the release before it. */
   readonly contracts?: readonly string[] | undefined;
   /**
-   * Its release command runs on a copy of the schema first, since its migrations are not those of the
+   * Its release command runs on a copy of the schema first, since its source is not that of the
    * release before it. refuse: what takes something away is not run on the data.
    */
   readonly rehearse?: "refuse" | "note" | undefined;

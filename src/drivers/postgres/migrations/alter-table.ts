@@ -19,58 +19,83 @@ const HARMLESS = new Set([
   "AT_SetStatistics",
   "AT_SetOptions",
   "AT_ResetOptions",
-  "AT_SetRelOptions",
-  "AT_ResetRelOptions",
-  "AT_ReplaceRelOptions",
   "AT_SetStorage",
   "AT_SetCompression",
   "AT_ClusterOn",
   "AT_DropCluster",
-  "AT_DisableRowSecurity",
   "AT_NoForceRowSecurity",
-  "AT_ReplicaIdentity",
   "AT_AddInherit",
   "AT_AddOf",
   "AT_DropOf",
-  "AT_SetExpression",
-  "AT_SetIdentity",
 ]);
 
-const REWRITES = new Set(["AT_SetTableSpace", "AT_SetLogged", "AT_SetAccessMethod"]);
+const REWRITES = new Set([
+  "AT_SetExpression",
+  "AT_SetTableSpace",
+  "AT_SetLogged",
+  "AT_SetAccessMethod",
+]);
 
 const RULES: Readonly<Record<string, Rule>> = {
   AT_DropColumn: (relation, cmd, scope) =>
     isGone(relation, cmd, scope) ? [] : contract(`drops column ${columnOf(relation, cmd)}`),
   AT_AlterColumnType: ofType,
-  AT_SetNotNull: (relation, cmd, scope) =>
-    scope.isFresh("given", `${relation}.${String(cmd["name"])}`)
-      ? []
-      : contract(`makes ${columnOf(relation, cmd)} not null: what still runs may leave it out`),
-  AT_ColumnDefault: (relation, cmd, scope) => {
+  AT_SetNotNull: (relation, cmd, scope) => {
     const column = `${relation}.${String(cmd["name"])}`;
-    if (cmd["def"] !== undefined) {
-      if (scope.isFreshColumn(relation, String(cmd["name"]))) scope.make("given", column);
+    scope.make("required", column);
+    return [
+      ...(scope.isFresh("given", column)
+        ? []
+        : contract(`makes ${shown(column)} not null: what still runs may leave it out`)),
+      ...(scope.isFreshColumn(relation, String(cmd["name"]))
+        ? []
+        : lock(`makes ${shown(column)} not null: everybody waits while all rows are read`)),
+    ];
+  },
+  AT_ColumnDefault: (relation, cmd, scope) => {
+    const name = String(cmd["name"]);
+    const column = `${relation}.${name}`;
+    const isFresh = scope.isFreshColumn(relation, name);
+    if (cmd["def"] !== undefined && !isNull(cmd["def"])) {
+      if (isFresh) scope.make("given", column);
       return [];
     }
-    return scope.isFreshColumn(relation, String(cmd["name"]))
+    scope.unmake("given", column);
+    return isFresh && !scope.isFresh("required", column)
       ? []
       : contract(`drops the default of ${shown(column)}: what still runs may leave it out`);
   },
   AT_DropIdentity: dropsGenerated,
   AT_DropExpression: dropsGenerated,
-  AT_AddIdentity: (relation, cmd) =>
-    contract(`makes ${columnOf(relation, cmd)} an identity: what still runs may give it itself`),
+  AT_AddIdentity: (relation, cmd, scope) =>
+    isGone(relation, cmd, scope)
+      ? []
+      : contract(
+          `makes ${columnOf(relation, cmd)} an identity: what still runs may give it itself`,
+        ),
   AT_AddColumn: ofNewColumn,
   AT_AddConstraint: ofConstraint,
   AT_DropConstraint: (relation, cmd, scope) => {
     const name = String(cmd["name"] ?? "");
     const fact = scope.schema?.get("constraint", relation, name);
+    if (!scope.schema) return unread(`drops the constraint ${name}: whether it is unique`);
+    if (fact && /ON DELETE (CASCADE|SET)/.test(fact.detail))
+      return contract(`drops the foreign key ${name}: rows that it removed stay`);
     return fact && /^(UNIQUE|PRIMARY|EXCLUDE)/.test(fact.detail)
       ? contract(`drops the unique constraint ${name} of ${shown(relation)}: ON CONFLICT needs it`)
       : [];
   },
   AT_EnableRowSecurity: (relation) =>
     contract(`turns row security on for ${shown(relation)}: what still runs sees fewer rows`),
+  AT_DisableRowSecurity: (relation) =>
+    contract(`turns row security off for ${shown(relation)}: what still runs reaches all rows`),
+  AT_SetIdentity: (relation, cmd) =>
+    contract(`changes how ${columnOf(relation, cmd)} is filled in`),
+  AT_SetRelOptions: ofOptions,
+  AT_ResetRelOptions: ofOptions,
+  AT_ReplaceRelOptions: ofOptions,
+  AT_ReplicaIdentity: (relation) =>
+    unread(`changes the replica identity of ${shown(relation)}: whether what is published notices`),
   AT_ForceRowSecurity: (relation) =>
     contract(`forces row security on ${shown(relation)}: what still runs sees fewer rows`),
   AT_DetachPartition: (relation, cmd, scope) =>
@@ -113,6 +138,22 @@ const columnOf = (relation: string, cmd: Node): string =>
 const partition = (cmd: Node, scope: MigrationScope): string =>
   shown(scope.relation(typedOf(cmd["def"] as Node)[1]["name"]));
 
+// Of a table they are its storage; of a view, whose rights it has.
+function ofOptions(relation: string, cmd: Node): Found[] {
+  const names = [...within(cmd["def"], "DefElem")].map(({ defname }) => String(defname));
+  const isOfView = names.some((name) => /^(security_|check_option)/.test(name));
+  return isOfView
+    ? contract(`changes whose rights ${shown(relation)} has: ${names.join(", ")}`)
+    : [];
+}
+
+/** `NULL`, also with a type. */
+function isNull(expression: unknown): boolean {
+  const [type, node] = typedOf(expression as Node);
+  if (type === "TypeCast") return isNull(node["arg"]);
+  return type === "A_Const" && node["isnull"] === true;
+}
+
 function isGone(relation: string, cmd: Node, scope: MigrationScope): boolean {
   const name = String(cmd["name"]);
   if (scope.isFreshColumn(relation, name)) return true;
@@ -133,14 +174,18 @@ function ofType(relation: string, cmd: Node, scope: MigrationScope): Found[] {
   const column = columnOf(relation, cmd);
   const before = scope.schema?.get("column", relation, name)?.detail;
   if (def["raw_default"] === undefined) {
-    if (before !== undefined && isCompatible(before, after)) return [];
+    const isCollated = def["collClause"] !== undefined;
+    if (before !== undefined && !isCollated && isCompatible(before, after)) return [];
     if (before === undefined && ["text", "varchar"].includes(after))
       return unread(
         `makes ${column} ${after}: harmless where it was a shorter one, which is not known`,
       );
   }
   const from = before === undefined ? "" : ` from ${before}`;
-  return contract(`changes the type of ${column}${from} to ${after}`);
+  return [
+    ...contract(`changes the type of ${column}${from} to ${after}`),
+    ...lock(`changes the type of ${column}: all of the table is written anew meanwhile`),
+  ];
 }
 
 function ofNewColumn(relation: string, cmd: Node, scope: MigrationScope): Found[] {
@@ -156,7 +201,10 @@ function ofNewColumn(relation: string, cmd: Node, scope: MigrationScope): Found[
   const type = typeText(column["typeName"]);
   const [identity, generated] = [of("IDENTITY"), of("GENERATED")];
   const isSerial = SERIAL.test(type);
-  const isGiven = of("DEFAULT") !== undefined || identity || generated || isSerial;
+  const fallback = of("DEFAULT")?.["raw_expr"];
+  const isGiven =
+    (fallback !== undefined && !isNull(fallback)) || identity || generated || isSerial;
+  if (of("NOTNULL") ?? of("PRIMARY")) scope.make("required", `${relation}.${name}`);
   if (isGiven) scope.make("given", `${relation}.${name}`);
   const text = `${shown(relation)}.${name}`;
   const found: Found[] = [];
@@ -164,6 +212,16 @@ function ofNewColumn(relation: string, cmd: Node, scope: MigrationScope): Found[
     found.push(
       ...contract(`adds ${text} not null without a default: what still runs does not give it`),
     );
+  const domain = scope.qualified(namesIn((column["typeName"] as Node | undefined)?.["names"]));
+  if (scope.isFresh("strict domain", domain) && !isGiven)
+    found.push(
+      ...contract(`adds ${text} of a domain with constraints: what still runs leaves it out`),
+    );
+  const others = [...within(of("CHECK")?.["raw_expr"], "ColumnRef")]
+    .flatMap((one) => namesIn(one["fields"]).slice(-1))
+    .filter((one) => one !== name);
+  if (others.length > 0 || (of("CHECK") && asksForNulls(of("CHECK"))))
+    found.push(...contract(`adds ${text} with a check: what still runs may not keep to it`));
   const isStored = generated !== undefined && generated["generated_kind"] !== "v";
   if (identity || isStored || isSerial || isVolatile(of("DEFAULT")?.["raw_expr"]))
     found.push(
@@ -188,6 +246,10 @@ function isVolatile(expression: unknown): boolean {
   return false;
 }
 
+/** `IS NULL`, or a function that may look at it. */
+const asksForNulls = (node: unknown): boolean =>
+  !within(node, "NullTest").next().done || !within(node, "FuncCall").next().done;
+
 function ofConstraint(relation: string, cmd: Node, scope: MigrationScope): Found[] {
   const constraint = typedOf(cmd["def"] as Node)[1];
   const kind = String(constraint["contype"]);
@@ -195,8 +257,15 @@ function ofConstraint(relation: string, cmd: Node, scope: MigrationScope): Found
   const columns = [...namesIn(constraint["keys"]), ...namesIn(constraint["fk_attrs"])];
   for (const reference of within(constraint["raw_expr"], "ColumnRef"))
     columns.push(...namesIn(reference["fields"]).slice(-1));
-  // What leaves a new column out leaves it null, and null keeps to everything but NOT NULL.
-  const isOfNew = columns.length > 0 && columns.every((one) => scope.isFreshColumn(relation, one));
+  // What leaves a new column out leaves it null, where nothing fills it in; and null keeps to all that
+  // does not ask for nulls.
+  const isOfNew =
+    columns.length > 0 &&
+    constraint["nulls_not_distinct"] !== true &&
+    !asksForNulls(constraint) &&
+    columns.every(
+      (one) => scope.isFreshColumn(relation, one) && !scope.isFresh("given", `${relation}.${one}`),
+    );
   if (isOfNew && kind !== "CONSTR_PRIMARY" && kind !== "CONSTR_NOTNULL") return [];
   const found = contract(`adds the constraint ${name} to ${shown(relation)}: ${NOT_KEPT}`);
   const isQuick = constraint["skip_validation"] === true || constraint["indexname"] !== undefined;

@@ -14,6 +14,12 @@ export interface MigrationFile {
   readonly text: string;
 }
 
+/** What psql reads otherwise than the parser does. */
+const TRICKS: readonly (readonly [text: string, pattern: RegExp])[] = [
+  ["a NUL in it: what follows can't be read", /\0/],
+  ["standard_conforming_strings changes what a text is", /standard_conforming_strings/i],
+];
+
 let isLoaded: Promise<void> | undefined;
 
 /**
@@ -33,8 +39,9 @@ export async function checkMigrations(
     const add = (found: readonly Found[], line: number): void => {
       for (const one of found) findings.push({ ...one, file, line: line + (one.line ?? 0) });
     };
-    // Each file is a session of its own.
-    scope.path = "public";
+    scope.beginFile();
+    const trick = TRICKS.find(([, pattern]) => pattern.test(text));
+    if (trick) add([{ kind: "unread", text: trick[0] }], 1);
     try {
       for (const { stmt, text: own, at } of statementsOf(text))
         add(reader.read(stmt, own.trimStart()), lineAt(text, at));

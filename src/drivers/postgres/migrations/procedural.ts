@@ -3,9 +3,9 @@
 
 import { parsePlPgSQLSync, parseSync } from "libpg-query";
 import { type Found, unread } from "./finding.ts";
-import type { MigrationScope, Routine } from "./migration-scope.ts";
+import { type MigrationScope, PLACEHOLDER, type Routine } from "./migration-scope.ts";
 import { shown } from "./schema.ts";
-import { constantOf, listOf, type Node, namesIn, stringOf, within } from "./sql-node.ts";
+import { constantOf, listOf, type Node, namesIn, stringOf, typeText, within } from "./sql-node.ts";
 import { ofStatement } from "./statements.ts";
 
 const CALLS_MAX = 20;
@@ -29,8 +29,20 @@ export class ProceduralReader {
     const made = stmt["CreateFunctionStmt"] as Node | undefined;
     if (made) return this.#make(made, text);
     const call = stmt["CallStmt"] as Node | undefined;
-    if (call) return this.#calls(call["funccall"] ? [call["funccall"] as Node] : []);
-    return [...ofStatement(stmt, this.#scope), ...this.#calls(callsOf(stmt))];
+    if (call) {
+      const outer = call["funccall"] as Node | undefined;
+      return [
+        ...this.#calls(outer ? [outer] : []),
+        ...this.#calls([...within(outer?.["args"], "FuncCall")], false),
+      ];
+    }
+    return this.#statement(stmt);
+  }
+
+  #statement(stmt: Node): Found[] {
+    const isDirect = "SelectStmt" in stmt;
+    const calls = [...within(stmt, "FuncCall")];
+    return [...ofStatement(stmt, this.#scope), ...this.#calls(calls, isDirect)];
   }
 
   #block(node: Node, text: string): Found[] {
@@ -43,11 +55,12 @@ export class ProceduralReader {
   // What a function does counts when it is called.
   #make(node: Node, text: string): Found[] {
     const scope = this.#scope;
-    const name = scope.qualified(namesIn(node["funcname"]));
+    const name = scope.newName(namesIn(node["funcname"]));
+    const own = `${name}(${argumentsOf(node)})`;
     const isOld =
-      node["replace"] === true && !scope.isFresh("function", name) && this.#mayExist(name);
-    scope.routines.set(name, { text, line: 0 });
-    if (!isOld) scope.make("function", name);
+      node["replace"] === true && !scope.isFresh("function", own) && this.#mayExist(name);
+    scope.routines.set(name, [...(scope.routines.get(name) ?? []), { text, line: 0 }]);
+    if (!isOld) scope.make("function", own);
     return isOld ? unread(`replaces the function ${shown(name)}: whether its callers notice`) : [];
   }
 
@@ -56,16 +69,21 @@ export class ProceduralReader {
     return !schema || [...schema.facts].some((one) => one.kind === "function" && one.of === name);
   }
 
-  #calls(calls: readonly Node[]): Found[] {
+  /** @param isDirect it runs for its own sake; a value for a row is only looked for in what was made here */
+  #calls(calls: readonly Node[], isDirect = true): Found[] {
     return calls.flatMap((call) => {
       const { name, isBuiltin } = this.#scope.functionOf(call);
-      const routine = this.#scope.routines.get(name);
-      if (!routine)
-        return isBuiltin ? [] : unread(`calls ${shown(name)}: what it does can't be read`);
+      const routines = this.#scope.routines.get(name) ?? [];
+      if (routines.length === 0)
+        return isBuiltin || !isDirect
+          ? []
+          : unread(`calls ${shown(name)}: what it does can't be read`);
       if (this.#calling.includes(name) || this.#calling.length > CALLS_MAX) return [];
       this.#calling.push(name);
       try {
-        return this.#routine(routine).map(({ kind, text }) => ({
+        // Which of several of one name is meant is not looked into.
+        const inside = routines.flatMap((one) => this.#routine(one));
+        return inside.map(({ kind, text }) => ({
           kind,
           text: `calls ${shown(name)}, which ${text}`,
         }));
@@ -92,7 +110,7 @@ export class ProceduralReader {
     for (const { items } of within(body, "List") as Iterable<{ items?: unknown }>)
       for (const one of listOf(items)) {
         if ("List" in one) continue;
-        found.push(...ofStatement(one, this.#scope), ...this.#calls(callsOf(one)));
+        found.push(...this.#statement(one));
       }
     return found;
   }
@@ -118,19 +136,18 @@ export class ProceduralReader {
     return this.#scope.conditionally(() => this.#walk(parsed, line, 1));
   }
 
-  #walk(node: unknown, first: number, lineno: number): Found[] {
+  #walk(node: unknown, first: number, lineno: number, isDynamic = false): Found[] {
     if (Array.isArray(node)) return node.flatMap((one) => this.#walk(one, first, lineno));
     if (node === null || typeof node !== "object") return [];
     const own = (node as { lineno?: number }).lineno ?? lineno;
     return Object.entries(node as Node).flatMap(([key, value]) => {
       const line = first + own - 1;
       if (key === "PLpgSQL_expr") return this.#expression(value as Expression, line);
-      if (key !== "PLpgSQL_stmt_dynexecute") return this.#walk(value, first, own);
-      const { lineno: at = own, query } = value as {
-        lineno?: number;
-        query?: { PLpgSQL_expr?: Expression };
-      };
-      return this.#executed(query?.PLpgSQL_expr?.query ?? "", first + at - 1);
+      if (key === "dynquery" || (key === "query" && isDynamic)) {
+        const text = (value as { PLpgSQL_expr?: Expression }).PLpgSQL_expr?.query ?? "";
+        return this.#executed(text, line);
+      }
+      return this.#walk(value, first, own, DYNAMIC.has(key));
     });
   }
 
@@ -138,7 +155,7 @@ export class ProceduralReader {
     if (parseMode === STATEMENT) return this.#sql(query, line);
     // An assignment: what is assigned is an expression.
     const value = parseMode === EXPRESSION ? query : query.replace(/^[^=]*?:?=/, "");
-    return /\w\s*\(/.test(value) ? this.#sql(`SELECT ${value}`, line) : [];
+    return value.includes("(") ? this.#sql(`SELECT ${value}`, line) : [];
   }
 
   // EXECUTE of a text: of one that is there, or put together by format() from names alone.
@@ -157,7 +174,10 @@ export class ProceduralReader {
     const text = constantOf(parsed);
     if (text !== undefined) return this.#sql(text, line);
     const call = parsed?.["FuncCall"] as Node | undefined;
-    const isFormat = call && namesIn(call["funcname"]).at(-1) === "format";
+    const isFormat =
+      call &&
+      namesIn(call["funcname"]).at(-1) === "format" &&
+      this.#scope.functionOf(call).isBuiltin;
     const template = isFormat ? constantOf(listOf(call["args"])[0]) : undefined;
     if (template === undefined) return unknown;
     const found = this.#sql(template.replaceAll(/%(?:\d+\$)?-?\d*([IsL])/g, placeholder), line);
@@ -175,7 +195,18 @@ interface Expression {
 const STATEMENT = 0;
 const EXPRESSION = 2;
 
-const placeholder = (_: string, kind: string): string => (kind === "L" ? "'…'" : '"…"');
+const placeholder = (_: string, kind: string): string =>
+  kind === "L" ? `'${PLACEHOLDER}'` : `"${PLACEHOLDER}"`;
+
+/** In these `query` is a text that is executed; elsewhere it is a statement. */
+const DYNAMIC = new Set(["PLpgSQL_stmt_dynexecute", "PLpgSQL_stmt_dynfors"]);
+
+const argumentsOf = (node: Node): string =>
+  listOf(node["parameters"])
+    .map((one) => one["FunctionParameter"] as Node)
+    .filter(({ mode }) => mode !== "FUNC_PARAM_OUT" && mode !== "FUNC_PARAM_TABLE")
+    .map(({ argType }) => typeText(argType))
+    .join(",");
 
 /** @throws what PostgreSQL's parser says */
 export function statementsOf(text: string): { stmt: Node; text: string; at: number }[] {
@@ -188,12 +219,6 @@ export function statementsOf(text: string): { stmt: Node; text: string; at: numb
     const end = length === undefined ? undefined : at + length;
     return { stmt, text: bytes.subarray(at, end).toString(), at };
   });
-}
-
-// Only of what runs for its own sake: a value for a row is not what a migration is about.
-function callsOf(stmt: Node): Node[] {
-  const select = stmt["SelectStmt"] as Node | undefined;
-  return select ? [...within(select, "FuncCall")] : [];
 }
 
 function optionsOf(nodes: unknown): ReadonlyMap<string, string> {

@@ -18,11 +18,43 @@ export function takenBetween(before: Schema, after: Schema): readonly string[] {
   return [...new Set(texts)].sort();
 }
 
+/** A constraint is the same once it was validated. */
+const bare = (detail: string): string => detail.replace(/ NOT VALID$/, "");
+
+/** PostgreSQL writes one expression with its casts here or there, by how it came to be. */
+const withoutCasts = (expression: string): string =>
+  expression.replaceAll(/::[a-z][a-z ]*(\(\d+(,\d+)?\))?(\[\])?/g, "").replaceAll(/[()\s]/g, "");
+
+/** The same rule over the same columns, whatever it is called: rebuilt, renamed, taken over by a constraint. */
+function hasLike(fact: SchemaFact, schema: Schema): boolean {
+  const ruleOf = ({ kind, detail }: SchemaFact): string => {
+    const isUnique = kind === "unique index" || /^UNIQUE \([^()]*\)$/.test(detail);
+    return isUnique
+      ? `unique ${kind === "unique index" ? withoutCasts(detail) : ""}`
+      : withoutCasts(bare(detail));
+  };
+  for (const other of schema.facts)
+    if (
+      (other.kind === "constraint" || other.kind === "unique index") &&
+      other.of === fact.of &&
+      ruleOf(other) === ruleOf(fact) &&
+      other.columns.join() === fact.columns.join()
+    )
+      return true;
+  return false;
+}
+
 const nameOf = ({ of, name }: SchemaFact): string => `${shown(of)}.${name}`;
+
+function isThere(of: string, after: Schema): boolean {
+  if (of.startsWith("schema ")) return after.has("schema", "", of.slice("schema ".length));
+  if (after.has("relation", "", of) || after.has("type", "", of)) return true;
+  return [...after.facts].some((fact) => fact.kind === "function" && fact.of === of);
+}
 
 // What belongs to a thing that is gone went with it.
 const ownerIsGone = ({ kind, of }: SchemaFact, after: Schema): boolean =>
-  of !== "" && !after.has("relation", "", of) && !after.has("type", "", of) && kind !== "function";
+  of !== "" && kind !== "function" && kind !== "right" && !isThere(of, after);
 
 function gone(fact: SchemaFact, after: Schema): string | undefined {
   if (ownerIsGone(fact, after)) return undefined;
@@ -38,11 +70,15 @@ function gone(fact: SchemaFact, after: Schema): string | undefined {
         ? `drops the default of ${nameOf(fact)}: what still runs may leave it out`
         : undefined;
     case "constraint":
-      return /^(UNIQUE|PRIMARY|EXCLUDE)/.test(detail) && columnsStay(fact, after)
+      if (/ON DELETE (CASCADE|SET)/.test(detail) && columnsStay(fact, after))
+        return `drops the foreign key ${name} of ${shown(of)}: rows that it removed stay`;
+      return /^(UNIQUE|PRIMARY|EXCLUDE)/.test(detail) &&
+        columnsStay(fact, after) &&
+        !hasLike(fact, after)
         ? `drops the unique constraint ${name} of ${shown(of)}: ON CONFLICT needs it`
         : undefined;
     case "unique index":
-      return columnsStay(fact, after)
+      return columnsStay(fact, after) && !hasLike(fact, after)
         ? `drops the unique index ${name} of ${shown(of)}: ON CONFLICT needs it`
         : undefined;
     case "trigger":
@@ -58,7 +94,15 @@ function gone(fact: SchemaFact, after: Schema): string | undefined {
     case "enum value":
       return `drops the value ${name} of ${shown(of)}`;
     case "right":
-      return `takes the right to ${name.toLowerCase()} ${shown(of)}`;
+      return isThere(of, after)
+        ? `takes the right to ${name.toLowerCase()} ${shown(of)}`
+        : undefined;
+    case "extension":
+      return `drops extension ${name}`;
+    case "parent":
+      return `takes ${shown(of)} from the table that it is a part of`;
+    case "row security":
+      return `turns row security off for ${shown(of)}: what still runs sees and changes all rows`;
     default:
       return undefined;
   }
@@ -68,8 +112,12 @@ const columnsStay = ({ of, columns }: SchemaFact, after: Schema): boolean =>
   columns.every((column) => after.has("column", of, column));
 
 function changed(before: SchemaFact, now: SchemaFact): string | undefined {
-  if (before.detail === now.detail) return undefined;
   const { kind, of, name } = before;
+  if (before.id !== undefined && now.id !== undefined && before.id !== now.id)
+    return before.detail === "index"
+      ? undefined
+      : `drops ${kind === "column" ? "column" : before.detail} ${kind === "column" ? nameOf(before) : shown(name)} and makes another of that name`;
+  if (bare(before.detail) === bare(now.detail)) return undefined;
   switch (kind) {
     case "column":
       return isCompatible(before.detail, now.detail)
@@ -91,6 +139,12 @@ function changed(before: SchemaFact, now: SchemaFact): string | undefined {
       return `changes the unique index ${name} of ${shown(of)}`;
     case "type":
       return `changes the type ${shown(name)}`;
+    case "options":
+      return `changes options of ${shown(of)}: ${before.detail} → ${now.detail}`;
+    case "default":
+      return now.detail === "d" || (before.detail === "" && now.detail === "")
+        ? undefined
+        : `changes how ${nameOf(before)} is filled in`;
     default:
       return undefined;
   }
@@ -105,12 +159,13 @@ function asked(fact: SchemaFact, before: Schema, after: Schema): string | undefi
   switch (kind) {
     case "not null":
       if (after.has("default", of, name) && isNewColumn(name)) return undefined;
+      if (isChecked(of, name, before)) return undefined;
       return isNewColumn(name)
         ? `adds ${nameOf(fact)} not null without a default: what still runs does not give it`
         : `makes ${nameOf(fact)} not null: what still runs may leave it out`;
     case "constraint":
     case "unique index":
-      return columns.length > 0 && columns.every(isNewColumn)
+      return hasLike(fact, before) || isOfNullable(fact, after, columns.every(isNewColumn))
         ? undefined
         : `adds the ${kind} ${name} to ${shown(of)}: what still runs may not keep to it`;
     case "domain constraint":
@@ -119,12 +174,34 @@ function asked(fact: SchemaFact, before: Schema, after: Schema): string | undefi
     case "rule":
       return `adds the ${kind} ${name} to ${shown(of)}: what still runs sets it off`;
     case "policy":
-      return before.has("row security", of, "")
-        ? undefined
-        : `adds the policy ${name} to ${shown(of)}`;
+      return fact.detail.startsWith("restrictive") && after.has("row security", of, "")
+        ? `adds the restrictive policy ${name} to ${shown(of)}: what still runs sees fewer rows`
+        : undefined;
     case "row security":
       return `turns row security on for ${shown(of)}: what still runs sees fewer rows`;
     default:
       return undefined;
   }
+}
+
+// A check that says so already: what still runs keeps to it.
+const isChecked = (of: string, column: string, before: Schema): boolean =>
+  [...before.facts].some(
+    (fact) =>
+      fact.kind === "constraint" &&
+      fact.of === of &&
+      fact.columns.join() === column &&
+      /^CHECK \(\(\w+ IS NOT NULL\)\)/.test(fact.detail.replaceAll('"', "")),
+  );
+
+// What leaves a new column out leaves it null, where nothing fills it in; and null keeps to all that
+// does not ask for nulls.
+function isOfNullable(fact: SchemaFact, after: Schema, areNew: boolean): boolean {
+  const { of, columns, detail } = fact;
+  if (columns.length === 0 || !areNew) return false;
+  if (
+    columns.some((column) => after.has("default", of, column) || after.has("not null", of, column))
+  )
+    return false;
+  return !/NULLS NOT DISTINCT|IS (NOT )?NULL|num_n|\w\(/.test(detail.replace(/^[A-Z ]+\(/, ""));
 }

@@ -21,7 +21,10 @@ export interface SchemaFact {
     | "type"
     | "enum value"
     | "domain constraint"
-    | "right";
+    | "right"
+    | "extension"
+    | "parent"
+    | "options";
   /** `public.orders`; of what belongs to none: empty. */
   readonly of: string;
   readonly name: string;
@@ -29,6 +32,8 @@ export interface SchemaFact {
   readonly detail: string;
   /** Of a constraint and an index: the columns it is about. */
   readonly columns: readonly string[];
+  /** Of a relation and a column: which one it is, whatever it is called; in one database. */
+  readonly id?: string;
 }
 
 export class Schema {
@@ -63,7 +68,7 @@ export const shown = (qualified: string): string => qualified.replace(/^public\.
 export function isCompatible(before: string, after: string): boolean {
   const [one, other] = [sized(before), sized(after)];
   if (!one || !other) return false;
-  if (before === after) return true;
+  if (one.name === other.name && `${one.sizes}` === `${other.sizes}`) return true;
   if (one.name === "varchar" && other.name === "text") return true;
   if (one.name === "text") return other.name === "varchar" && other.sizes.length === 0;
   if (one.name !== other.name || !["varchar", "numeric"].includes(one.name)) return false;
@@ -73,10 +78,24 @@ export function isCompatible(before: string, after: string): boolean {
   return nextLength >= length && nextScale === scale;
 }
 
+const ALIASES: Readonly<Record<string, string>> = {
+  "character varying": "varchar",
+  integer: "int4",
+  bigint: "int8",
+  smallint: "int2",
+  boolean: "bool",
+  real: "float4",
+  "double precision": "float8",
+  "timestamp with time zone": "timestamptz",
+  "timestamp without time zone": "timestamp",
+  "time without time zone": "time",
+  decimal: "numeric",
+};
+
 // `character varying(20)`, as the catalog says it, and `varchar(20)`, as the parser does.
 function sized(type: string) {
   const found = /^([a-z][a-z0-9_ ]*?)\s*(?:\(([\d,]+)\))?$/.exec(type);
   if (!found) return undefined;
-  const name = found[1] === "character varying" ? "varchar" : (found[1] ?? "");
+  const name = ALIASES[found[1] ?? ""] ?? found[1] ?? "";
   return { name, sizes: (found[2] ?? "").split(",").filter(Boolean).map(Number) };
 }

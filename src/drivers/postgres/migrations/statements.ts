@@ -12,6 +12,7 @@ import {
   namesIn,
   stringOf,
   typedOf,
+  typeText,
   within,
   word,
 } from "./sql-node.ts";
@@ -32,21 +33,25 @@ const makes =
 
 const RULES: Readonly<Record<string, Rule>> = {
   // --- makes something
-  CreateStmt: makes("relation", (node, scope) => scope.relation(node["relation"])),
+  CreateStmt: makes("relation", (node, scope) => scope.newRelation(node["relation"])),
   CreateForeignTableStmt: makes("relation", (node, scope) =>
-    scope.relation((node["base"] as Node | undefined)?.["relation"]),
+    scope.newRelation((node["base"] as Node | undefined)?.["relation"]),
   ),
   CreateTableAsStmt: (node, scope, stmt) => {
     const into = { rel: (node["into"] as Node)["rel"], if_not_exists: node["if_not_exists"] };
-    makes("relation", () => scope.relation(into.rel))(into, scope, stmt);
+    makes("relation", () => scope.newRelation(into.rel))(into, scope, stmt);
     return ofRows(node, scope, stmt);
   },
-  CreateSeqStmt: makes("relation", (node, scope) => scope.relation(node["sequence"])),
-  CreateEnumStmt: makes("type", (node, scope) => scope.qualified(namesIn(node["typeName"]))),
-  CreateRangeStmt: makes("type", (node, scope) => scope.qualified(namesIn(node["typeName"]))),
-  CreateDomainStmt: makes("type", (node, scope) => scope.qualified(namesIn(node["domainname"]))),
-  CompositeTypeStmt: makes("type", (node, scope) => scope.relation(node["typevar"])),
-  DefineStmt: makes("function", (node, scope) => scope.qualified(namesIn(node["defnames"]))),
+  CreateSeqStmt: makes("relation", (node, scope) => scope.newRelation(node["sequence"])),
+  CreateEnumStmt: makes("type", (node, scope) => scope.newName(namesIn(node["typeName"]))),
+  CreateRangeStmt: makes("type", (node, scope) => scope.newName(namesIn(node["typeName"]))),
+  CreateDomainStmt: (node, scope, stmt) => {
+    const name = scope.newName(namesIn(node["domainname"]));
+    if (listOf(node["constraints"]).length > 0) scope.make("strict domain", name);
+    return makes("type", () => name)(node, scope, stmt);
+  },
+  CompositeTypeStmt: makes("type", (node, scope) => scope.newRelation(node["typevar"])),
+  DefineStmt: makes("function", (node, scope) => scope.newName(namesIn(node["defnames"]))),
   CreateSchemaStmt: makes("schema", (node) => String(node["schemaname"] ?? "")),
   CreateExtensionStmt: nothing,
   CreateStatsStmt: nothing,
@@ -77,7 +82,13 @@ const RULES: Readonly<Record<string, Rule>> = {
       : contract(`renames the value ${String(node["oldVal"])} of a type`),
   AlterDomainStmt: ofDomain,
   AlterTypeStmt: nothing,
-  AlterSeqStmt: nothing,
+  AlterSeqStmt: (node, scope) =>
+    scope.isFresh("relation", scope.relation(node["sequence"])) ||
+    listOf(node["options"]).every((one) => (one["DefElem"] as Node)["defname"] === "owned_by")
+      ? []
+      : unread(
+          `changes the sequence ${shown(scope.relation(node["sequence"]))}: whether its users notice`,
+        ),
   AlterStatsStmt: nothing,
   AlterExtensionStmt: () => unread("updates an extension: what that changes is not known"),
   CreateTrigStmt: (node, scope) =>
@@ -132,7 +143,10 @@ const RULES: Readonly<Record<string, Rule>> = {
       ? []
       : lock("builds indexes anew, writers wait: REINDEX CONCURRENTLY"),
   VacuumStmt: (node) =>
-    listOf(node["options"]).some((one) => (one["DefElem"] as Node)["defname"] === "full")
+    listOf(node["options"]).some((one) => {
+      const { defname, arg } = one["DefElem"] as Node;
+      return defname === "full" && !/false|off|"ival":0|\{\}/.test(JSON.stringify(arg ?? "on"));
+    })
       ? lock("writes tables anew (VACUUM FULL), everybody waits")
       : [],
   ClusterStmt: () => lock("writes a table anew (CLUSTER), everybody waits"),
@@ -156,7 +170,8 @@ const RULES: Readonly<Record<string, Rule>> = {
   PrepareStmt: (node, scope) => ofStatement(node["query"] as Node, scope),
   // --- of the session
   VariableSetStmt: (node, scope) => {
-    if (node["name"] === "search_path") scope.path = constantOf(listOf(node["args"])[0]) ?? "";
+    const isPath = node["name"] === "search_path" || node["kind"] === "VAR_RESET_ALL";
+    if (isPath) scope.setPath(listOf(node["args"]).map((one) => constantOf(one) ?? "?"));
     return [];
   },
   TransactionStmt: nothing,
@@ -199,7 +214,7 @@ function onOld(node: Node, scope: MigrationScope, found: (table: string) => Foun
 }
 
 function ofView(node: Node, scope: MigrationScope): Found[] {
-  const name = scope.relation(node["view"]);
+  const name = scope.newRelation(node["view"]);
   const isOld =
     node["replace"] === true &&
     !scope.isFresh("relation", name) &&
@@ -215,8 +230,15 @@ function ofIndex(node: Node, scope: MigrationScope): Found[] {
   scope.make("relation", `${relation.split(".")[0]}.${name}`);
   if (scope.isFresh("relation", relation)) return [];
   const table = shown(relation);
-  const columns = listOf(node["indexParams"]).map((one) => (one["IndexElem"] as Node)["name"]);
-  const isOfNew = columns.every((one) => one && scope.isFreshColumn(relation, String(one)));
+  const columns = listOf(node["indexParams"]).flatMap((one) => {
+    const { name: column, expr } = one["IndexElem"] as Node;
+    if (column !== undefined) return [String(column)];
+    return [...within(expr, "ColumnRef")].flatMap((ref) => namesIn(ref["fields"]).slice(-1));
+  });
+  const isOfNew =
+    columns.length > 0 &&
+    node["nulls_not_distinct"] !== true &&
+    columns.every((one) => scope.isFreshColumn(relation, one) && !isGiven(scope, relation, one));
   return [
     ...(node["unique"] === true && !isOfNew
       ? contract(`makes ${name} unique on ${table}: what still runs may not keep to it`)
@@ -226,6 +248,10 @@ function ofIndex(node: Node, scope: MigrationScope): Found[] {
       : lock(`builds the index ${name} on ${table}, writers wait: CREATE INDEX CONCURRENTLY`)),
   ];
 }
+
+/** Something fills it in: what leaves it out does not leave it null. */
+const isGiven = (scope: MigrationScope, relation: string, column: string): boolean =>
+  scope.isFresh("given", `${relation}.${column}`);
 
 function ofRename(node: Node, scope: MigrationScope): Found[] {
   const kind = String(node["renameType"]);
@@ -240,16 +266,20 @@ function ofRename(node: Node, scope: MigrationScope): Found[] {
   const isColumn = kind === "OBJECT_COLUMN" || kind === "OBJECT_ATTRIBUTE";
   const schema = name.split(".")[0];
   if (isColumn && column !== undefined && scope.isFreshColumn(name, column)) {
+    scope.unmake("column", `${name}.${column}`);
     scope.make("column", `${name}.${newName}`);
     return [];
   }
-  if (isFreshObject(scope, name)) {
-    if (!isColumn) scope.make(isOfRelation ? "relation" : "type", `${schema}.${newName}`);
+  const what = isOfRelation ? "relation" : kind === "OBJECT_SCHEMA" ? "schema" : "type";
+  if (scope.isFresh(what, name)) {
+    if (isColumn) return [];
+    scope.unmake(what, name);
+    scope.make(what, `${schema}.${newName}`);
     return [];
   }
   if (scope.schema?.get("relation", "", name)?.detail === "index") return [];
-  const what = column === undefined ? shown(name) : `${shown(name)}.${column}`;
-  return contract(`renames ${word(kind)} ${what} to ${newName}`);
+  const text = column === undefined ? shown(name) : `${shown(name)}.${column}`;
+  return contract(`renames ${word(kind)} ${text} to ${newName}`);
 }
 
 function ofDomain(node: Node, scope: MigrationScope): Found[] {
@@ -286,29 +316,46 @@ function ofDrop(node: Node, scope: MigrationScope): Found[] {
   const isOptional = node["missing_ok"] === true;
   return listOf(node["objects"]).flatMap((object) => {
     const names = namesIn(nameListOf(object));
-    const own = OF_TABLES[removes];
-    if (own) {
+    const ofTable = OF_TABLES[removes];
+    if (ofTable) {
       const table = scope.qualified(names.slice(0, -1));
       if (scope.isFresh("relation", table)) return [];
-      if (isOptional && scope.isMissing(own, table, names.at(-1) ?? "")) return [];
-      return contract(`drops ${own} ${names.at(-1)} of ${shown(table)}`);
+      if (isOptional && scope.isMissing(ofTable, table, names.at(-1) ?? "")) return [];
+      return contract(`drops ${ofTable} ${names.at(-1)} of ${shown(table)}`);
     }
     if (removes === "OBJECT_SCHEMA" || removes === "OBJECT_EXTENSION") {
       const [name = ""] = names.length > 0 ? names : [stringOf(object) ?? ""];
       if (scope.isFresh("schema", name)) return [];
-      if (isOptional && removes === "OBJECT_SCHEMA" && scope.isMissing("schema", "", name))
-        return [];
+      const what = removes === "OBJECT_SCHEMA" ? "schema" : "extension";
+      if (isOptional && scope.isMissing(what, "", name)) return [];
       return contract(`drops ${word(removes)} ${name}`);
     }
     const name = scope.qualified(names);
-    if (isFreshObject(scope, name)) return [];
+    const type = removes.replace("OBJECT_", "");
+    const kind = RELATIONS.includes(type)
+      ? "relation"
+      : ROUTINES.includes(type)
+        ? "function"
+        : "type";
+    const own = kind === "function" ? `${name}(${typesOf(object)})` : name;
+    if (scope.isFresh(kind, own)) {
+      scope.unmake(kind, own);
+      return [];
+    }
     if (removes === "OBJECT_INDEX") return ofDroppedIndex(name, node, scope);
-    const isRelation = RELATIONS.includes(removes.replace("OBJECT_", ""));
-    if (isOptional && isRelation && scope.isMissing("relation", "", name)) return [];
-    if (isOptional && removes === "OBJECT_TYPE" && scope.isMissing("type", "", name)) return [];
+    if (isOptional && kind !== "function" && scope.isMissing(kind, "", name)) return [];
+    if (isOptional && kind === "function" && scope.hasNoFunction(name)) return [];
     return contract(`drops ${word(removes)} ${shown(name)}`);
   });
 }
+
+const ROUTINES = ["FUNCTION", "PROCEDURE", "ROUTINE", "AGGREGATE"];
+
+/** What a function takes, of `DROP FUNCTION f(int)`. */
+const typesOf = (object: Node): string =>
+  listOf((object["ObjectWithArgs"] as Node | undefined)?.["objargs"])
+    .map((one) => typeText(one["TypeName"]))
+    .join(",");
 
 // Slower is not broken; but ON CONFLICT needs a unique one.
 function ofDroppedIndex(name: string, node: Node, scope: MigrationScope): Found[] {
@@ -316,6 +363,7 @@ function ofDroppedIndex(name: string, node: Node, scope: MigrationScope): Found[
     (fact) => fact.kind === "unique index" && `${fact.of.split(".")[0]}.${fact.name}` === name,
   );
   return [
+    ...(scope.schema ? [] : unread(`drops the index ${shown(name)}: whether it is unique`)),
     ...(isUnique ? contract(`drops the unique index ${shown(name)}: ON CONFLICT needs it`) : []),
     ...(node["concurrent"] === true
       ? []
@@ -331,7 +379,7 @@ function ofRows(node: Node, scope: MigrationScope, stmt: Node): Found[] {
   for (const one of within(stmt, "UpdateStmt")) found.push(...ofUpdate(one, scope));
   for (const one of within(stmt, "MergeStmt")) found.push(...ofMerge(one, scope));
   const into = (node["intoClause"] as Node | undefined)?.["rel"];
-  if (into) scope.make("relation", scope.relation(into));
+  if (into) scope.make("relation", scope.newRelation(into));
   for (const call of within(node, "FuncCall")) setsPath(call, scope);
   return found;
 }
@@ -339,7 +387,7 @@ function ofRows(node: Node, scope: MigrationScope, stmt: Node): Found[] {
 function setsPath(call: Node, scope: MigrationScope): void {
   const [name, value] = listOf(call["args"]).map(constantOf);
   if (namesIn(call["funcname"]).at(-1) === "set_config" && name === "search_path")
-    scope.path = value ?? "";
+    scope.setPath((value ?? "?").split(","));
 }
 
 // `WHERE true` is none.
