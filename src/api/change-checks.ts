@@ -10,7 +10,7 @@ import type { ChangeRequest, Rehearsal } from "./change-runner.ts";
 import type { EnvironmentView } from "./environment-view.ts";
 
 export const findingText = ({ file, line, kind, text }: MigrationFinding): string =>
-  `${file}:${line} ${kind === "contract" ? "breaks what still runs" : kind}: ${text}`;
+  `${file}:${line} ${kind === "contract" ? "breaks the running release" : kind}: ${text}`;
 
 /** A deploy remembers what its migrations take away: a rollback has to know. */
 export function withMigrations(

@@ -57,9 +57,9 @@ export function riskOf(facts: RiskFacts): { score: number; parts: RiskPart[] } {
     if (source.migrations.length > 0) add(20, `migrations: ${listOf(source.migrations)}`);
   }
   const contracts = migrations.filter(({ kind }) => kind === "contract").length;
-  add(Math.min(30, contracts * 15), `${contracts} of its migrations break what still runs`);
+  add(Math.min(30, contracts * 15), `${contracts} of its migrations break the running release`);
   const dark = migrations.filter(({ kind }) => kind === "unread").length;
-  add(Math.min(30, dark * 10), `${dark} of its migrations can't be read`);
+  add(Math.min(30, dark * 10), `${dark} of its migrations cannot be read`);
   if (migrations.some(({ kind }) => kind === "start"))
     add(10, "its migrations run as it starts: nothing can hold them back");
   if (!app) add(10, "the app is new here");

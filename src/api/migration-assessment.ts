@@ -109,7 +109,7 @@ function withoutWaysDown(
 function whatOf(text: string | undefined): string {
   if (text === undefined) return "too large or no regular file: it can't be read";
   const writer = writerOf(text);
-  return `${writer === undefined ? "a program" : `a program for ${writer}`}: what it does to the schema can't be read`;
+  return `${writer === undefined ? "a program" : `a program for ${writer}`}: its effect on the schema cannot be read`;
 }
 
 // Without a release command, something else runs them: as it starts, once per instance, with nobody

@@ -35,7 +35,7 @@ release: { command: "${release}" }
     app.remove();
   });
 
-  it("that would break what still runs are named before they run, and refused", async () => {
+  it("that would break the running release are named before they run, and refused", async () => {
     app.write({ "002.sql": "ALTER TABLE entry ADD COLUMN more text;" });
     await holdfast.ok("deploy", app.dir);
     app.write({ "003.sql": "-- tidy up\nALTER TABLE entry DROP COLUMN note;" });
@@ -43,7 +43,7 @@ release: { command: "${release}" }
     assert.equal(refusedDeploy.code, 2);
     assert.match(
       refusedDeploy.stderr,
-      /003\.sql:2 breaks what still runs: drops column entry\.note/,
+      /003\.sql:2 breaks the running release: drops column entry\.note/,
     );
     const { releases } = await holdfast.json<Releases>("releases", "ledger");
     assert.equal(releases.length, 2, "nothing was made");
@@ -126,7 +126,10 @@ describe("migrations that programs write", { timeout: 600_000 }, () => {
     add('await knex.schema.alterTable("note", (t) => { t.text("mood"); });');
     const { stdout, stderr } = await holdfast.run(["deploy", app.dir]);
     assert.match(stdout + stderr, /002_step\.js:1 unread: a program for Knex/);
-    assert.match(await holdfast.ok("rollout", "notes"), /rehearsed: takes nothing away/);
+    assert.match(
+      await holdfast.ok("rollout", "notes"),
+      /rehearsal passed: no breaking schema change/,
+    );
     assert.match(
       await ask("SELECT count(mood) AS moods, count(*) AS notes FROM note"),
       /"notes":"1"/,
@@ -137,7 +140,10 @@ describe("migrations that programs write", { timeout: 600_000 }, () => {
     add('await knex.schema.alterTable("note", (t) => { t.dropColumn("author"); });');
     const { code, stdout, stderr } = await holdfast.run(["deploy", app.dir]);
     assert.equal(code, 3, stdout + stderr);
-    assert.match(stdout + stderr, /takes away what release 2 needs: drops column note\.author/);
+    assert.match(
+      stdout + stderr,
+      /the release command breaks release 2: drops column note\.author/,
+    );
     assert.match(await ask("SELECT author FROM note"), /"author":"ana"/);
     assert.match(
       await ask("SELECT count(*) AS ran FROM knex_migrations"),
@@ -219,7 +225,10 @@ describe("migrations that programs write", { timeout: 600_000 }, () => {
       ),
     );
     await holdfast.ok("deploy", app.dir, ...ACCEPT);
-    assert.match(await holdfast.ok("rollout", "notes"), /takes away: adds the constraint e_there/);
+    assert.match(
+      await holdfast.ok("rollout", "notes"),
+      /breaking schema changes: adds the constraint e_there/,
+    );
     add(
       raw(
         "ALTER TABLE kind VALIDATE CONSTRAINT e_there",
@@ -232,7 +241,10 @@ describe("migrations that programs write", { timeout: 600_000 }, () => {
       ),
     );
     await holdfast.ok("deploy", app.dir);
-    assert.match(await holdfast.ok("rollout", "notes"), /rehearsed: takes nothing away/);
+    assert.match(
+      await holdfast.ok("rollout", "notes"),
+      /rehearsal passed: no breaking schema change/,
+    );
   });
 
   it("that take away what no reader of columns sees are refused, too", async () => {
@@ -293,7 +305,7 @@ describe("migrations that programs write", { timeout: 600_000 }, () => {
     const other = await holdfast.run(["deploy", app.dir]);
     assert.match(
       other.stderr,
-      /after\.sql:1 breaks what still runs: changes the type of tag\.id from integer to text/,
+      /after\.sql:1 breaks the running release: changes the type of tag\.id from integer to text/,
     );
     app.write({ "after.sql": "" });
   });
@@ -313,7 +325,10 @@ describe("migrations that programs write", { timeout: 600_000 }, () => {
     await holdfast.ok("deploy", app.dir);
     add('await knex.raw("ALTER TABLE note ADD COLUMN another text");');
     await holdfast.ok("deploy", app.dir);
-    assert.match(await holdfast.ok("rollout", "notes"), /rehearsed: takes nothing away/);
+    assert.match(
+      await holdfast.ok("rollout", "notes"),
+      /rehearsal passed: no breaking schema change/,
+    );
     assert.match(
       await ask("SELECT count(*) AS supers FROM pg_roles WHERE rolsuper AND rolname LIKE '%notes'"),
       /"supers":"0"/,

@@ -262,7 +262,7 @@ const release = z
       .boolean()
       .default(true)
       .describe(
-        "Where the environment refuses migrations that break what still runs, and the source changed, it runs on a copy of the schema first, with HOLDFAST_REHEARSAL=1; `false` leaves that out.",
+        "Where the environment refuses migrations that break the running release, and the source changed, it runs on a copy of the schema first, with HOLDFAST_REHEARSAL=1; `false` leaves that out.",
       ),
   })
   .describe(

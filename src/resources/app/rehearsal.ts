@@ -35,22 +35,22 @@ export function judgeRehearsal(
   const seen = lookAt(app, rollout, observed);
   if (!seen) return { phase: "rehearsal" };
   const { taken = [], problem, log = [] } = seen;
-  const kept = `the data is as it was; ${ACCEPT}`;
+  const kept = `the data is unchanged; ${ACCEPT}`;
   if (problem !== undefined && mode === "refuse")
     return fail(`the rehearsal on a copy of the schema failed: ${problem}`, kept, log);
   if (taken.length > 0 && mode === "refuse")
-    return fail(
-      `the release command takes away what release ${rollout.from} needs: ${taken.join("; ")}`,
-      kept,
-    );
+    return fail(`the release command breaks release ${rollout.from}: ${taken.join("; ")}`, kept);
   const rehearsal = { taken, ...(problem !== undefined && { problem }) };
-  const outcome = taken.length > 0 ? `takes away: ${taken.join("; ")}` : "takes nothing away";
-  const text = problem === undefined ? `rehearsed: ${outcome}` : `not rehearsed: ${problem}`;
+  const changes =
+    taken.length > 0
+      ? `rehearsal: breaking schema changes: ${taken.join("; ")}`
+      : "rehearsal passed: no breaking schema change";
+  const text = problem === undefined ? changes : `rehearsal failed: ${problem}`;
   return { phase: "release-command", text, rollout: { ...rollout, rehearsal } };
 }
 
 const ACCEPT =
-  "deploy first a release that does without it, then the migration; or --accept-contract --reason <why>; or release.rehearse: false, where the command can't run twice";
+  "deploy first a release that does without it, then the migration; or --accept-contract --reason <why>; or release.rehearse: false, if the command cannot run twice";
 
 function modeOf(
   { release }: InstanceSet,

@@ -8,7 +8,7 @@ import { listOf, type Node, namesIn, typedOf, typeText, within } from "./sql-nod
 
 type Rule = (relation: string, cmd: Node, scope: MigrationScope) => Found[];
 
-const NOT_KEPT = "what still runs may not keep to it";
+const NOT_KEPT = "the running release may violate it";
 const SERIAL = /^(small|big)?serial[248]?$/;
 
 /** Of their kinds, those that neither break anything nor hold anybody up. */
@@ -46,10 +46,12 @@ const RULES: Readonly<Record<string, Rule>> = {
     return [
       ...(scope.isFresh("given", column)
         ? []
-        : contract(`makes ${shown(column)} not null: what still runs may leave it out`)),
+        : contract(`makes ${shown(column)} not null: the running release may omit it`)),
       ...(scope.isFreshColumn(relation, String(cmd["name"]))
         ? []
-        : lock(`makes ${shown(column)} not null: everybody waits while all rows are read`)),
+        : lock(
+            `makes ${shown(column)} not null: reads and writes wait while all rows are checked`,
+          )),
     ];
   },
   AT_ColumnDefault: (relation, cmd, scope) => {
@@ -63,7 +65,7 @@ const RULES: Readonly<Record<string, Rule>> = {
     scope.unmake("given", column);
     return isFresh && !scope.isFresh("required", column)
       ? []
-      : contract(`drops the default of ${shown(column)}: what still runs may leave it out`);
+      : contract(`drops the default of ${shown(column)}: the running release may omit it`);
   },
   AT_DropIdentity: dropsGenerated,
   AT_DropExpression: dropsGenerated,
@@ -71,7 +73,7 @@ const RULES: Readonly<Record<string, Rule>> = {
     isGone(relation, cmd, scope)
       ? []
       : contract(
-          `makes ${columnOf(relation, cmd)} an identity: what still runs may give it itself`,
+          `makes ${columnOf(relation, cmd)} an identity: the running release may set it itself`,
         ),
   AT_AddColumn: ofNewColumn,
   AT_AddConstraint: ofConstraint,
@@ -86,9 +88,11 @@ const RULES: Readonly<Record<string, Rule>> = {
       : [];
   },
   AT_EnableRowSecurity: (relation) =>
-    contract(`turns row security on for ${shown(relation)}: what still runs sees fewer rows`),
+    contract(`turns row security on for ${shown(relation)}: the running release sees fewer rows`),
   AT_DisableRowSecurity: (relation) =>
-    contract(`turns row security off for ${shown(relation)}: what still runs reaches all rows`),
+    contract(
+      `turns row security off for ${shown(relation)}: the running release can access all rows`,
+    ),
   AT_SetIdentity: (relation, cmd) =>
     contract(`changes how ${columnOf(relation, cmd)} is filled in`),
   AT_SetRelOptions: ofOptions,
@@ -97,7 +101,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   AT_ReplicaIdentity: (relation) =>
     unread(`changes the replica identity of ${shown(relation)}: whether what is published notices`),
   AT_ForceRowSecurity: (relation) =>
-    contract(`forces row security on ${shown(relation)}: what still runs sees fewer rows`),
+    contract(`forces row security on ${shown(relation)}: the running release sees fewer rows`),
   AT_DetachPartition: (relation, cmd, scope) =>
     contract(`takes the partition ${partition(cmd, scope)} from ${shown(relation)}`),
   AT_AttachPartition: (relation, cmd, scope) =>
@@ -118,7 +122,7 @@ export function ofAlterTable(node: Node, scope: MigrationScope): Found[] {
     const cmd = one["AlterTableCmd"] as Node;
     const kind = String(cmd["subtype"]);
     if (HARMLESS.has(kind)) continue;
-    if (REWRITES.has(kind)) found.push(...lock(`writes all of ${shown(relation)} anew`));
+    if (REWRITES.has(kind)) found.push(...lock(`rewrites ${shown(relation)}`));
     else if (/^AT_(En|Dis)able(Always|Replica)?(Trig|Rule)/.test(kind))
       found.push(
         ...contract(`changes which triggers or rules run on ${shown(relation)}: ${word(kind)}`),
@@ -126,7 +130,7 @@ export function ofAlterTable(node: Node, scope: MigrationScope): Found[] {
     else
       found.push(
         ...(RULES[kind]?.(relation, cmd, scope) ??
-          unread(`${word(kind)} on ${shown(relation)}: what it takes away is not known`)),
+          unread(`${word(kind)} on ${shown(relation)}: its effect is not known`)),
       );
   }
   return found;
@@ -163,7 +167,7 @@ function isGone(relation: string, cmd: Node, scope: MigrationScope): boolean {
 function dropsGenerated(relation: string, cmd: Node, scope: MigrationScope): Found[] {
   return isGone(relation, cmd, scope)
     ? []
-    : contract(`no longer fills ${columnOf(relation, cmd)} in: what still runs may leave it out`);
+    : contract(`no longer fills ${columnOf(relation, cmd)} in: the running release may omit it`);
 }
 
 function ofType(relation: string, cmd: Node, scope: MigrationScope): Found[] {
@@ -184,7 +188,7 @@ function ofType(relation: string, cmd: Node, scope: MigrationScope): Found[] {
   const from = before === undefined ? "" : ` from ${before}`;
   return [
     ...contract(`changes the type of ${column}${from} to ${after}`),
-    ...lock(`changes the type of ${column}: all of the table is written anew meanwhile`),
+    ...lock(`changes the type of ${column}: the table is rewritten`),
   ];
 }
 
@@ -210,27 +214,29 @@ function ofNewColumn(relation: string, cmd: Node, scope: MigrationScope): Found[
   const found: Found[] = [];
   if ((of("NOTNULL") ?? of("PRIMARY")) && !isGiven)
     found.push(
-      ...contract(`adds ${text} not null without a default: what still runs does not give it`),
+      ...contract(
+        `adds ${text} not null without a default: the running release does not provide it`,
+      ),
     );
   const domain = scope.qualified(namesIn((column["typeName"] as Node | undefined)?.["names"]));
   if (scope.isFresh("strict domain", domain) && !isGiven)
     found.push(
-      ...contract(`adds ${text} of a domain with constraints: what still runs leaves it out`),
+      ...contract(`adds ${text} of a domain with constraints: the running release omits it`),
     );
   const others = [...within(of("CHECK")?.["raw_expr"], "ColumnRef")]
     .flatMap((one) => namesIn(one["fields"]).slice(-1))
     .filter((one) => one !== name);
   if (others.length > 0 || (of("CHECK") && asksForNulls(of("CHECK"))))
-    found.push(...contract(`adds ${text} with a check: what still runs may not keep to it`));
+    found.push(...contract(`adds ${text} with a check: the running release may violate it`));
   const isStored = generated !== undefined && generated["generated_kind"] !== "v";
   if (identity || isStored || isSerial || isVolatile(of("DEFAULT")?.["raw_expr"]))
-    found.push(
-      ...lock(`adds ${text} with a value for each row: all of the table is written anew meanwhile`),
-    );
+    found.push(...lock(`adds ${text} with a value for each row: the table is rewritten`));
   if (of("UNIQUE") || of("PRIMARY"))
-    found.push(...lock(`adds ${text} with an index: everybody waits while it is built`));
+    found.push(...lock(`adds ${text} with an index: reads and writes wait while it is built`));
   if (of("CHECK"))
-    found.push(...lock(`adds ${text} with a check: everybody waits while all rows are read`));
+    found.push(
+      ...lock(`adds ${text} with a check: reads and writes wait while all rows are checked`),
+    );
   return found;
 }
 

@@ -1,5 +1,5 @@
 // What runs inside a statement: DO blocks, functions that are called. PL/pgSQL is read by its own
-// parser; what a text that is put together at run time does can't be read, and is said.
+// parser; what SQL that is built at run time does can't be read, and is said.
 
 import { parsePlPgSQLSync, parseSync } from "libpg-query";
 import { type Found, unread } from "./finding.ts";
@@ -48,7 +48,7 @@ export class ProceduralReader {
   #block(node: Node, text: string): Found[] {
     const options = optionsOf(node["args"]);
     const language = options.get("language") ?? "plpgsql";
-    if (language !== "plpgsql") return unread(`a block in ${language}: what it does can't be read`);
+    if (language !== "plpgsql") return unread(`a block in ${language}: its effect cannot be read`);
     return this.#body(text, firstLine(text, options.get("as") ?? ""));
   }
 
@@ -77,7 +77,7 @@ export class ProceduralReader {
       if (routines.length === 0)
         return isBuiltin || !isDirect
           ? []
-          : unread(`calls ${shown(name)}: what it does can't be read`);
+          : unread(`calls ${shown(name)}: its effect cannot be read`);
       if (this.#calling.includes(name) || this.#calling.length > CALLS_MAX) return [];
       this.#calling.push(name);
       try {
@@ -121,7 +121,7 @@ export class ProceduralReader {
         this.read(stmt, own).map((found) => ({ ...found, line: (found.line ?? 0) + line })),
       );
     } catch {
-      return [{ kind: "unread", text: "a statement in a block can't be read", line }];
+      return [{ kind: "unread", text: "a statement in a block cannot be parsed", line }];
     }
   }
 
@@ -131,7 +131,7 @@ export class ProceduralReader {
     try {
       parsed = parsePlPgSQLSync(text);
     } catch {
-      return unread("a block that can't be read");
+      return unread("a block that cannot be parsed");
     }
     return this.#scope.conditionally(() => this.#walk(parsed, line, 1));
   }
@@ -161,7 +161,7 @@ export class ProceduralReader {
   // EXECUTE of a text: of one that is there, or put together by format() from names alone.
   #executed(expression: string, line: number): Found[] {
     const unknown: Found[] = [
-      { kind: "unread", text: "executes a text that is put together at run time", line },
+      { kind: "unread", text: "executes SQL that is built at run time", line },
     ];
     let parsed: Node | undefined;
     try {

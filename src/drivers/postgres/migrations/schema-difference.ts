@@ -67,7 +67,7 @@ function gone(fact: SchemaFact, after: Schema): string | undefined {
       return `drops column ${nameOf(fact)}`;
     case "default":
       return after.has("column", of, name)
-        ? `drops the default of ${nameOf(fact)}: what still runs may leave it out`
+        ? `drops the default of ${nameOf(fact)}: the running release may omit it`
         : undefined;
     case "constraint":
       if (/ON DELETE (CASCADE|SET)/.test(detail) && columnsStay(fact, after))
@@ -102,7 +102,7 @@ function gone(fact: SchemaFact, after: Schema): string | undefined {
     case "parent":
       return `takes ${shown(of)} from the table that it is a part of`;
     case "row security":
-      return `turns row security off for ${shown(of)}: what still runs sees and changes all rows`;
+      return `turns row security off for ${shown(of)}: the running release can access all rows`;
     default:
       return undefined;
   }
@@ -126,9 +126,9 @@ function changed(before: SchemaFact, now: SchemaFact): string | undefined {
     case "relation":
       return `makes ${shown(name)}, a ${before.detail}, a ${now.detail}`;
     case "view":
-      return `replaces the view ${shown(of)}: what still runs reads it`;
+      return `replaces the view ${shown(of)}: the running release reads it`;
     case "function":
-      return `replaces the function ${shown(of)}: what still runs calls it`;
+      return `replaces the function ${shown(of)}: the running release calls it`;
     case "constraint":
     case "domain constraint":
     case "trigger":
@@ -161,24 +161,24 @@ function asked(fact: SchemaFact, before: Schema, after: Schema): string | undefi
       if (after.has("default", of, name) && isNewColumn(name)) return undefined;
       if (isChecked(of, name, before)) return undefined;
       return isNewColumn(name)
-        ? `adds ${nameOf(fact)} not null without a default: what still runs does not give it`
-        : `makes ${nameOf(fact)} not null: what still runs may leave it out`;
+        ? `adds ${nameOf(fact)} not null without a default: the running release does not provide it`
+        : `makes ${nameOf(fact)} not null: the running release may omit it`;
     case "constraint":
     case "unique index":
       return hasLike(fact, before) || isOfNullable(fact, after, columns.every(isNewColumn))
         ? undefined
-        : `adds the ${kind} ${name} to ${shown(of)}: what still runs may not keep to it`;
+        : `adds the ${kind} ${name} to ${shown(of)}: the running release may violate it`;
     case "domain constraint":
-      return `adds a constraint to the domain ${shown(of)}: what still runs may not keep to it`;
+      return `adds a constraint to the domain ${shown(of)}: the running release may violate it`;
     case "trigger":
     case "rule":
-      return `adds the ${kind} ${name} to ${shown(of)}: what still runs sets it off`;
+      return `adds the ${kind} ${name} to ${shown(of)}: the running release triggers it`;
     case "policy":
       return fact.detail.startsWith("restrictive") && after.has("row security", of, "")
-        ? `adds the restrictive policy ${name} to ${shown(of)}: what still runs sees fewer rows`
+        ? `adds the restrictive policy ${name} to ${shown(of)}: the running release sees fewer rows`
         : undefined;
     case "row security":
-      return `turns row security on for ${shown(of)}: what still runs sees fewer rows`;
+      return `turns row security on for ${shown(of)}: the running release sees fewer rows`;
     default:
       return undefined;
   }

@@ -94,7 +94,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   CreateTrigStmt: (node, scope) =>
     onOld(node, scope, (table) =>
       contract(
-        `adds the trigger ${String(node["trigname"])} to ${table}: what still runs sets it off`,
+        `adds the trigger ${String(node["trigname"])} to ${table}: the running release triggers it`,
       ),
     ),
   CreateEventTrigStmt: () => contract("adds an event trigger"),
@@ -108,7 +108,7 @@ const RULES: Readonly<Record<string, Rule>> = {
     onOld({ relation: node["table"] }, scope, (table) =>
       node["permissive"] === true
         ? []
-        : contract(`adds a restrictive policy to ${table}: what still runs sees fewer rows`),
+        : contract(`adds a restrictive policy to ${table}: the running release sees fewer rows`),
     ),
   AlterPolicyStmt: (node, scope) =>
     onOld({ relation: node["table"] }, scope, (table) =>
@@ -147,9 +147,9 @@ const RULES: Readonly<Record<string, Rule>> = {
       const { defname, arg } = one["DefElem"] as Node;
       return defname === "full" && !/false|off|"ival":0|\{\}/.test(JSON.stringify(arg ?? "on"));
     })
-      ? lock("writes tables anew (VACUUM FULL), everybody waits")
+      ? lock("writes tables anew (VACUUM FULL), reads and writes wait")
       : [],
-  ClusterStmt: () => lock("writes a table anew (CLUSTER), everybody waits"),
+  ClusterStmt: () => lock("writes a table anew (CLUSTER), reads and writes wait"),
   LockStmt: (node, scope) =>
     lock(
       `locks ${scope.relations(node["relations"]).map(shown).join(", ")} until its transaction ends`,
@@ -193,7 +193,7 @@ export function ofStatement(stmt: Node | undefined, scope: MigrationScope): Foun
   const rule = RULES[type];
   return rule && stmt
     ? rule(node, scope, stmt)
-    : unread(`${type.replace(/Stmt$/, "")}: what it takes away is not known`);
+    : unread(`${type.replace(/Stmt$/, "")}: its effect is not known`);
 }
 
 // Dropped, owned and moved things are named by a list, an object with arguments or a type.
@@ -219,7 +219,7 @@ function ofView(node: Node, scope: MigrationScope): Found[] {
     node["replace"] === true &&
     !scope.isFresh("relation", name) &&
     !scope.isMissing("relation", "", name);
-  if (isOld) return contract(`replaces the view ${shown(name)}: what still runs reads it`);
+  if (isOld) return contract(`replaces the view ${shown(name)}: the running release reads it`);
   scope.make("relation", name);
   return [];
 }
@@ -241,7 +241,7 @@ function ofIndex(node: Node, scope: MigrationScope): Found[] {
     columns.every((one) => scope.isFreshColumn(relation, one) && !isGiven(scope, relation, one));
   return [
     ...(node["unique"] === true && !isOfNew
-      ? contract(`makes ${name} unique on ${table}: what still runs may not keep to it`)
+      ? contract(`makes ${name} unique on ${table}: the running release may violate it`)
       : []),
     ...(node["concurrent"] === true
       ? []
@@ -292,7 +292,7 @@ function ofDomain(node: Node, scope: MigrationScope): Found[] {
     case "AD_AddConstraint":
     case "AD_SetNotNull":
       return contract(
-        `adds a constraint to the domain ${type}: what still runs may not keep to it`,
+        `adds a constraint to the domain ${type}: the running release may violate it`,
       );
     case "T":
     case "AD_AlterDefault":
@@ -367,7 +367,7 @@ function ofDroppedIndex(name: string, node: Node, scope: MigrationScope): Found[
     ...(isUnique ? contract(`drops the unique index ${shown(name)}: ON CONFLICT needs it`) : []),
     ...(node["concurrent"] === true
       ? []
-      : lock(`drops the index ${shown(name)}, everybody waits: DROP INDEX CONCURRENTLY`)),
+      : lock(`drops the index ${shown(name)}, reads and writes wait: DROP INDEX CONCURRENTLY`)),
   ];
 }
 
