@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { sleep } from "../kernel/clock.ts";
+import { invalid } from "../kernel/error.ts";
 import type { ObjectiveCounts } from "../kernel/objective-counts.ts";
 import { type Counted, DEFAULT_POLICY, type TelemetryPolicy } from "../kernel/signal.ts";
 import {
@@ -336,7 +337,12 @@ async function ofCause(
   { alertname, ...rest }: Readonly<Record<string, string>>,
 ): Promise<Readonly<Record<string, string>>> {
   if (alertname === undefined) return rest;
-  const { cause, severity } = (await ruleLabels(deps, alertname)) ?? {};
+  const labels = await ruleLabels(deps, alertname);
+  if (labels === undefined)
+    throw invalid("silence.unknown_alert", `there is no alert ${alertname}`, {
+      hint: "holdfast alerts, or: holdfast metrics 'ALERTS'; --only silences the name as it is",
+    });
+  const { cause, severity } = labels;
   if (cause === undefined) return { alertname, ...rest };
   // Who silences what waits until tomorrow is still woken.
   return { cause, ...(severity === "ticket" && { severity }), ...rest };

@@ -271,6 +271,9 @@ describe("alerts", { timeout: 480_000 }, () => {
     }>("silence", "list");
     assert.equal(silences[0]?.createdBy, "owner");
     assert.equal(silences[0]?.comment, "known");
+    const unknown = await holdfast.run(["silence", "add", "alertname=HighErorRate"]);
+    assert.equal(unknown.code, 2);
+    assert.match(unknown.stderr, /there is no alert HighErorRate/);
     await holdfast.ok("silence", "remove", silences[0]?.id ?? "");
     const left = await holdfast.ok("silence", "list");
     assert.match(left, /expired/);
