@@ -109,7 +109,7 @@ function testRoute(deps: ApiDeps): Route {
   return route({
     method: "POST",
     path: "/v1/channels/{channel}/test",
-    summary: "Sends a test alert to the channel, and says what it answered.",
+    summary: "Sends a test alert to the channel.",
     params: ofChannel,
     handle: async ({ params: { channel } }) => {
       const { notice, raw } = testAlert(channel, deps.clock.now());
@@ -143,7 +143,7 @@ function deliverRoute(deps: ApiDeps, toldGroups: ToldGroups): Route {
         `${channel} ${body.groupKey} ${body.alerts.map((one) => `${one.fingerprint} ${one.status} ${one.startsAt}`).join(" ")}`,
       );
       const isOver = body.alerts.some(({ status }) => status === "resolved");
-      // An Alertmanager of somebody's own decides by itself; a program is told of each end.
+      // A receiving Alertmanager groups by itself; a webhook needs each resolution to close its own.
       const isWanted =
         kind !== "none" ||
         found.spec.type === "alertmanager" ||

@@ -151,4 +151,4 @@ function scriptOf(command: string, manifest: string | undefined): string {
 }
 
 const startOf = (dockerfile = ""): string =>
-  [...dockerfile.matchAll(/^\s*(?:CMD|ENTRYPOINT)\b.*(?:\\\n.*)*/gim)].join("\n");
+  [...dockerfile.matchAll(/^[ \t]*(?:CMD|ENTRYPOINT)\b.*(?:\\\n.*)*/gim)].join("\n");

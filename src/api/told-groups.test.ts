@@ -73,7 +73,7 @@ describe("messages of alerts", () => {
     assert.equal(lost(EDGE, 1), "update", "it is found down after the first app that feels it");
   });
 
-  it("forget a group that is not heard of: what it was told of may be over", () => {
+  it("forget a group without repeats: its alerts may have resolved unseen", () => {
     const tell = teller();
     assert.equal(tell(SHOP, 0), "first");
     assert.equal(tell(SHOP, 20), "first");

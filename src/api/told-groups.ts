@@ -2,7 +2,7 @@
 // update, and what the channel knows is not sent. Alertmanager repeats what still fires every few
 // minutes, so a group that is not heard of is over.
 
-/** A group of alerts that a channel is told of. */
+/** A group of alerts in one channel. */
 export interface AlertGroup {
   readonly channel: string;
   readonly key: string;

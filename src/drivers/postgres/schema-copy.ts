@@ -156,6 +156,8 @@ export class SchemaCopies {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     giveTo(user, folder);
     const file = join(folder, `${copy}.dump`);
+    // In our own folder: in that one the engine's user could put a link in its place.
+    const listFile = join(dir, `${copy}.list`);
     const run = (program: string, login: { user: string; password: Redacted }, ...args: string[]) =>
       runOrThrow(
         [
@@ -193,14 +195,14 @@ export class SchemaCopies {
       const entries = await run("pg_restore", copier, "--list", file);
       // The owner's own defaults are the copier's already; extensions are there.
       const list = entries.split("\n").filter((line) => !LEFT_OUT.test(line));
-      writeWhole(`${file}.list`, list.join("\n"));
-      giveTo(user, `${file}.list`);
+      writeWhole(listFile, list.join("\n"));
+      giveTo(user, listFile);
       await run(
         "pg_restore",
         copier,
         "--no-owner",
         "--use-list",
-        `${file}.list`,
+        listFile,
         "--exit-on-error",
         "--dbname",
         copy,
@@ -211,7 +213,7 @@ export class SchemaCopies {
         hint: "holdfast doctor",
       });
     } finally {
-      for (const one of [file, `${file}.list`]) rmSync(one, { force: true });
+      for (const one of [file, listFile]) rmSync(one, { force: true });
     }
   }
 }

@@ -348,7 +348,7 @@ function budgetRules(objective: Objective): (RecordingRule | AlertRule)[] {
     labels: whose,
   }));
   const budget = Number((1 - target).toFixed(6));
-  // What an alert on users told of is still in the windows when it is over: that is told once.
+  // Errors stay in these windows after HighErrorRate resolved: they would page a second time.
   const told = selectorOf(whose, 'alertname=~"HighErrorRate|SlowResponses",alertstate="firing"');
   const burns = BURNS.map(({ long, short, known, factor, severity, spent }) =>
     alert("ErrorBudgetBurn", {

@@ -108,6 +108,22 @@ CREATE INDEX i ON orders (email);`;
   });
 });
 
+describe("a migration that is made to be slow to read", () => {
+  it("is read in time: functions that call each other twice, many statements, blank lines", async () => {
+    const calls = Array.from(
+      { length: 18 },
+      (_, n) =>
+        `CREATE FUNCTION f${n}() RETURNS int LANGUAGE sql AS 'SELECT f${n + 1}(); SELECT f${n + 1}(); SELECT f${n + 1}()';`,
+    ).join("\n");
+    const end = "CREATE FUNCTION f18() RETURNS int LANGUAGE sql AS 'DELETE FROM orders; SELECT 1';";
+    const found = await findings(`${calls}\n${end}\nSELECT f0();`);
+    assert.ok(found.some((line) => line.includes("deletes every row of orders")));
+    const many = await findings(`${"\n".repeat(200_000)}${"DROP TABLE a;\n".repeat(20_000)}`);
+    assert.equal(many[0], "200001 contract drops table a");
+    assert.equal(many.at(-1), "220000 contract drops table a");
+  });
+});
+
 describe("what breaks a release that still runs", () => {
   for (const [text, ...expected] of [
     ["ALTER TABLE orders ALTER note DROP DEFAULT", "contract drops the default of orders.note"],

@@ -43,8 +43,11 @@ export async function checkMigrations(
     const trick = TRICKS.find(([, pattern]) => pattern.test(text));
     if (trick) add([{ kind: "unread", text: trick[0] }], 1);
     try {
-      for (const { stmt, text: own, at } of statementsOf(text))
-        add(reader.read(stmt, own.trimStart()), lineAt(text, at));
+      const lines = lineCounter(text);
+      for (const { stmt, text: own, at } of statementsOf(text)) {
+        const line = lines(at) + linesOf(GAP.exec(own)?.[0] ?? "");
+        add(reader.read(stmt, own.trimStart()), line);
+      }
     } catch (error) {
       add([{ kind: "unread", text: messageOf(error) }], 1);
     }
@@ -60,9 +63,20 @@ const unique = (findings: readonly MigrationFinding[]): MigrationFinding[] => [
 ];
 
 // A statement begins where the one before ended: with its line ends, and comments.
-function lineAt(text: string, at: number): number {
-  const before = Buffer.from(text).subarray(0, at).toString();
-  const rest = text.slice(before.length);
-  const gap = /^(\s|--[^\n]*\n|\/\*[\s\S]*?\*\/)*/.exec(rest)?.[0].length ?? 0;
-  return text.slice(0, before.length + gap).split("\n").length;
+const GAP = /^(?:\s+|--[^\n]*\n|\/\*[\s\S]*?\*\/)*/;
+const linesOf = (text: string): number => text.split("\n").length - 1;
+
+/** Lines of places, in bytes, that come in their order: each byte is looked at once. */
+function lineCounter(text: string): (at: number) => number {
+  const bytes = Buffer.from(text);
+  let line = 1;
+  let from = 0;
+  return (at) => {
+    for (let next = bytes.indexOf(10, from); next >= 0 && next < at; ) {
+      line += 1;
+      from = next + 1;
+      next = bytes.indexOf(10, from);
+    }
+    return line;
+  };
 }

@@ -4,18 +4,11 @@
 import type { Schema, SchemaFact } from "./schema.ts";
 import { listOf, type Node, namesIn } from "./sql-node.ts";
 
-/** A routine that the migrations made: what calling it does. */
-export interface Routine {
-  readonly text: string;
-  /** Line of the file in which its text begins. */
-  readonly line: number;
-}
-
 export class MigrationScope {
   /** Undefined where nobody could look. */
   readonly schema: Schema | undefined;
-  /** By name; of one name there may be several, by what they take. */
-  readonly routines = new Map<string, Routine[]>();
+  /** Statements that made functions, by name; of one name there may be several, by what they take. */
+  readonly routines = new Map<string, string[]>();
   readonly #made = new Set<string>();
   /** Schemas in which unqualified names are looked for; undefined where nobody can say. */
   #path: readonly string[] | undefined = ["public"];

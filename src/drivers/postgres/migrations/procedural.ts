@@ -3,7 +3,7 @@
 
 import { parsePlPgSQLSync, parseSync } from "libpg-query";
 import { type Found, unread } from "./finding.ts";
-import { type MigrationScope, PLACEHOLDER, type Routine } from "./migration-scope.ts";
+import { type MigrationScope, PLACEHOLDER } from "./migration-scope.ts";
 import { shown } from "./schema.ts";
 import { constantOf, listOf, type Node, namesIn, stringOf, typeText, within } from "./sql-node.ts";
 import { ofStatement } from "./statements.ts";
@@ -14,6 +14,8 @@ const CALLS_MAX = 20;
 export class ProceduralReader {
   readonly #scope: MigrationScope;
   readonly #calling: string[] = [];
+  /** Each function is read once: some that call each other twice would be read without end. */
+  readonly #read = new Map<string, readonly Found[]>();
 
   constructor(scope: MigrationScope) {
     this.#scope = scope;
@@ -59,7 +61,7 @@ export class ProceduralReader {
     const own = `${name}(${argumentsOf(node)})`;
     const isOld =
       node["replace"] === true && !scope.isFresh("function", own) && this.#mayExist(name);
-    scope.routines.set(name, [...(scope.routines.get(name) ?? []), { text, line: 0 }]);
+    scope.routines.set(name, [...(scope.routines.get(name) ?? []), text]);
     if (!isOld) scope.make("function", own);
     return isOld ? unread(`replaces the function ${shown(name)}: whether its callers notice`) : [];
   }
@@ -82,7 +84,7 @@ export class ProceduralReader {
       this.#calling.push(name);
       try {
         // Which of several of one name is meant is not looked into.
-        const inside = routines.flatMap((one) => this.#routine(one));
+        const inside = routines.flatMap((one) => this.#readOnce(one));
         return inside.map(({ kind, text }) => ({
           kind,
           text: `calls ${shown(name)}, which ${text}`,
@@ -93,7 +95,15 @@ export class ProceduralReader {
     });
   }
 
-  #routine({ text }: Routine): Found[] {
+  #readOnce(text: string): readonly Found[] {
+    const known = this.#read.get(text);
+    if (known) return known;
+    const found = unique(this.#routine(text));
+    this.#read.set(text, found);
+    return found;
+  }
+
+  #routine(text: string): Found[] {
     const [parsed] = statementsOf(text);
     const node = (parsed?.stmt?.["CreateFunctionStmt"] ?? {}) as Node;
     const options = optionsOf(node["options"]);
@@ -185,6 +195,10 @@ export class ProceduralReader {
     return /%(\d+\$)?-?\d*s/.test(template) ? [...found, ...unknown] : found;
   }
 }
+
+const unique = (found: readonly Found[]): readonly Found[] => [
+  ...new Map(found.map((one) => [`${one.kind} ${one.text}`, one])).values(),
+];
 
 interface Expression {
   readonly query: string;
