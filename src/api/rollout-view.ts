@@ -130,6 +130,7 @@ function verdictSoFar(rollout: Rollout, policy: Manifest["rollout"]): RolloutVie
         : { verdict: "pass", reason: "all of it is ready; its strategy judges no traffic" };
     return { verdict: "fail", reason: failure?.reason ?? outcome };
   }
+  if (rollout.returning) return { verdict: "fail", reason: rollout.returning.failure.reason };
   if (phase !== "stepping" || !judgement)
     return { verdict: "judging", reason: "nothing to judge by yet" };
   const { possible } = findingsOf(judgement, policy.analysis, rollout.stages.length);

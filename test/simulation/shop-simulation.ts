@@ -275,7 +275,10 @@ class Judge {
     if (abortedAt !== undefined && !isOnItsWay && this.#clock.now() - abortedAt > ABORT_MS)
       this.#fail("a rollout goes on that was aborted");
     this.#checkPools(world);
-    if (isCalm && status) this.#checkCapacity(world, status);
+    if (isCalm && status) {
+      this.#checkCapacity(world, status);
+      this.#checkWithdrawn(world, status);
+    }
     const sets = new Set(
       [...world.instances.values()]
         .filter(
@@ -342,6 +345,14 @@ class Judge {
         );
         if (sets.size > 1) this.#fail(`two candidates get requests: ${[...sets].join(" ")}`);
       }
+  }
+
+  /** What is recorded as taken back gets no request any more. */
+  #checkWithdrawn(world: MemoryWorld, { rollout, history: [last] }: AppStatus): void {
+    if (rollout || last?.failure === undefined || last.strategy === "recreate") return;
+    const candidate = world.edge.get(NAME)?.traffic?.candidate;
+    if (candidate?.rollout === last.generation && candidate.perMille > 0)
+      this.#fail(`release ${last.placement.set.release} is ${last.outcome} and gets requests`);
   }
 
   /** Without faults there are always as many ready instances as there were wanted before. */

@@ -66,7 +66,7 @@ export type RolloutPhase =
   /** Its stages are behind it: what is still missing of it starts. */
   | "completing"
   | "shifting"
-  /** It failed, and what served grows again before it goes. */
+  /** It failed: what served grows again where it made room, then all requests leave the candidate. */
   | "returning";
 
 /** A part of a rollout: what both releases have for a time. */
@@ -136,7 +136,7 @@ export interface Rollout {
   readonly metrics?: Readonly<Record<string, MetricState>>;
   readonly vitals?: Vitals;
   readonly results: readonly StageResult[];
-  /** How it ends once what served is whole again. */
+  /** How it ends once what served has all requests again. */
   readonly returning?: {
     readonly failure: RolloutFailure;
     readonly outcome: "failed" | "aborted";

@@ -1,6 +1,8 @@
-// The way back of a rolling release. Batch by batch instances of what served have made room for it:
-// they are started again before anything is taken from the candidate, so that there is never less to
-// answer with than the policy says. Only a candidate that has nobody left to answer is let go at once.
+// The way back of a rollout that failed. It has ended once no request goes to the candidate any more,
+// as the edge shows it: whoever is told that it was taken back can rely on that. Of a rolling one,
+// instances of what served have made room batch by batch: they are started again before anything is
+// taken from the candidate, so that there is never less to answer with than the policy says. Only a
+// candidate that has nobody left to answer is let go at once.
 
 import type { App, AppStatusFields, Rollout } from "./app.ts";
 import { type AppObserved, isReady, manifestOf, wantedIn } from "./app-observed.ts";
@@ -17,22 +19,28 @@ export function returning(
   { serving }: AppStatusFields,
   rollout: Rollout,
   { failure, outcome = "failed" }: Failed,
-  { now }: AppObserved,
+  observed: AppObserved,
 ): Rollout | undefined {
-  if (rollout.strategy !== "rolling" || !serving || rollout.phase === "returning") return undefined;
+  const { strategy, phase } = rollout;
+  // What served before an app with one writer has ended: it is started as after any failure.
+  if (!serving || strategy === "recreate" || phase === "returning") return undefined;
   const left = servingOf(serving, rollout)?.counts ?? {};
-  const isReduced = Object.entries(serving.counts).some(
-    ([name, count]) => (left[name] ?? 0) < count,
-  );
-  if (!isReduced) return undefined;
+  const isReduced =
+    strategy === "rolling" &&
+    Object.entries(serving.counts).some(([name, count]) => (left[name] ?? 0) < count);
+  if (!isReduced && !hasRequests(rollout, observed)) return undefined;
+  const { now } = observed;
   const text = `${outcome}: ${failure.reason}; what served is started again first`;
-  return {
-    ...note(rollout, now, text),
-    phase: "returning",
-    phaseSince: now,
-    returning: { failure, outcome },
-  };
+  const back = { phase: "returning", phaseSince: now, returning: { failure, outcome } } as const;
+  return isReduced ? { ...note(rollout, now, text), ...back } : { ...withdrawn(rollout), ...back };
 }
+
+const withdrawn = (rollout: Rollout): Rollout => ({ ...rollout, perMille: 0 });
+
+// An edge that does not answer gives nobody anything; what it does when it is back is planned anew.
+const hasRequests = ({ placement: { slot } }: Rollout, { edge }: AppObserved): boolean =>
+  (edge?.traffic?.candidate?.slot === slot && edge.traffic.candidate.perMille > 0) ||
+  Object.values(edge?.traffic?.slots ?? {}).includes(slot);
 
 export function judgeReturn(
   app: App,
@@ -43,14 +51,20 @@ export function judgeReturn(
   const over = rollout.returning;
   if (!over) return { done: true };
   const old = wantedIn(app, serving, observed);
-  const own = wantedIn(app, candidateOf(rollout), observed);
-  const canServe = own.some((one) => one.component.role === "service" && isReady(one, observed));
   const manifest = manifestOf(observed, serving?.set.release ?? 0);
   const graceMs = Math.max(
     0,
     ...old.map(({ component }) => (manifest ? graceMsOf(manifest, component.name) : 0)),
   );
-  const isLate = observed.now - rollout.phaseSince > graceMs + OWN_STEP_TIMEOUT_MS;
+  const lateAfterMs = graceMs + OWN_STEP_TIMEOUT_MS;
+  const waitedMs = observed.now - rollout.phaseSince;
+  if ((rollout.perMille ?? 0) === 0) {
+    const isOver = !hasRequests(rollout, observed) || waitedMs > lateAfterMs + OWN_STEP_TIMEOUT_MS;
+    return isOver ? over : { phase: "returning" };
+  }
+  const own = wantedIn(app, candidateOf(rollout), observed);
+  const canServe = own.some((one) => one.component.role === "service" && isReady(one, observed));
   const isBack = old.every((one) => isReady(one, observed));
-  return isBack || !canServe || isLate ? over : { phase: "returning" };
+  const isNext = isBack || !canServe || waitedMs > lateAfterMs;
+  return { phase: "returning", ...(isNext && { rollout: withdrawn(rollout) }) };
 }

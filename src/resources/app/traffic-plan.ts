@@ -36,7 +36,7 @@ export function wantedTraffic(
     const why = `release ${rollout.placement.set.release} is ready`;
     return manifest && { traffic: trafficFor(rollout.placement, manifest), why };
   }
-  // A rollout that already moved traffic is not moved back before its end is recorded.
+  // Everything moves at once, or back because the rollout is on its way back.
   if (!serving || rollout?.phase === "shifting") return undefined;
   const manifest = manifestOf(observed, serving.set.release);
   if (!manifest) return undefined;
@@ -58,7 +58,8 @@ function candidateTraffic(
   observed: AppObserved,
 ): CandidateTraffic | undefined {
   const { phase, placement, generation, perMille = 0 } = rollout;
-  const hasShare = phase === "stepping" || phase === "completing" || phase === "returning";
+  const isReturning = phase === "returning" && perMille > 0;
+  const hasShare = phase === "stepping" || phase === "completing" || isReturning;
   const isShown = phase === "smoke" || phase === "preview" || hasShare;
   const placed = candidateOf(rollout);
   if (!isShown || !placed || isShared(placement, observed)) return undefined;
