@@ -199,7 +199,7 @@ export const STAGES: readonly Stage[] = [
   { share: 0.5, seconds: 60 },
 ];
 
-const LOOK_S = 2;
+const ARMS_EVERY_S = 2;
 const DESIGN_S = 10;
 const COLD_S = 180;
 
@@ -256,7 +256,7 @@ export function play(
     let judgement: Judgement = beginJudgement(since * 1_000, {
       arms: [counts(SERVING, baseline, Number.NEGATIVE_INFINITY, { withQuantiles: true })],
       ...(cold && { cold: [cold] }),
-      share,
+      ...{ share, plannedMs: seconds * 1_000 },
       ...(trends && { trends }),
     });
     const own: Arms = { serving: [], candidate: [] };
@@ -282,11 +282,11 @@ export function play(
           clustered(serving.filter(({ second }) => second >= from)),
         ]);
       }
-      if (elapsed % LOOK_S > 0) continue;
-      judgement = withArms(judgement, {
-        serving: [counts(SERVING, own.serving, warm)],
-        candidate: [counts(CANDIDATE, own.candidate, warm)],
-      });
+      if (elapsed % ARMS_EVERY_S === 0)
+        judgement = withArms(judgement, {
+          serving: [counts(SERVING, own.serving, warm)],
+          candidate: [counts(CANDIDATE, own.candidate, warm)],
+        });
       const { certain } = findingsOf(judgement, analysis, stages.length);
       if (certain.length > 0) {
         if (process.env["HOLDFAST_BENCH_WHY"])

@@ -168,7 +168,10 @@ export function simulateRollout(
   let elapsed = 0;
   let firstBadAt = Number.POSITIVE_INFINITY;
   for (const { share, seconds } of STAGES) {
-    let judgement: Judgement = beginJudgement(elapsed * 1_000, { arms: baseline, share });
+    let judgement: Judgement = beginJudgement(elapsed * 1_000, {
+      arms: baseline,
+      ...{ share, plannedMs: seconds * 1_000 },
+    });
     const all = new Map<string, { serving: Draw[]; candidate: Draw[] }>();
     for (let second = 1; second <= seconds; second += 1) {
       elapsed += 1;

@@ -7,7 +7,13 @@ import type { MetricReading } from "./app-observed.ts";
 import { FALSE_ALARMS } from "./judgement/findings.ts";
 import { type Both, NO_TALLY, plus, withSeen } from "./judgement/seen.ts";
 import { compareBlock, type Tally } from "./judgement/sequential-test.ts";
-import { evidenceBefore, isCertain, type TestState, withNulls } from "./judgement/test-state.ts";
+import {
+  evidenceBefore,
+  isCertain,
+  type Moment,
+  type TestState,
+  withNulls,
+} from "./judgement/test-state.ts";
 import type { AppMetric, RolloutPolicy } from "./rollout-policy.ts";
 
 const STRIKES = 3;
@@ -49,19 +55,23 @@ export function foldMetrics(
       metrics[metric.name] = { ...state, waiting: block };
       continue;
     }
+    const plannedMs = rollout.judgement.plannedMs ?? 0;
     const key = `metric ${metric.name}`;
-    tests[key] = foldTally(tests[key], block, now);
+    tests[key] = foldTally(tests[key], block, { until: now, plannedMs });
   }
   return { ...rollout, metrics, judgement: { ...rollout.judgement, tests } };
 }
 
-function foldTally(before: TestState | undefined, block: Both, now: number): TestState {
+function foldTally(before: TestState | undefined, block: Both, moment: Moment): TestState {
   const known = before?.seen?.whole[0]?.serving ?? NO_TALLY;
   const rate = (known.bad + 0.5) / (known.total + 1);
   const alternatives = EFFECTS.map((effect) => rate + effect * (1 - rate));
-  const evidence = evidenceBefore(before, 0, EFFECTS.length, now);
+  const evidence = evidenceBefore(before, 0, EFFECTS.length, moment);
   const nulls = [compareBlock(evidence, block, rate, alternatives)];
-  return { ...withNulls(before, nulls, now), seen: withSeen(before?.seen, [block], now) };
+  return {
+    ...withNulls(before, nulls, moment.until),
+    seen: withSeen(before?.seen, [block], moment.until),
+  };
 }
 
 type Pair = NonNullable<MetricState["totals"]>;

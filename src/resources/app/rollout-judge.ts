@@ -59,11 +59,12 @@ function fold(rollout: Rollout, policy: RolloutPolicy, observed: AppObserved): R
   if ("baseline" in comparison) {
     const { baseline, cold, since } = comparison;
     const share = (rollout.perMille ?? 0) / WHOLE;
-    const { trends } = rollout;
+    const { trends, stages, stage = 0 } = rollout;
+    const plannedMs = stages[stage]?.forMs ?? 0;
     const begun = beginJudgement(since, {
       arms: baseline,
       ...(cold && { cold }),
-      share,
+      ...{ share, plannedMs },
       ...(trends && { trends }),
     });
     return { ...withVitals, judgement: begun };

@@ -5,7 +5,7 @@ import { type ArmSummary, SHOWN_LEVELS } from "./arms.ts";
 import { differenceEvidence, sampleRatioEvidence } from "./asking-evidence.ts";
 import type { Judgement } from "./judgement.ts";
 import { MEASURES, type Measure, ROUTE_LIMITS, ROUTES_MAX } from "./measures.ts";
-import { type Both, NO_BOTH, type Window, windowsOf } from "./seen.ts";
+import { type Both, NO_BOTH, type Seen, type Window, windowsOf } from "./seen.ts";
 import type { Tally } from "./sequential-test.ts";
 import { isCertain, logOf, type TestState } from "./test-state.ts";
 import { isFalling } from "./trend.ts";
@@ -16,18 +16,18 @@ export const FALSE_ALARMS = 0.005;
 export const DOUBT = 3;
 /** The odds of being slow are so many times those of what serves, or it is not worse. */
 const SLOW_ODDS = 1.5;
+/** Slices. */
+const HALF_MINUTE = 3;
 /** A candidate that gets less than this of the requests that it was drawn for is asked about. */
 const SHARE_MIN = 0.8;
 
-/** Of the level: for errors and slowness. */
-const FIRST_SHARE = 0.7;
-const isFirst = (test: string): boolean =>
-  test.startsWith("errors ") || test.startsWith("latency ");
+/** Of the level, for each kind of test; what is asked for first gets most. */
+const LEVEL_SHARES = { errors: 0.5, latency: 0.25, rest: 0.25 } as const;
 
-interface Levels {
-  readonly first: number;
-  readonly rest: number;
-}
+type Levels = Readonly<Record<keyof typeof LEVEL_SHARES, number>>;
+
+const levelKind = (test: string): keyof Levels =>
+  test.startsWith("errors ") ? "errors" : test.startsWith("latency ") ? "latency" : "rest";
 
 export interface Finding {
   /** `errors web` */
@@ -55,19 +55,17 @@ export function findingsOf(
   parts: number,
 ): { readonly certain: readonly Finding[]; readonly possible: readonly Finding[] } {
   const { tests, arms } = judgement;
-  const names = Object.keys(tests);
-  // What is asked for first, errors and slowness, gets most of the level.
-  const first = names.filter(isFirst).length;
-  const rest = names.length - first + Object.keys(arms).length;
+  const kinds = Object.groupBy(Object.keys(tests), levelKind);
   const ofAll = FALSE_ALARMS / Math.max(1, parts);
-  const levels = {
-    first: (ofAll * FIRST_SHARE) / Math.max(1, first),
-    rest: (ofAll * (1 - FIRST_SHARE)) / Math.max(1, rest),
-  };
+  const level = (kind: keyof Levels, others = 0): number =>
+    (ofAll * LEVEL_SHARES[kind]) / Math.max(1, (kinds[kind]?.length ?? 0) + others);
+  // Routes of a service share one part of what is left.
+  const rest = level("rest", Object.keys(arms).length);
+  const levels = { errors: level("errors"), latency: level("latency"), rest };
   const all = Object.entries(arms).flatMap(([service, own]) => [
     ...MEASURES.flatMap((measure) => rateSuspicion(judgement, service, measure, analysis, levels)),
     ...routeSuspicion(judgement, service, levels.rest),
-    ...latencySuspicion(judgement, service, own, levels.first),
+    ...latencySuspicion(judgement, service, own, levels.latency),
     ...shareSuspicion(judgement, service, own),
     ...dragSuspicion(judgement, service, analysis),
   ]);
@@ -106,7 +104,7 @@ function rateSuspicion(
   levels: Levels,
 ): Suspicion[] {
   const test = `${name} ${service}`;
-  const level = isFirst(test) ? levels.first : levels.rest;
+  const level = levels[levelKind(test)];
   const state = tests[test];
   if (!state?.seen) return [];
   const window = windowsOf(state.seen).find(({ both }) => isBeyond(both, analysis[limits]));
@@ -182,12 +180,17 @@ function latencySuspicion(
   // Caches fill and programs are compiled: what becomes quicker, or has, is no proof.
   if (!found.isProven) return [found];
   const isSlowStill = seen.whole.some(
-    (_, index) => oddsRatio(windowsOf(seen, index)[1]?.both ?? NO_BOTH) >= SLOW_ODDS,
+    (_, index) => oddsRatio(lastHalfMinute(seen, index)) >= SLOW_ODDS,
   );
   if (isSlowStill && !isFalling(state.trend)) return [found];
-  const now = isSlowStill ? "becoming quicker" : "not in the last minute";
+  const now = isSlowStill ? "becoming quicker" : "not in the last half minute";
   return [{ ...found, isProven: false, text: `${found.text}; ${now}` }];
 }
+
+const lastHalfMinute = (seen: Seen, index: number): Both => {
+  const [, ...ends] = windowsOf(seen, index);
+  return ends.at(-Math.min(HALF_MINUTE, ends.length))?.both ?? NO_BOTH;
+};
 
 function oddsRatio({ serving, candidate }: Both): number {
   const odds = ({ bad, total }: Tally): number => (bad + 0.5) / (total - bad + 0.5);

@@ -9,6 +9,7 @@
 // however often one looks. What speaks against it in the end: findings.ts.
 
 import { type ArmCounts, LATENCY_LEVELS as LEVELS, ODD_ANSWERS } from "../../../kernel/signal.ts";
+import { joined, summed } from "./arm-counts.ts";
 import { type ArmSummary, quantileOf, summaryOf } from "./arms.ts";
 import {
   type Limits,
@@ -26,14 +27,20 @@ import {
   type Margin,
   type Tally,
 } from "./sequential-test.ts";
-import { designEffect, evidenceBefore, type TestState, withNulls } from "./test-state.ts";
+import {
+  designEffect,
+  evidenceBefore,
+  type Moment,
+  type TestState,
+  withNulls,
+} from "./test-state.ts";
 import { type Trend, withTrend } from "./trend.ts";
 import { type Ahead, countSlow, withWaiting } from "./unanswered.ts";
 
 /** Of the state; another one is not gone on with. */
-export const FORMAT = 3;
+export const FORMAT = 4;
 const ODDS = [1.5, 3, 10] as const;
-const ERROR_EFFECTS = [0.01, 0.03, 0.1, 0.3, 0.9] as const;
+const ERROR_EFFECTS = [0.01, 0.03, 0.06, 0.1, 0.3, 0.9] as const;
 /** What quantiles of before weigh against what is seen. */
 const PRIOR_WEIGHT = 100;
 /** Fewer timed answers say nothing of quantiles. */
@@ -56,6 +63,8 @@ export interface Judgement {
   readonly through: number;
   /** Of all requests, those that are drawn for the candidate. */
   readonly share?: number;
+  /** How long the stage is to take, ms. */
+  readonly plannedMs?: number;
   /** Service → the serving release's latency at LEVELS, ms. */
   readonly bounds: Readonly<Record<string, readonly number[]>>;
   /** The same in the first minutes that it had any requests, where that is known. */
@@ -101,6 +110,8 @@ export interface Baseline {
   readonly cold?: readonly ArmCounts[];
   /** Of all requests, those that are drawn for the candidate. */
   readonly share?: number;
+  /** How long the step is to take, ms. */
+  readonly plannedMs?: number;
   /** Service → how quick answers were up to now, of the step before. */
   readonly trends?: Trends;
 }
@@ -110,7 +121,7 @@ export type Trends = Readonly<Record<string, Trend>>;
 /** Begins to judge a step. */
 export function beginJudgement(
   since: number,
-  { arms, cold = [], share, trends = {} }: Baseline,
+  { arms, cold = [], share, plannedMs, trends = {} }: Baseline,
 ): Judgement {
   const bounds = boundsOf(arms);
   return {
@@ -118,6 +129,7 @@ export function beginJudgement(
     since,
     through: since,
     ...(share !== undefined && { share }),
+    ...(plannedMs !== undefined && { plannedMs }),
     bounds,
     cold: boundsOf(cold),
     sizes: Object.fromEntries(
@@ -202,6 +214,7 @@ export function foldBlock(
     ahead: { ...judgement.ahead },
     routes: { ...judgement.routes },
   };
+  const moment = { until, plannedMs: judgement.plannedMs ?? 0 };
   const waiting: Record<string, Pair> = {};
   const services = [...block.serving, ...block.candidate].map(({ service }) => service);
   for (const service of new Set([...Object.keys(judgement.waiting ?? {}), ...services])) {
@@ -227,10 +240,10 @@ export function foldBlock(
     }
     const arms = { serving, candidate };
     const known = next.expected[service] ?? NOTHING;
-    Object.assign(next.tests, foldMeasures(next.tests, service, arms, known, until, limits));
+    Object.assign(next.tests, foldMeasures(next.tests, service, arms, known, moment, limits));
     const test = `latency ${service}`;
-    next.tests[test] = foldLatency(next.tests[test], arms, slow, known, until);
-    next.routes[service] = foldRoutes(next.routes[service], arms, known, until);
+    next.tests[test] = foldLatency(next.tests[test], arms, slow, known, moment);
+    next.routes[service] = foldRoutes(next.routes[service], arms, known, moment);
     next.ahead[service] = {
       serving: slow.serving.map((one) => one.ahead),
       candidate: slow.candidate.map((one) => one.ahead),
@@ -245,7 +258,7 @@ function foldMeasures(
   service: string,
   { serving, candidate }: Arms,
   known: Expected,
-  until: number,
+  moment: Moment,
   limits: Limits,
 ): Record<string, TestState> {
   const folded: Record<string, TestState> = {};
@@ -255,7 +268,7 @@ function foldMeasures(
     const test = `${name} ${service}`;
     const both = { serving: own, candidate: other };
     const margins = marginsOf(limits[which]);
-    folded[test] = foldRate(tests[test], both, known.rates[name], until, margins);
+    folded[test] = foldRate(tests[test], both, known.rates[name], moment, margins);
   }
   return folded;
 }
@@ -266,7 +279,7 @@ function foldRoutes(
   before: Readonly<Record<string, TestState>> = {},
   { serving, candidate }: Arms,
   known: Expected,
-  until: number,
+  moment: Moment,
 ): Record<string, TestState> {
   const routes = { ...before };
   const names = new Set([serving, candidate].flatMap(({ routes = {} }) => Object.keys(routes)));
@@ -283,7 +296,7 @@ function foldRoutes(
     }
     const { waiting: _, ...own } = state ?? { nulls: [] };
     const expected = plus(known.routes[route] ?? NO_TALLY, own.seen?.whole[0]?.serving ?? NO_TALLY);
-    routes[route] = foldRate(own, both, expected, until, marginsOf(ROUTE_LIMITS));
+    routes[route] = foldRate(own, both, expected, moment, marginsOf(ROUTE_LIMITS));
   }
   return routes;
 }
@@ -292,17 +305,20 @@ function foldRate(
   before: TestState | undefined,
   both: Both,
   known: Tally | undefined,
-  until: number,
+  moment: Moment,
   margins: readonly Margin[],
 ): TestState {
   const rate = rateOf(known ?? NO_TALLY);
   const nulls = margins.map((margin, index) => {
     const from = letPass(rate, margin);
     const alternatives = ERROR_EFFECTS.map((effect) => from + effect * (1 - from));
-    const evidence = evidenceBefore(before, index, alternatives.length, until);
+    const evidence = evidenceBefore(before, index, alternatives.length, moment);
     return compareBlock(evidence, both, rate, alternatives, margin);
   });
-  return { ...withNulls(before, nulls, until), seen: withSeen(before?.seen, [both], until) };
+  return {
+    ...withNulls(before, nulls, moment.until),
+    seen: withSeen(before?.seen, [both], moment.until),
+  };
 }
 
 /** Takes up how the outcomes of what serves vary; of `clusterings`, the most counts. */
@@ -339,51 +355,15 @@ const isSilent = ({ requests }: ArmCounts, slow: SlowCounts): boolean =>
 const armOf = (arms: readonly ArmCounts[], service: string): ArmCounts | undefined =>
   arms.find((arm) => arm.service === service);
 
-function joined(one: ArmCounts | undefined, other: ArmCounts | undefined): ArmCounts | undefined {
-  // What waits is told anew in each block.
-  if (!other) return one && { ...one, unanswered: [] };
-  if (!one) return other;
-  // Before there were bounds to count at, how long answers took is not known.
-  const isTimed = one.over.length === other.over.length;
-  return {
-    ...other,
-    requests: one.requests + other.requests,
-    errors: one.errors + other.errors,
-    logErrors: one.logErrors + other.logErrors,
-    timed: isTimed ? one.timed + other.timed : other.timed,
-    over: isTimed ? one.over.map((count, level) => count + (other.over[level] ?? 0)) : other.over,
-    ...(one.odd && other.odd && { odd: summed(one.odd, other.odd) }),
-    ...(one.routes && other.routes && { routes: summed(one.routes, other.routes) }),
-    ...(one.logMs &&
-      other.logMs && {
-        logMs: {
-          count: one.logMs.count + other.logMs.count,
-          sum: one.logMs.sum + other.logMs.sum,
-          squares: one.logMs.squares + other.logMs.squares,
-        },
-      }),
-  };
-}
-
-function summed<Key extends string>(
-  one: Readonly<Record<Key, Tally>>,
-  other: Readonly<Record<Key, Tally>>,
-): Record<Key, Tally> {
-  const keys = [...new Set([...Object.keys(one), ...Object.keys(other)])] as Key[];
-  return Object.fromEntries(
-    keys.map((key) => [key, plus(one[key] ?? NO_TALLY, other[key] ?? NO_TALLY)]),
-  ) as Record<Key, Tally>;
-}
-
 // Slow at each level, with some alternatives each: its odds are so many times those of what serves.
 function foldLatency(
   before: TestState | undefined,
   arms: Arms,
   slow: Record<keyof Pair, SlowCounts>,
   known: Expected,
-  until: number,
+  moment: Moment,
 ): TestState {
-  const start = evidenceBefore(before, 0, LEVELS.length * ODDS.length, until);
+  const start = evidenceBefore(before, 0, LEVELS.length * ODDS.length, moment);
   const levels: Both[] = [];
   const evidence = LEVELS.flatMap((_, level): Evidence => {
     const own = start.slice(level * ODDS.length, (level + 1) * ODDS.length);
@@ -397,9 +377,9 @@ function foldLatency(
     return compareBlock(own, both, rate, alternatives);
   });
   return {
-    ...withNulls(before, [evidence], until),
-    seen: withSeen(before?.seen, levels, until),
-    trend: withTrend(before?.trend, arms, until),
+    ...withNulls(before, [evidence], moment.until),
+    seen: withSeen(before?.seen, levels, moment.until),
+    trend: withTrend(before?.trend, arms, moment.until),
   };
 }
 

@@ -38,9 +38,15 @@ interface Burst {
   readonly most: number;
 }
 
+/** Where a test is: the end of its next block, and how long its stage is to take (ms). */
+export interface Moment {
+  readonly until: number;
+  readonly plannedMs: number;
+}
+
 const WINDOW_MS = 4_000;
 /** Of what is asked for, so much has to be there without the strongest two windows. */
-const REST = 1 / 3;
+const REST = 1 / 10;
 
 export const logOf = ({ nulls }: TestState): number =>
   nulls.length === 0 ? 0 : Math.min(...nulls.map(logEvidence));
@@ -48,8 +54,9 @@ export const logOf = ({ nulls }: TestState): number =>
 /**
  * The evidence that a block is added to. A fault that begins in minute ten is not paid for with what
  * the nine minutes before said in favour: the test begins anew every ten seconds, and all that have
- * begun go on together, with weights that add up to one. A mixture of e-processes is one again, and
- * its product with the next block needs no more to be kept than their sum.
+ * begun go on together, with weights that add up to one: the starts within the stage's time have as
+ * much each. A mixture of e-processes is one again, and its product with the next block needs no more
+ * to be kept than their sum.
  *
  * Source: J. Shin, A. Ramdas, A. Rinaldo, "E-detectors" (New England Journal of Statistics in Data
  * Science 2, 2024), with weights in place of a bound on how often it is wrong.
@@ -58,23 +65,26 @@ export function evidenceBefore(
   state: TestState | undefined,
   index: number,
   alternatives: number,
-  until: number,
+  { until, plannedMs }: Moment,
 ): Evidence {
   const known = state?.nulls[index];
   if (!state || !known) return Array<number>(alternatives).fill(Math.log(FIRST_WEIGHT));
   const since = state.since ?? until;
-  const weight = weightOfStarts((state.begunAt ?? since) - since, until - since);
-  if (weight === 0) return known;
+  const begun = shareOfStarts((state.begunAt ?? since) - since, plannedMs);
+  const weight = shareOfStarts(until - since, plannedMs) - begun;
+  if (weight <= 0) return known;
   return known.map((log) => addLogs(log, Math.log(weight)));
 }
 
-/** Of the start with the first block; the others share the rest. */
-const FIRST_WEIGHT = 0.5;
+/** Of the start with the first block, of those in the time that was planned, and of all others. */
+const [FIRST_WEIGHT, PLANNED_WEIGHT, OTHERS_WEIGHT] = [0.6, 0.3, 0.1] as const;
 
-/** Of all starts after `from`, up to `to` (ms since the first): that at slice k has 1/2 · 1/(k (k + 1)). */
-function weightOfStarts(from: number, to: number): number {
-  const [first, last] = [Math.floor(from / SLICE_MS), Math.floor(to / SLICE_MS)];
-  return (1 - FIRST_WEIGHT) * (1 / (first + 1) - 1 / (last + 1));
+/** Weight of all starts but the first up to then (ms since the first); it never exceeds 0.4. */
+function shareOfStarts(ms: number, plannedMs: number): number {
+  const slice = Math.floor(ms / SLICE_MS);
+  const planned = Math.max(1, Math.floor(plannedMs / SLICE_MS));
+  // An extended stage is longer than planned: the start at slice k has 1/(k (k + 1)) of the others.
+  return PLANNED_WEIGHT * Math.min(1, slice / planned) + OTHERS_WEIGHT * (1 - 1 / (slice + 1));
 }
 
 const addLogs = (one: number, other: number): number => {

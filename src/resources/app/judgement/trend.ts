@@ -21,11 +21,13 @@ interface Slice {
 export type Trend = readonly Slice[];
 
 const SLICES = 6;
-/** Answers became so much quicker between both halves: 8 %, and more than chance does. */
-const FALL_MIN = 0.08;
+const HALF = SLICES / 2;
+/** Answers become so much quicker in half a minute: 5 %, and more than chance does. */
+const FALL_MIN = 0.05;
 const DEVIATIONS = 2;
-/** Fewer answers in one half say nothing. */
-const ANSWERS_MIN = 5;
+/** Fewer answers say nothing. */
+const ANSWERS_MIN = 10;
+const VARIANCE_MIN = 1e-6;
 
 const NONE: Sums = { count: 0, sum: 0, squares: 0 };
 
@@ -46,24 +48,27 @@ export function withTrend(
   return [...rest, next].filter((slice) => slice.at > at - SLICES);
 }
 
+/** By the line through the slices, each by how exactly it is known (weighted least squares). */
 export function isFalling(trend: Trend = []): boolean {
-  const half = Math.floor(trend.length / 2);
-  if (half === 0) return false;
-  const [early, late] = [trend.slice(0, half), trend.slice(-half)].map((slices) => ({
-    serving: slices.map(({ serving }) => serving).reduce(plus, NONE),
-    candidate: slices.map(({ candidate }) => candidate).reduce(plus, NONE),
-  }));
-  if (!early || !late) return false;
-  if (Math.min(early.candidate.count, late.candidate.count) < ANSWERS_MIN) return false;
-  const fall = slowness(early) - slowness(late);
-  const variance = [early, late]
-    .flatMap(({ serving, candidate }) => [serving, candidate])
-    .reduce((total, sums) => total + varianceOfMean(sums), 0);
-  return fall > Math.max(FALL_MIN, DEVIATIONS * Math.sqrt(variance));
+  const known = trend.filter(({ candidate }) => candidate.count > 0);
+  const answers = known.reduce((sum, { candidate }) => sum + candidate.count, 0);
+  if (known.length < 2 || answers < ANSWERS_MIN) return false;
+  const variance = varianceWithin(known.flatMap(({ serving, candidate }) => [serving, candidate]));
+  const points = known.map(({ at, serving, candidate }) => {
+    const [usual, each] = serving.count === 0 ? [0, 0] : [meanOf(serving), 1 / serving.count];
+    return {
+      at,
+      slowness: meanOf(candidate) - usual,
+      weight: 1 / Math.max(VARIANCE_MIN, variance * (1 / candidate.count + each)),
+    };
+  });
+  const sum = (of: (point: (typeof points)[number]) => number): number =>
+    points.reduce((total, point) => total + point.weight * of(point), 0);
+  const middle = sum(({ at }) => at) / sum(() => 1);
+  const across = sum(({ at }) => (at - middle) ** 2);
+  const fall = (-HALF * sum(({ at, slowness }) => (at - middle) * slowness)) / across;
+  return fall > Math.max(FALL_MIN, (DEVIATIONS * HALF) / Math.sqrt(across));
 }
-
-const slowness = (arms: { readonly serving: Sums; readonly candidate: Sums }): number =>
-  meanOf(arms.candidate) - (arms.serving.count === 0 ? 0 : meanOf(arms.serving));
 
 const sumsOf = ({ logMs }: ArmCounts): Sums => logMs ?? NONE;
 
@@ -75,8 +80,12 @@ const plus = (one: Sums, other: Sums): Sums => ({
 
 const meanOf = ({ count, sum }: Sums): number => sum / Math.max(1, count);
 
-function varianceOfMean(sums: Sums): number {
-  if (sums.count < 2) return 0;
-  const mean = meanOf(sums);
-  return Math.max(0, sums.squares / sums.count - mean * mean) / (sums.count - 1);
+/** Of single answers around the mean of their slice. */
+function varianceWithin(slices: readonly Sums[]): number {
+  const degrees = slices.reduce((sum, { count }) => sum + Math.max(0, count - 1), 0);
+  const squares = slices.reduce(
+    (sum, one) => sum + Math.max(0, one.squares - one.sum * meanOf(one)),
+    0,
+  );
+  return degrees === 0 ? 0 : squares / degrees;
 }
