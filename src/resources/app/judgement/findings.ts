@@ -148,7 +148,7 @@ function rates({ both, says: when }: Window, of: string, says: string): string {
 
 // By how many are slow, not by how slow: between two modes a quantile jumps from one to the other.
 function latencySuspicion(
-  { tests, design = {} }: Judgement,
+  { tests, design = {}, cold = {} }: Judgement,
   service: string,
   arms: { readonly serving: ArmSummary; readonly candidate: ArmSummary },
   level: number,
@@ -182,7 +182,8 @@ function latencySuspicion(
   const isSlowStill = seen.whole.some(
     (_, index) => oddsRatio(lastHalfMinute(seen, index)) >= SLOW_ODDS,
   );
-  if (isSlowStill && !isFalling(state.trend)) return [found];
+  const firstMinutes = cold[service] ? "known" : "unknown";
+  if (isSlowStill && !isFalling(state.trend, firstMinutes)) return [found];
   const now = isSlowStill ? "becoming quicker" : "not in the last half minute";
   return [{ ...found, isProven: false, text: `${found.text}; ${now}` }];
 }

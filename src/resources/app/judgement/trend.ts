@@ -22,9 +22,14 @@ export type Trend = readonly Slice[];
 
 const SLICES = 6;
 const HALF = SLICES / 2;
-/** Answers become so much quicker in half a minute: 5 %, and more than chance does. */
-const FALL_MIN = 0.05;
-const DEVIATIONS = 2;
+/**
+ * Answers become so much quicker in half a minute, and more than chance does. Where the first minutes
+ * of what serves are not known, the candidate may have such too: less is enough.
+ */
+const FALLS = {
+  known: { least: 0.05, deviations: 2 },
+  unknown: { least: 0.02, deviations: 1 },
+} as const;
 /** Fewer answers say nothing. */
 const ANSWERS_MIN = 10;
 const VARIANCE_MIN = 1e-6;
@@ -49,7 +54,7 @@ export function withTrend(
 }
 
 /** By the line through the slices, each by how exactly it is known (weighted least squares). */
-export function isFalling(trend: Trend = []): boolean {
+export function isFalling(trend: Trend = [], firstMinutes: keyof typeof FALLS = "known"): boolean {
   const known = trend.filter(({ candidate }) => candidate.count > 0);
   const answers = known.reduce((sum, { candidate }) => sum + candidate.count, 0);
   if (known.length < 2 || answers < ANSWERS_MIN) return false;
@@ -67,7 +72,8 @@ export function isFalling(trend: Trend = []): boolean {
   const middle = sum(({ at }) => at) / sum(() => 1);
   const across = sum(({ at }) => (at - middle) ** 2);
   const fall = (-HALF * sum(({ at, slowness }) => (at - middle) * slowness)) / across;
-  return fall > Math.max(FALL_MIN, (DEVIATIONS * HALF) / Math.sqrt(across));
+  const { least, deviations } = FALLS[firstMinutes];
+  return fall > Math.max(least, (deviations * HALF) / Math.sqrt(across));
 }
 
 const sumsOf = ({ logMs }: ArmCounts): Sums => logMs ?? NONE;
