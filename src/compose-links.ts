@@ -1,8 +1,7 @@
 // What one kind's change means for others, and what is forgotten in time. Part of the composition root.
 
 import { PUSHES_KEPT } from "./api/push-operations.ts";
-import type { ControlPlaneOptions } from "./compose.ts";
-import type { World } from "./compose-world.ts";
+import type { ControlPlaneOptions, World } from "./compose-world.ts";
 import { writeJson } from "./drivers/files.ts";
 import type { Controller } from "./kernel/controller.ts";
 import { messageOf } from "./kernel/error.ts";

@@ -70,6 +70,15 @@ export interface WorldOptions {
   readonly runtime: NodeRuntime;
 }
 
+export interface ControlPlaneOptions extends WorldOptions {
+  readonly version: string;
+  readonly log: (
+    level: "info" | "warn" | "error",
+    message: string,
+    fields?: Record<string, unknown>,
+  ) => void;
+}
+
 export type World = ReturnType<typeof composeWorld>;
 
 export function composeWorld(options: WorldOptions, store: SqliteStore, vault: SecretVault) {

@@ -18,7 +18,7 @@ import {
   runbookAt,
   servingObjectives,
 } from "./compose-monitoring.ts";
-import { composeWorld, type World, type WorldOptions } from "./compose-world.ts";
+import { type ControlPlaneOptions, composeWorld, type World } from "./compose-world.ts";
 import { CedarAuthorizer } from "./drivers/cedar/cedar-authorizer.ts";
 import { readJson, writeWhole } from "./drivers/files.ts";
 import { tellForge } from "./drivers/forge/forge.ts";
@@ -40,12 +40,8 @@ import type { Reconciler } from "./kernel/reconciler.ts";
 import { PLATFORM } from "./kernel/signal.ts";
 import { CEDAR_SCHEMA, rolePolicies } from "./resources/account/permissions.ts";
 import { APP, type AppSpec, type AppStatus } from "./resources/app/app.ts";
-import {
-  type AppDeps,
-  createAppReconciler,
-  startOrdered,
-  technologyOf,
-} from "./resources/app/app-reconciler.ts";
+import type { AppDeps } from "./resources/app/app-driver.ts";
+import { createAppReconciler, startOrdered, technologyOf } from "./resources/app/app-reconciler.ts";
 import { type ChangeDriver, createChangeReconciler } from "./resources/change/change-reconciler.ts";
 import {
   ALERTING,
@@ -78,15 +74,6 @@ import { deriveKey, loadSecretKey, SecretVault } from "./store/secret-vault.ts";
 import { SqliteStore } from "./store/sqlite-store.ts";
 import { addCopy } from "./store/state-copies.ts";
 import { TokenStore } from "./store/token-store.ts";
-
-export interface ControlPlaneOptions extends WorldOptions {
-  readonly version: string;
-  readonly log: (
-    level: "info" | "warn" | "error",
-    message: string,
-    fields?: Record<string, unknown>,
-  ) => void;
-}
 
 export interface ControlPlane {
   start(): Promise<void>;

@@ -1,12 +1,8 @@
 // How delivery goes: the figures of the trade, by app and environment.
 
 import { z } from "zod";
-import { APP, type AppSpec, type AppStatus } from "../resources/app/app.ts";
-import {
-  type DeliveryFigures,
-  type DeliveryRecord,
-  deliveryFigures,
-} from "../resources/app/delivery.ts";
+import { APP, type AppSpec, type AppStatus, type DeliveryRecord } from "../resources/app/app.ts";
+import { type DeliveryFigures, deliveryFigures } from "../resources/app/delivery.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import { ENVIRONMENT } from "../resources/environment/environment.ts";
 import type { Access } from "./access.ts";

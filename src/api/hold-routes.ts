@@ -2,15 +2,8 @@
 
 import { z } from "zod";
 import { invalid } from "../kernel/error.ts";
-import { APP, type AppSpec, type AppStatus } from "../resources/app/app.ts";
-import {
-  HELD_MAX,
-  type HeldSource,
-  HOLD,
-  type HoldSpec,
-  isOf,
-  stillHeld,
-} from "../resources/app/held-source.ts";
+import { APP, type AppSpec, type AppStatus, type HeldSource } from "../resources/app/app.ts";
+import { HELD_MAX, HOLD, type HoldSpec, isOf, stillHeld } from "../resources/app/held-source.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import type { Access, Principal } from "./access.ts";
 import type { ApiDeps } from "./api-deps.ts";

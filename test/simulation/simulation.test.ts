@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { AppStep } from "../../src/resources/app/app-plan.ts";
+import type { AppStep } from "../../src/resources/app/app-step.ts";
 import { type AppReconciler, simulate } from "./shop-simulation.ts";
 
 const SEEDS = Number(process.env["HOLDFAST_SIMULATION_SEEDS"] ?? 60);

@@ -2,7 +2,10 @@
 // after a crash, a timeout or a lost reply must be harmless. Every implementation passes the suite
 // in test/conformance, the in-memory fakes included.
 
+import type { Clock } from "../../kernel/clock.ts";
+import type { LeaseStore } from "../../kernel/lease.ts";
 import type { Redacted } from "../../kernel/redacted.ts";
+import type { ResourceStore } from "../../kernel/resource-store.ts";
 import type { ArmCounts, ComparisonQuestion, ResourceUse } from "../../kernel/signal.ts";
 import type { Artifact } from "../release/release.ts";
 import type { Slot } from "./app.ts";
@@ -302,3 +305,21 @@ export interface TelemetrySink {
   /** What its SDK reads; `localhost` is where the instance finds this machine's loopback. */
   variables(instance: string, localhost: string): Readonly<Record<string, string | Redacted>>;
 }
+
+/** What the kind of app needs of the world. */
+export interface AppDeps {
+  readonly clock: Clock;
+  readonly store: ResourceStore;
+  readonly leases: LeaseStore;
+  readonly compute: (technology: ComputeTechnology) => ComputeDriver;
+  readonly probe: HealthProbe;
+  readonly edge: EdgeDriver;
+  readonly stores: AppStores;
+  readonly secrets: SecretReader;
+  readonly telemetry: TelemetrySink;
+  readonly traffic: RolloutTelemetry;
+  readonly smoke: SmokeProbe;
+  readonly publicUrl: (host: string) => string;
+}
+
+export type ComputeTechnology = "process" | "docker";

@@ -15,8 +15,9 @@ import {
 } from "./app.ts";
 import type { EdgeServer, Instance } from "./app-driver.ts";
 import type { AppObserved } from "./app-observed.ts";
-import { type AppStep, planApp } from "./app-plan.ts";
+import { planApp } from "./app-plan.ts";
 import { reportApp } from "./app-report.ts";
+import type { AppStep } from "./app-step.ts";
 import { componentsOf, manifestSchema } from "./manifest.ts";
 import { defaultRollout, STRATEGIES } from "./rollout-policy.ts";
 import { servingOf, stagesOf } from "./rollout-stages.ts";

@@ -3,11 +3,11 @@
 // joins a pool before it is ready, traffic moves only when all of the new set has joined, and
 // nothing gets SIGTERM while it is in a pool or has requests under way.
 
-import { type AnyStep, blocked, changeOr, converged, type Plan, wait } from "../../kernel/plan.ts";
+import { blocked, changeOr, converged, type Plan, wait } from "../../kernel/plan.ts";
 import { canonicalJson } from "../../kernel/resource.ts";
 import type { App, AppStatusFields, Placement, Rollout } from "./app.ts";
 import { EMPTY_STATUS, isSameSet } from "./app.ts";
-import type { EdgeDeclaration, EdgeServer, EdgeTraffic, Instance } from "./app-driver.ts";
+import type { EdgeServer, EdgeTraffic, Instance } from "./app-driver.ts";
 import {
   type AppObserved,
   declarationFor,
@@ -26,6 +26,7 @@ import {
   wantedIn,
 } from "./app-observed.ts";
 import { keptInstances, keptPlacements } from "./app-report.ts";
+import type { AppStep } from "./app-step.ts";
 import { restartInMs } from "./crash-backoff.ts";
 import { exitText } from "./instance-exit.ts";
 import { dueJobs, overdueJobRuns } from "./job-plan.ts";
@@ -34,33 +35,6 @@ import { planRehearsal } from "./rehearsal.ts";
 import { candidateOf, servingOf } from "./rollout-stages.ts";
 import { SMOKE_TASK, smokeTaskName } from "./smoke-report.ts";
 import { wantedTraffic } from "./traffic-plan.ts";
-
-export type AppStep =
-  | (AnyStep & { readonly do: "start-instance"; readonly instance: InstanceOrder })
-  | (AnyStep & {
-      readonly do: "join-pool";
-      readonly server: Omit<EdgeServer, "state" | "requests">;
-    })
-  | (AnyStep & { readonly do: "drain-server" | "leave-pool"; readonly server: EdgeServer })
-  | (AnyStep & { readonly do: "declare-edge"; readonly declaration: EdgeDeclaration })
-  | (AnyStep & { readonly do: "shift-traffic"; readonly traffic: EdgeTraffic })
-  | (AnyStep & { readonly do: "withdraw-edge" | "drop-data" | "drop-copy" })
-  | (AnyStep & { readonly do: "make-copy"; readonly label: string })
-  | (AnyStep & {
-      readonly do: "terminate-instance" | "kill-instance" | "remove-instance";
-      readonly name: string;
-    });
-
-/** Which instance to start; the reconciler adds artifact, variables and limits. */
-export interface InstanceOrder {
-  readonly name: string;
-  readonly component: string;
-  readonly role: "service" | "worker" | "task";
-  readonly index: string;
-  readonly placement: Placement;
-  readonly command: string;
-  readonly takesInput?: boolean;
-}
 
 const CERTIFICATE_HINT =
   "it must hold the certificate, its chain and its key, all in PEM; until then the local CA's serves";

@@ -1,9 +1,8 @@
 // The wiring of the app kind: what to look at, and which driver carries out which step.
 
 import { Cron } from "croner";
-import type { Clock } from "../../kernel/clock.ts";
 import { messageOf, stuck } from "../../kernel/error.ts";
-import { type LeaseStore, takeLease } from "../../kernel/lease.ts";
+import { takeLease } from "../../kernel/lease.ts";
 import type { Reconciler } from "../../kernel/reconciler.ts";
 import type { ResourceStore } from "../../kernel/resource-store.ts";
 import {
@@ -15,17 +14,12 @@ import {
 } from "../release/release.ts";
 import { APP, type App, type AppSpec, type AppStatus, EMPTY_STATUS } from "./app.ts";
 import type {
-  AppStores,
+  AppDeps,
   ComputeDriver,
-  EdgeDriver,
-  HealthProbe,
+  ComputeTechnology,
   Instance,
   ProbeResult,
-  RolloutTelemetry,
-  SecretReader,
-  SmokeProbe,
   StoreRole,
-  TelemetrySink,
 } from "./app-driver.ts";
 import {
   type AppObserved,
@@ -35,30 +29,14 @@ import {
   rehearsalTaskName,
   targetSet,
 } from "./app-observed.ts";
-import { type AppStep, type InstanceOrder, planApp } from "./app-plan.ts";
+import { planApp } from "./app-plan.ts";
 import { keptPlacements, reportApp } from "./app-report.ts";
+import type { AppStep, InstanceOrder } from "./app-step.ts";
 import { variablesFor } from "./app-variables.ts";
 import { defaultResources, graceMsOf, healthOf, lifeMsOf } from "./manifest.ts";
 import { observeRollout } from "./rollout-observe.ts";
 import { SMOKE_TASK } from "./smoke-report.ts";
 import { candidateKey } from "./traffic-plan.ts";
-
-export interface AppDeps {
-  readonly clock: Clock;
-  readonly store: ResourceStore;
-  readonly leases: LeaseStore;
-  readonly compute: (technology: ComputeTechnology) => ComputeDriver;
-  readonly probe: HealthProbe;
-  readonly edge: EdgeDriver;
-  readonly stores: AppStores;
-  readonly secrets: SecretReader;
-  readonly telemetry: TelemetrySink;
-  readonly traffic: RolloutTelemetry;
-  readonly smoke: SmokeProbe;
-  readonly publicUrl: (host: string) => string;
-}
-
-export type ComputeTechnology = "process" | "docker";
 
 /** Each release runs as what its own artifact is, whatever the next one will be. */
 export const technologyOf = (release: Release | undefined): ComputeTechnology =>

@@ -5,7 +5,7 @@ import type { Redacted } from "../../kernel/redacted.ts";
 import { USAGE_SCRIPT } from "../../kernel/signal.ts";
 import type { Release } from "../release/release.ts";
 import { REHEARSAL_TASK } from "./app-observed.ts";
-import type { InstanceOrder } from "./app-plan.ts";
+import type { InstanceOrder } from "./app-step.ts";
 
 export type Variables = Readonly<Record<string, string | Redacted>>;
 

@@ -7,8 +7,6 @@
 
 import type { WithPass } from "../../kernel/controller.ts";
 import type { Resource } from "../../kernel/resource.ts";
-import type { DeliveryRecord } from "./delivery.ts";
-import type { HeldSource } from "./held-source.ts";
 import type { Judgement, Trends } from "./judgement/judgement.ts";
 import type { Tally } from "./judgement/sequential-test.ts";
 import type { TestState } from "./judgement/test-state.ts";
@@ -147,6 +145,32 @@ export interface Rollout {
   readonly passedPreview?: boolean;
   /** Began by itself, for this reason. */
   readonly automatic?: string;
+}
+
+/** What a rollout left behind for the figures of delivery. */
+export interface DeliveryRecord {
+  readonly generation: number;
+  readonly release: number;
+  readonly reason: Rollout["reason"];
+  readonly startedAt: number;
+  readonly endedAt: number;
+  readonly outcome: NonNullable<Rollout["outcome"]>;
+  /** When its commit was made, where that is known; otherwise when it was asked for. */
+  readonly leadFrom: number;
+  /** When the first user got it, where that was before all did. */
+  readonly exposedAt?: number;
+  /** Users got it, at least for a time. */
+  readonly exposed: boolean;
+}
+
+/** What users got and was then taken from them; see held-source.ts. */
+export interface HeldSource {
+  readonly digest: string;
+  readonly commit?: string;
+  /** The release that it was last. */
+  readonly release: number;
+  readonly at: number;
+  readonly why: string;
 }
 
 /** How the candidate's instances were when they were last looked at. */

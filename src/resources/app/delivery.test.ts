@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { Rollout } from "./app.ts";
-import { DELIVERIES_MAX, type DeliveryRecord, deliveryFigures, withDelivery } from "./delivery.ts";
+import type { DeliveryRecord, Rollout } from "./app.ts";
+import { DELIVERIES_MAX, deliveryFigures, withDelivery } from "./delivery.ts";
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;

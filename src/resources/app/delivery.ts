@@ -3,28 +3,13 @@
 //
 // Source: N. Forsgren, J. Humble, G. Kim, "Accelerate" (2018), and the yearly DORA reports.
 
-import type { AppStatusFields, Rollout } from "./app.ts";
+import type { AppStatusFields, DeliveryRecord, Rollout } from "./app.ts";
 
 /** Rollouts remembered per app, newest first; beyond the history they are these few facts. */
 export const DELIVERIES_MAX = 200;
 const DAY_MS = 86_400_000;
 /** A rollback this soon after a deploy is because of it. */
 const BLAMED_MS = DAY_MS;
-
-export interface DeliveryRecord {
-  readonly generation: number;
-  readonly release: number;
-  readonly reason: Rollout["reason"];
-  readonly startedAt: number;
-  readonly endedAt: number;
-  readonly outcome: NonNullable<Rollout["outcome"]>;
-  /** When its commit was made, where that is known; otherwise when it was asked for. */
-  readonly leadFrom: number;
-  /** When the first user got it, where that was before all did. */
-  readonly exposedAt?: number;
-  /** Users got it, at least for a time. */
-  readonly exposed: boolean;
-}
 
 /** With one more, or with what became of one that is there. */
 export function withDelivery(

@@ -2,17 +2,8 @@
 // more, a webhook that is delivered late. Such source is held until somebody lets it go, or until a
 // release of it, that a person deployed, gets all traffic.
 
-import type { AppStatusFields } from "./app.ts";
+import type { AppStatusFields, HeldSource } from "./app.ts";
 import type { AppObserved } from "./app-observed.ts";
-
-export interface HeldSource {
-  readonly digest: string;
-  readonly commit?: string;
-  /** The release that it was last. */
-  readonly release: number;
-  readonly at: number;
-  readonly why: string;
-}
 
 export const HOLD = "hold";
 

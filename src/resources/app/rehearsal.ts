@@ -10,9 +10,9 @@ import {
   REHEARSAL_TASK,
   rehearsalTaskName,
 } from "./app-observed.ts";
-import type { AppStep } from "./app-plan.ts";
+import type { AppStep } from "./app-step.ts";
 import { exitText } from "./instance-exit.ts";
-import type { Progress } from "./rollout-report.ts";
+import type { Progress } from "./rollout-progress.ts";
 import { fail } from "./start-report.ts";
 
 /** For the copy; its parts have limits of their own. */

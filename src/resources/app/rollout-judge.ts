@@ -16,7 +16,7 @@ import {
 } from "./judgement/judgement.ts";
 import { foldMetrics, metricTrouble } from "./metric-judge.ts";
 import { type RolloutPolicy, WHOLE } from "./rollout-policy.ts";
-import type { Progress } from "./rollout-report.ts";
+import type { Progress } from "./rollout-progress.ts";
 import { fail, late, overdueText } from "./start-report.ts";
 import { note } from "./timeline.ts";
 import { foldVitals, vitalTrouble } from "./vitals-judge.ts";

@@ -4,7 +4,7 @@
 
 import type { ArmCounts, ComparisonQuestion, ResourceUse } from "../../kernel/signal.ts";
 import type { App, Rollout, Watch } from "./app.ts";
-import type { ComputeDriver, ProbeResult } from "./app-driver.ts";
+import type { AppDeps, ComputeDriver, ProbeResult } from "./app-driver.ts";
 import {
   type AppObserved,
   type Comparison,
@@ -13,7 +13,6 @@ import {
   policyOf,
   type WatchedTraffic,
 } from "./app-observed.ts";
-import type { AppDeps } from "./app-reconciler.ts";
 import { boundsFor } from "./judgement/judgement.ts";
 import type { Tally } from "./judgement/sequential-test.ts";
 import { designEffect } from "./judgement/test-state.ts";

@@ -12,7 +12,6 @@ import {
   RELEASED_MAX,
   type Rollout,
   type RolloutFailure,
-  type RolloutPhase,
   setLabel,
   type Watch,
 } from "./app.ts";
@@ -33,6 +32,7 @@ import { componentsOf } from "./manifest.ts";
 import { judgeRehearsal, withTaken } from "./rehearsal.ts";
 import { judgeStage } from "./rollout-judge.ts";
 import type { Strategy } from "./rollout-policy.ts";
+import type { Progress, Trouble } from "./rollout-progress.ts";
 import { judgeReturn, returning } from "./rollout-return.ts";
 import { candidateOf, stagesOf } from "./rollout-stages.ts";
 import { judgeSmoke } from "./smoke-report.ts";
@@ -94,12 +94,6 @@ export function rollBack(
 
 const committedAt = ({ placement }: Rollout, observed: AppObserved): number | undefined =>
   observed.releases.get(placement.set.release)?.spec.source.committedAt;
-
-/** Why a release that carries all traffic must not go on doing so. */
-export interface Trouble {
-  readonly watch: Watch;
-  readonly failure: RolloutFailure;
-}
 
 function beginOf(
   app: App,
@@ -175,21 +169,6 @@ function slotFor(set: Placement["set"], { serving, warm }: AppStatusFields): Pla
   if (isSameSet(serving.set, set)) return serving.slot;
   return isSameSet(warm?.set, set) && warm ? warm.slot : otherSlot(serving.slot);
 }
-
-export type Progress =
-  | {
-      readonly phase: RolloutPhase;
-      readonly text?: string;
-      readonly released?: boolean;
-      /** What else is known of the rollout now. */
-      readonly rollout?: Rollout;
-    }
-  | {
-      readonly failure: RolloutFailure;
-      readonly outcome?: "failed" | "aborted";
-      readonly rollout?: Rollout;
-    }
-  | { readonly done: true };
 
 export function advance(
   app: App,

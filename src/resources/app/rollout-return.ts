@@ -7,7 +7,7 @@
 import type { App, AppStatusFields, Rollout } from "./app.ts";
 import { type AppObserved, isReady, manifestOf, wantedIn } from "./app-observed.ts";
 import { graceMsOf } from "./manifest.ts";
-import type { Progress } from "./rollout-report.ts";
+import type { Progress } from "./rollout-progress.ts";
 import { candidateOf, servingOf } from "./rollout-stages.ts";
 import { OWN_STEP_TIMEOUT_MS } from "./start-report.ts";
 import { note } from "./timeline.ts";

@@ -6,7 +6,7 @@ import { instanceName } from "./app.ts";
 import { type AppObserved, findInstance } from "./app-observed.ts";
 import { exitText } from "./instance-exit.ts";
 import type { RolloutPolicy } from "./rollout-policy.ts";
-import type { Progress } from "./rollout-report.ts";
+import type { Progress } from "./rollout-progress.ts";
 import { fail } from "./start-report.ts";
 
 export const SMOKE_TASK = "smoke";

@@ -13,7 +13,7 @@ import {
 import { exitText } from "./instance-exit.ts";
 import { graceMsOf } from "./manifest.ts";
 import type { RolloutPolicy } from "./rollout-policy.ts";
-import type { Progress } from "./rollout-report.ts";
+import type { Progress } from "./rollout-progress.ts";
 
 /** Time the environment's stores have to become ready for a deploy. */
 export const STORES_TIMEOUT_MS = 120_000;

@@ -20,7 +20,7 @@ import { isCertain, withNulls } from "./judgement/test-state.ts";
 import { countAhead } from "./judgement/unanswered.ts";
 import { graceMsOf, type Manifest } from "./manifest.ts";
 import { type Objective, objectivesOf } from "./objectives.ts";
-import type { Trouble } from "./rollout-report.ts";
+import type { Trouble } from "./rollout-progress.ts";
 
 /** The watch looks so far back: by then it is known whether a store was away meanwhile. */
 export const WATCH_LAG_MS = 6_000;

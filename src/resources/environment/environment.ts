@@ -4,7 +4,7 @@
 
 import { z } from "zod";
 import type { Resource } from "../../kernel/resource.ts";
-import type { ComputeTechnology } from "../app/app-reconciler.ts";
+import type { ComputeTechnology } from "../app/app-driver.ts";
 
 export const ENVIRONMENT = "environment";
 
