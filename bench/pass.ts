@@ -4,7 +4,7 @@ import { systemClock } from "../src/kernel/clock.ts";
 import { reconcileOnce } from "../src/kernel/controller.ts";
 import { systemRandom } from "../src/kernel/id.ts";
 import { Redacted } from "../src/kernel/redacted.ts";
-import { APP, type App, type AppSpec, type AppStatus } from "../src/resources/app/app.ts";
+import { APP, type App, type AppSpec } from "../src/resources/app/app.ts";
 import { createAppReconciler } from "../src/resources/app/app-reconciler.ts";
 import { manifestSchema } from "../src/resources/app/manifest.ts";
 import { RELEASE, type ReleaseSpec, releaseName } from "../src/resources/release/release.ts";
@@ -63,7 +63,7 @@ async function settledWorld(count: number): Promise<() => Promise<void>> {
   const names = Array.from({ length: count }, (_, i) => `production/app-${i}`);
   for (const name of names) plant(store, name);
   const reconcile = async (name: string): Promise<void> => {
-    const app = store.find<AppSpec, AppStatus>({ kind: APP, name }) as App;
+    const app = store.find(APP, name) as App;
     const world = worldOf(name);
     const reconciler = createAppReconciler({
       clock: systemClock,
@@ -94,8 +94,7 @@ async function settledWorld(count: number): Promise<() => Promise<void>> {
   for (let i = 0; i < SETTLE_PASSES; i += 1) {
     await Promise.all(names.map(reconcile));
     const isSettled = names.every(
-      (name) =>
-        store.find<AppSpec, AppStatus>({ kind: APP, name })?.status?.pass?.verdict === "converged",
+      (name) => store.find(APP, name)?.status?.pass?.verdict === "converged",
     );
     if (isSettled) break;
   }
@@ -123,9 +122,14 @@ function plant(store: SqliteStore, name: string): void {
     secrets: {},
     createdBy: "bench",
   };
-  const ref = { kind: RELEASE, name: releaseName(name, 1) };
-  const { uid } = store.writeSpec(ref, spec, { actor: ACTOR, action: "bench" });
-  store.writeStatus(ref, uid, { phase: "ready", artifact: { kind: "directory", digest: "a" } });
+  const release = store.writeSpec(RELEASE, releaseName(name, 1), spec, {
+    actor: ACTOR,
+    action: "bench",
+  });
+  store.writeStatus(release, release.uid, {
+    phase: "ready",
+    artifact: { kind: "directory", digest: "a" },
+  });
   const appSpec: AppSpec = {
     environment: "production",
     release: 1,
@@ -133,7 +137,7 @@ function plant(store: SqliteStore, name: string): void {
     scale: {},
     reason: "deploy",
   };
-  store.writeSpec({ kind: APP, name }, appSpec, { actor: ACTOR, action: "bench" });
+  store.writeSpec(APP, name, appSpec, { actor: ACTOR, action: "bench" });
 }
 
 if (process.argv[1] === import.meta.filename)

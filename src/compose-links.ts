@@ -6,10 +6,8 @@ import { writeJson } from "./drivers/files.ts";
 import type { Controller } from "./kernel/controller.ts";
 import { messageOf } from "./kernel/error.ts";
 import type { AnyStep } from "./kernel/plan.ts";
-import type { TelemetryPolicy } from "./kernel/signal.ts";
-import { APP, type AppSpec, type AppStatus } from "./resources/app/app.ts";
-import { ROLLOUT } from "./resources/app/rollout-wish.ts";
-import { CHANGE, type ChangeSpec, type ChangeStatus, ENDED } from "./resources/change/change.ts";
+import { APP } from "./resources/app/app.ts";
+import { CHANGE, ENDED } from "./resources/change/change.ts";
 import { CHANNEL } from "./resources/channel/channel.ts";
 import {
   CACHE,
@@ -20,17 +18,13 @@ import {
   METRICS,
   MONITORING,
 } from "./resources/engine/engine.ts";
-import { POLICY } from "./resources/environment/environment-rules.ts";
-import { PUSH, PUSH_ENDED, type PushSpec, type PushStatus } from "./resources/push/push.ts";
-import {
-  RELEASE,
-  type Release,
-  type ReleaseSpec,
-  type ReleaseStatus,
-} from "./resources/release/release.ts";
+import { POLICY } from "./resources/policy/policy.ts";
+import { PUSH, PUSH_ENDED } from "./resources/push/push.ts";
+import { RELEASE, type Release } from "./resources/release/release.ts";
 import { buildRequestOf } from "./resources/release/release-reconciler.ts";
 import { releasesToForget } from "./resources/release/release-retention.ts";
-import { TASK, type TaskSpec, type TaskStatus } from "./resources/task/task.ts";
+import { ROLLOUT } from "./resources/rollout/rollout.ts";
+import { TASK } from "./resources/task/task.ts";
 import { TELEMETRY } from "./resources/telemetry/telemetry.ts";
 import { TRAIN } from "./resources/train/train.ts";
 import { WINDOW } from "./resources/window/window.ts";
@@ -52,48 +46,53 @@ export function linkKinds(
   { log, home: { telemetryPolicies } }: ControlPlaneOptions,
 ): (() => void)[] {
   writePolicies(store, telemetryPolicies);
-  const appsChanged = (): void => controllers.get(APP)?.lookAtAll();
-  const changes = new OpenChanges(store, (name) => controllers.get(CHANGE)?.look(name));
+  const appsChanged = (): void => controllers.get(APP.name)?.lookAtAll();
+  const changes = new OpenChanges(store, (name) => controllers.get(CHANGE.name)?.look(name));
   const unsubscribe = store.subscribe((ref, what) => {
-    if (ref.kind === RELEASE && what === "status")
-      controllers.get(APP)?.look(ref.name.split("/").slice(0, 2).join("/"));
-    if (ref.kind === APP) lookAtBuilds(store, controllers, ref.name);
-    if ([EDGE, DATABASE, CACHE].includes(ref.kind) && what === "status") {
+    if (ref.kind === RELEASE.name && what === "status")
+      controllers.get(APP.name)?.look(ref.name.split("/").slice(0, 2).join("/"));
+    if (ref.kind === APP.name) lookAtBuilds(store, controllers, ref.name);
+    if ([EDGE, DATABASE, CACHE].some(({ name }) => name === ref.kind) && what === "status") {
       appsChanged();
       void world.processCompute.keepApart();
     }
-    if (ref.kind === POLICY) void world.processCompute.keepApart();
-    if ((ref.kind === DATABASE_EXPORTER || ref.kind === CACHE_EXPORTER) && what === "status")
-      controllers.get(METRICS)?.lookAtAll();
-    if (ref.kind === CHANGE) changes.saw(ref.name);
-    if (ref.kind === CHANGE && what === "spec") retainChanges(store, ref.name);
-    if (ref.kind === APP && what === "status") changes.look(ref.name);
-    if (ref.kind === TRAIN && what === "status") changes.look();
-    if (ref.kind === WINDOW) {
+    if (ref.kind === POLICY.name) void world.processCompute.keepApart();
+    if (
+      (ref.kind === DATABASE_EXPORTER.name || ref.kind === CACHE_EXPORTER.name) &&
+      what === "status"
+    )
+      controllers.get(METRICS.name)?.lookAtAll();
+    if (ref.kind === CHANGE.name) changes.saw(ref.name);
+    if (ref.kind === CHANGE.name && what === "spec") retainChanges(store, ref.name);
+    if (ref.kind === APP.name && what === "status") changes.look(ref.name);
+    if (ref.kind === TRAIN.name && what === "status") changes.look();
+    if (ref.kind === WINDOW.name) {
       changes.look();
-      controllers.get(TRAIN)?.lookAtAll();
+      controllers.get(TRAIN.name)?.lookAtAll();
     }
-    if (ref.kind === ROLLOUT) controllers.get(APP)?.look(ref.name);
-    if (ref.kind === TELEMETRY) writePolicies(store, telemetryPolicies);
-    if (ref.kind === APP || ref.kind === CHANNEL)
-      for (const kind of MONITORING) controllers.get(kind)?.lookAtAll();
-    if (ref.kind === APP && what === "forgotten") {
+    if (ref.kind === ROLLOUT.name) controllers.get(APP.name)?.look(ref.name);
+    if (ref.kind === TELEMETRY.name) writePolicies(store, telemetryPolicies);
+    if (ref.kind === APP.name || ref.kind === CHANNEL.name)
+      for (const { name: kind } of MONITORING) controllers.get(kind)?.lookAtAll();
+    if (ref.kind === APP.name && what === "forgotten") {
       forgetReleases(store, ref.name);
       const [environment = "", app = ""] = ref.name.split("/");
       world.git.remove(environment, app);
     }
-    if (ref.kind === APP && what !== "status") {
+    if (ref.kind === APP.name && what !== "status") {
       void retainReleases(store, world, ref.name).catch((error: unknown) =>
         log("warn", "what old releases needed could not be removed", { error: messageOf(error) }),
       );
     }
-    if (ref.kind === TASK && what === "spec") retainTasks(store, ref.name);
-    if (ref.kind === PUSH && what === "spec") retainPushes(store, ref.name);
-    if (ref.kind === APP && what === "status") lookAtPushes(store, controllers, ref.name);
-    if (ref.kind === CHANGE && what === "status") controllers.get(PUSH)?.lookAtAll();
+    if (ref.kind === TASK.name && what === "spec") retainTasks(store, ref.name);
+    if (ref.kind === PUSH.name && what === "spec") retainPushes(store, ref.name);
+    if (ref.kind === APP.name && what === "status") lookAtPushes(store, controllers, ref.name);
+    if (ref.kind === CHANGE.name && what === "status") controllers.get(PUSH.name)?.lookAtAll();
   });
-  const unwatch = world.processCompute.watch((appName) => controllers.get(APP)?.look(appName));
-  const unwatchDocker = world.dockerCompute.watch((appName) => controllers.get(APP)?.look(appName));
+  const unwatch = world.processCompute.watch((appName) => controllers.get(APP.name)?.look(appName));
+  const unwatchDocker = world.dockerCompute.watch((appName) =>
+    controllers.get(APP.name)?.look(appName),
+  );
   return [unsubscribe, unwatch, unwatchDocker];
 }
 
@@ -114,7 +113,7 @@ class OpenChanges {
   }
 
   saw(name: string): void {
-    const found = this.#store.find<ChangeSpec, ChangeStatus>({ kind: CHANGE, name });
+    const found = this.#store.find(CHANGE, name);
     const ranAt = found?.spec.executed?.at;
     const isOver = found?.status && ENDED.has(found.status.phase) && !isFresh(ranAt);
     if (!found || isOver) this.#open.delete(name);
@@ -138,7 +137,7 @@ const isFresh = (ranAt: number | undefined): boolean =>
 function retainChanges(store: SqliteStore, name: string): void {
   if (Number(name) % CHANGES_RETAINED_EVERY !== 0) return;
   const over = store
-    .list<ChangeSpec, ChangeStatus>(CHANGE)
+    .list(CHANGE)
     .filter(({ status, deleting }) => status && ENDED.has(status.phase) && !deleting);
   for (const change of over.slice(0, Math.max(0, over.length - CHANGES_KEPT))) {
     store.markDeleting(change, { actor: SYSTEM, action: "retention" });
@@ -152,8 +151,8 @@ function lookAtBuilds(
   controllers: Map<string, AnyController>,
   appName: string,
 ): void {
-  for (const { name, status } of store.list<ReleaseSpec, ReleaseStatus>(RELEASE, `${appName}/`))
-    if (status?.phase === "building") controllers.get(RELEASE)?.look(name);
+  for (const { name, status } of store.list(RELEASE, `${appName}/`))
+    if (status?.phase === "building") controllers.get(RELEASE.name)?.look(name);
 }
 
 function lookAtPushes(
@@ -161,20 +160,18 @@ function lookAtPushes(
   controllers: Map<string, AnyController>,
   appName: string,
 ): void {
-  const own = store.list<PushSpec, PushStatus>(PUSH).filter(({ spec, status }) => {
+  const own = store.list(PUSH).filter(({ spec, status }) => {
     const app = status?.accepted?.app;
     return (
       app !== undefined && `${spec.environment}/${app}` === appName && status?.phase !== "failed"
     );
   });
-  for (const { name } of own.slice(-PUSHES_FOLLOWED)) controllers.get(PUSH)?.look(name);
+  for (const { name } of own.slice(-PUSHES_FOLLOWED)) controllers.get(PUSH.name)?.look(name);
 }
 
 // The telemetry process reads it; it has no other way to the platform's memory.
 function writePolicies(store: SqliteStore, file: string): void {
-  const policies = store
-    .list<TelemetryPolicy, never>(TELEMETRY)
-    .map(({ name, spec }) => [name, spec] as const);
+  const policies = store.list(TELEMETRY).map(({ name, spec }) => [name, spec] as const);
   writeJson(file, Object.fromEntries(policies));
 }
 
@@ -187,16 +184,15 @@ function forgetReleases(store: SqliteStore, appName: string): void {
 
 // With each change of an app, what only its oldest releases needed goes; all, once it is destroyed.
 async function retainReleases(store: SqliteStore, world: World, appName: string): Promise<void> {
-  const app = store.find<AppSpec, AppStatus>({ kind: APP, name: appName });
-  const releases = store.list<ReleaseSpec, ReleaseStatus>(RELEASE, `${appName}/`);
+  const app = store.find(APP, appName);
+  const releases = store.list(RELEASE, `${appName}/`);
   const forgotten = app ? releasesToForget(app, releases) : releases;
   if (app && forgotten.length === 0) return;
   for (const release of forgotten) {
     store.markDeleting(release, { actor: SYSTEM, action: "retention" });
     store.forget(release, release.uid);
   }
-  const left = (prefix: string): readonly Release[] =>
-    store.list<ReleaseSpec, ReleaseStatus>(RELEASE, prefix);
+  const left = (prefix: string): readonly Release[] => store.list(RELEASE, prefix);
   await world.builder.prune(appName, () => left(`${appName}/`).map(buildRequestOf));
   await world.sources.prune(
     () => new Set([...sourcesOfChanges(store), ...left("").map(({ spec }) => spec.source.digest)]),
@@ -205,11 +201,11 @@ async function retainReleases(store: SqliteStore, world: World, appName: string)
 
 // What waits for an approval, or was only just fetched, has no release yet.
 function sourcesOfChanges(store: SqliteStore): string[] {
-  const fetched = store.list<PushSpec, PushStatus>(PUSH).flatMap(({ status }) => {
+  const fetched = store.list(PUSH).flatMap(({ status }) => {
     const isOpen = status?.source && !status.accepted && !PUSH_ENDED.has(status.phase);
     return isOpen ? [status.source?.digest ?? ""] : [];
   });
-  const changes = store.list<ChangeSpec, ChangeStatus>(CHANGE).flatMap(({ spec, status }) => {
+  const changes = store.list(CHANGE).flatMap(({ spec, status }) => {
     const { source } = spec.request as { source?: { digest: string } };
     const isOver = spec.executed || (status && ENDED.has(status.phase));
     return source && !isOver ? [source.digest] : [];
@@ -221,7 +217,7 @@ function sourcesOfChanges(store: SqliteStore): string[] {
 function retainTasks(store: SqliteStore, name: string): void {
   const prefix = `${name.split("/").slice(0, 2).join("/")}/`;
   const ended = store
-    .list<TaskSpec, TaskStatus>(TASK, prefix)
+    .list(TASK, prefix)
     .filter(({ status, deleting }) => status?.phase === "ended" && !deleting)
     .toSorted((one, other) => other.updatedAt - one.updatedAt);
   for (const task of ended.slice(TASKS_KEPT))
@@ -230,7 +226,7 @@ function retainTasks(store: SqliteStore, name: string): void {
 
 function retainPushes(store: SqliteStore, name: string): void {
   const ended = store
-    .list<PushSpec, PushStatus>(PUSH, `${name.split("/")[0]}/`)
+    .list(PUSH, `${name.split("/")[0]}/`)
     .filter(({ status, deleting }) => status && PUSH_ENDED.has(status.phase) && !deleting);
   for (const push of ended.slice(0, Math.max(0, ended.length - PUSHES_KEPT))) {
     store.markDeleting(push, { actor: SYSTEM, action: "retention" });

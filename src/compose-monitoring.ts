@@ -34,17 +34,11 @@ import {
   RUNBOOKS,
 } from "./kernel/signal.ts";
 import { type Backlog, ruleGroups } from "./resources/app/alert-rules.ts";
-import {
-  APP,
-  type App,
-  type AppSpec,
-  type AppStatus,
-  type InstanceView,
-} from "./resources/app/app.ts";
+import { APP, type App, type InstanceView } from "./resources/app/app.ts";
 import { technologyOf } from "./resources/app/app-reconciler.ts";
 import { type Manifest, needsOf } from "./resources/app/manifest.ts";
 import { type Objective, objectivesOf } from "./resources/app/objectives.ts";
-import { type AlertNotice, CHANNEL, type ChannelSpec } from "./resources/channel/channel.ts";
+import { type AlertNotice, CHANNEL } from "./resources/channel/channel.ts";
 import {
   ALERTING,
   CACHE,
@@ -52,19 +46,12 @@ import {
   DATABASE,
   DATABASE_EXPORTER,
   EDGE,
-  type EngineSpec,
-  type EngineStatus,
   HOST_EXPORTER,
   METRICS,
   STORE_KINDS,
 } from "./resources/engine/engine.ts";
-import { EXPORT, type ExportSpec } from "./resources/export/export.ts";
-import {
-  RELEASE,
-  type ReleaseSpec,
-  type ReleaseStatus,
-  releaseName,
-} from "./resources/release/release.ts";
+import { EXPORT } from "./resources/export/export.ts";
+import { RELEASE, releaseName } from "./resources/release/release.ts";
 import { deliverToken, scrapeToken } from "./telemetry/otlp/sender.ts";
 
 const RETENTION = { time: "30d", size: "2GB" } as const;
@@ -79,13 +66,10 @@ interface Serving {
 }
 
 export function servingApps(store: ResourceStore): readonly Serving[] {
-  return store.list<AppSpec, AppStatus>(APP).flatMap(({ name, status }) => {
+  return store.list(APP).flatMap(({ name, status }) => {
     const release = status?.serving?.set.release;
     if (release === undefined) return [];
-    const found = store.find<ReleaseSpec, never>({
-      kind: RELEASE,
-      name: releaseName(name, release),
-    });
+    const found = store.find(RELEASE, releaseName(name, release));
     const [environment = "", app = ""] = name.split("/");
     return found ? [{ environment, app, release, manifest: found.spec.manifest }] : [];
   });
@@ -171,19 +155,22 @@ export function composeMonitoring(options: WorldOptions, store: ResourceStore, w
       portToStart: (environment) => portToStart(home, name, environment),
     });
   return {
-    engines: {
-      [METRICS]: engine("prometheus", prometheusProgram(around)),
-      [ALERTING]: engine("alertmanager", alertmanagerProgram(around)),
-      [HOST_EXPORTER]: engine("node-exporter", HOST_EXPORTER_PROGRAM),
-      [DATABASE_EXPORTER]: exporter("postgres-exporter", {
-        ...DATABASE_EXPORTER_PROGRAM,
-        ...world.storeMonitors.postgres,
-      }),
-      [CACHE_EXPORTER]: exporter("redis-exporter", {
-        ...CACHE_EXPORTER_PROGRAM,
-        ...world.storeMonitors.redis,
-      }),
-    },
+    engines: [
+      [METRICS, engine("prometheus", prometheusProgram(around))],
+      [ALERTING, engine("alertmanager", alertmanagerProgram(around))],
+      [HOST_EXPORTER, engine("node-exporter", HOST_EXPORTER_PROGRAM)],
+      [
+        DATABASE_EXPORTER,
+        exporter("postgres-exporter", {
+          ...DATABASE_EXPORTER_PROGRAM,
+          ...world.storeMonitors.postgres,
+        }),
+      ],
+      [
+        CACHE_EXPORTER,
+        exporter("redis-exporter", { ...CACHE_EXPORTER_PROGRAM, ...world.storeMonitors.redis }),
+      ],
+    ] as const,
     client: new PrometheusClient({
       prometheus: () => port("prometheus"),
       alertmanager: () => port("alertmanager"),
@@ -287,7 +274,7 @@ function alertmanagerProgram(around: Surroundings): MonitoringProgram {
     files: () =>
       renderAlertmanager({
         channels: store
-          .list<ChannelSpec, never>(CHANNEL)
+          .list(CHANNEL)
           .map(({ name, spec }) => ({ name, severities: spec.severities })),
         stores: storeNeeds(store),
         deliverUrl: `http://127.0.0.1:${options.ports.api}/v1/channels`,
@@ -310,7 +297,7 @@ function alertmanagerProgram(around: Surroundings): MonitoringProgram {
 function storeNeeds(store: ResourceStore) {
   const needs = new Map<string, { environment: string; kind: string; apps: string[] }>();
   for (const { environment, app, manifest } of servingApps(store))
-    for (const kind of needsOf(manifest).map((one) => STORE_KINDS[one])) {
+    for (const kind of needsOf(manifest).map((one) => STORE_KINDS[one].name)) {
       const key = `${environment} ${kind}`;
       const known = needs.get(key) ?? { environment, kind, apps: [] };
       needs.set(key, { ...known, apps: [...known.apps, app].sort() });
@@ -373,7 +360,7 @@ function metricTargets(store: ResourceStore, world: World): Target[] {
 
 const storeTargets = (store: ResourceStore): StoreTarget[] =>
   ([DATABASE_EXPORTER, CACHE_EXPORTER] as const).flatMap((kind) =>
-    store.list<EngineSpec, EngineStatus>(kind).flatMap(({ name, status }) => {
+    store.list(kind).flatMap(({ name, status }) => {
       const job = kind === DATABASE_EXPORTER ? "postgres" : "redis";
       const address = status?.address;
       return address === undefined ? [] : [{ job, environment: name, address } as const];
@@ -391,7 +378,7 @@ const backlogsOf = (store: ResourceStore): Backlog[] =>
 function readExports(store: ResourceStore, world: World) {
   const exports: ExportTarget[] = [];
   const problems: string[] = [];
-  for (const one of store.list<ExportSpec, never>(EXPORT)) {
+  for (const one of store.list(EXPORT)) {
     try {
       exports.push(targetOf(world, one));
     } catch (error) {
@@ -407,7 +394,7 @@ async function platformReport(
   world: World,
 ): Promise<Omit<PlatformReport, "exports">> {
   const instances = store
-    .list<AppSpec, AppStatus>(APP)
+    .list(APP)
     .flatMap((app) =>
       (app.status?.instances ?? [])
         .filter(({ role }) => role !== "task")
@@ -416,14 +403,14 @@ async function platformReport(
   return {
     instances: await Promise.all(instances),
     engines: [EDGE, DATABASE, CACHE].flatMap((kind) =>
-      store.list<EngineSpec, EngineStatus>(kind).map(({ name, status }) => ({
-        kind,
+      store.list(kind).map(({ name, status }) => ({
+        kind: kind.name,
         name,
         isReady: status?.state === "ready",
       })),
     ),
     certificates: world.edge.certificates(),
-    jobs: store.list<AppSpec, AppStatus>(APP).flatMap(({ name, status }) => {
+    jobs: store.list(APP).flatMap(({ name, status }) => {
       const [environment = "", app = ""] = name.split("/");
       return Object.entries(status?.jobs ?? {}).map(([job, { lastRun, lastEnded }]) => ({
         ...{ environment, app, job },
@@ -444,10 +431,7 @@ async function usageOf(
 ): Promise<InstanceUsage> {
   const [environment = "", app = ""] = appName.split("/");
   const serving = status?.serving?.set.release;
-  const made = store.find<ReleaseSpec, ReleaseStatus>({
-    kind: RELEASE,
-    name: releaseName(appName, release),
-  });
+  const made = store.find(RELEASE, releaseName(appName, release));
   const compute = technologyOf(made) === "docker" ? world.dockerCompute : world.processCompute;
   const { services = {}, workers = {} } = made?.spec.manifest ?? {};
   const cpuLimit =

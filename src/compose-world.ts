@@ -43,17 +43,9 @@ import { Redacted } from "./kernel/redacted.ts";
 import type { TelemetrySink } from "./resources/app/app-driver.ts";
 import { usesDockerfile } from "./resources/app/infer.ts";
 import type { EngineDriver } from "./resources/engine/engine-driver.ts";
-import {
-  classOf,
-  ENVIRONMENT,
-  type EnvironmentSpec,
-  guessClass,
-} from "./resources/environment/environment.ts";
-import {
-  effectiveRules,
-  POLICY,
-  type PolicySpec,
-} from "./resources/environment/environment-rules.ts";
+import { classOf, ENVIRONMENT, guessClass } from "./resources/environment/environment.ts";
+import { effectiveRules } from "./resources/environment/environment-rules.ts";
+import { POLICY } from "./resources/policy/policy.ts";
 import type { BuildRequest } from "./resources/release/release-driver.ts";
 import type { SecretVault } from "./store/secret-vault.ts";
 import type { SqliteStore } from "./store/sqlite-store.ts";
@@ -168,8 +160,8 @@ function appReach(
   store: SqliteStore,
 ): Reach {
   const name = appName.split("/")[0] ?? "";
-  const environment = store.find<EnvironmentSpec, never>({ kind: ENVIRONMENT, name });
-  const policy = store.find<PolicySpec, never>({ kind: POLICY, name });
+  const environment = store.find(ENVIRONMENT, name);
+  const policy = store.find(POLICY, name);
   const rules = effectiveRules(environment ? classOf(environment) : guessClass(name), policy?.spec);
   return {
     doors: [

@@ -35,13 +35,15 @@ import { systemClock } from "./kernel/clock.ts";
 import { Controller } from "./kernel/controller.ts";
 import { type HoldfastError, messageOf, stuck } from "./kernel/error.ts";
 import { systemRandom } from "./kernel/id.ts";
+import type { AnyKind } from "./kernel/kind.ts";
 import type { AnyStep } from "./kernel/plan.ts";
 import type { Reconciler } from "./kernel/reconciler.ts";
 import { PLATFORM } from "./kernel/signal.ts";
 import { CEDAR_SCHEMA, rolePolicies } from "./resources/account/permissions.ts";
-import { APP, type AppSpec, type AppStatus } from "./resources/app/app.ts";
+import { APP } from "./resources/app/app.ts";
 import type { AppDeps } from "./resources/app/app-driver.ts";
 import { createAppReconciler, startOrdered, technologyOf } from "./resources/app/app-reconciler.ts";
+import { assertKnown } from "./resources/catalog.ts";
 import { type ChangeDriver, createChangeReconciler } from "./resources/change/change-reconciler.ts";
 import {
   ALERTING,
@@ -53,17 +55,11 @@ import {
   type EngineSpec,
   HOST_EXPORTER,
   METRICS,
-  MONITORING,
 } from "./resources/engine/engine.ts";
 import { createEngineReconciler } from "./resources/engine/engine-reconciler.ts";
 import { ENVIRONMENT } from "./resources/environment/environment.ts";
 import { createPushReconciler, type PushDriver } from "./resources/push/push-reconciler.ts";
-import {
-  RELEASE,
-  type ReleaseSpec,
-  type ReleaseStatus,
-  releaseName,
-} from "./resources/release/release.ts";
+import { RELEASE, releaseName } from "./resources/release/release.ts";
 import { createReleaseReconciler } from "./resources/release/release-reconciler.ts";
 import { type Task, taskInstanceName } from "./resources/task/task.ts";
 import { createTaskReconciler } from "./resources/task/task-reconciler.ts";
@@ -80,7 +76,7 @@ export interface ControlPlane {
   stop(): Promise<void>;
 }
 
-const WORKERS = { [APP]: 16, [RELEASE]: 4, other: 4 } as const;
+const WORKERS = { [APP.name]: 16, [RELEASE.name]: 4, other: 4 } as const;
 const ADMIN_TOKEN = "admin";
 const COPY_INTERVAL_MS = 5_000;
 const NOTE_HEAD_EVERY_MS = 10 * 60_000;
@@ -93,6 +89,7 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
   const store = new SqliteStore(db, systemClock, systemRandom, deriveKey(key, "audit"), (head) =>
     keepHead(headFile, head, options),
   );
+  assertKnown(store.kinds());
   noteRestore(store, home);
   const vault = new SecretVault(db, key, systemClock);
   const tokens = new TokenStore(db, systemClock);
@@ -191,13 +188,13 @@ function composeControllers(
 ): Map<string, AnyController> {
   const controllers = new Map<string, AnyController>();
   const apps = appDeps(options, store, world, monitoring);
-  const look = (kind: string, name: string): void => controllers.get(kind)?.look(name);
+  const look = (kind: AnyKind, name: string): void => controllers.get(kind.name)?.look(name);
   const reconcilers = [
     createEngineReconciler(EDGE, world.edge.asEngine(), systemClock),
     createEngineReconciler(DATABASE, world.postgres, systemClock),
     createEngineReconciler(CACHE, world.redis, systemClock),
-    ...MONITORING.map((kind) =>
-      createEngineReconciler(kind, monitoring.engines[kind], systemClock),
+    ...monitoring.engines.map(([kind, driver]) =>
+      createEngineReconciler(kind, driver, systemClock),
     ),
     createReleaseReconciler({
       clock: systemClock,
@@ -216,17 +213,18 @@ function composeControllers(
     }),
   ] as unknown as Reconciler<unknown, object, unknown, AnyStep>[];
   for (const reconciler of reconcilers) {
-    const maxWorkers = WORKERS[reconciler.kind as keyof typeof WORKERS] ?? WORKERS.other;
+    const { name: kind } = reconciler.kind;
+    const maxWorkers = WORKERS[kind as keyof typeof WORKERS] ?? WORKERS.other;
     const onError = (key: string, error: unknown, retryInMs: number): void =>
       options.log("warn", "a pass failed and is repeated", {
-        kind: reconciler.kind,
+        kind,
         name: key,
         retryInMs,
         error: messageOf(error),
       });
     const deps = { store, journal: store };
     controllers.set(
-      reconciler.kind,
+      kind,
       new Controller(reconciler, {
         clock: systemClock,
         random: systemRandom,
@@ -240,15 +238,12 @@ function composeControllers(
 }
 
 function computeOf(task: Task, deps: AppDeps) {
-  const release = deps.store.find<ReleaseSpec, ReleaseStatus>({
-    kind: RELEASE,
-    name: releaseName(task.spec.appName, task.spec.release),
-  });
+  const release = deps.store.find(RELEASE, releaseName(task.spec.appName, task.spec.release));
   return deps.compute(technologyOf(release));
 }
 
 async function startTask(task: Task, deps: AppDeps, signal: AbortSignal): Promise<void> {
-  const app = deps.store.find<AppSpec, AppStatus>({ kind: APP, name: task.spec.appName });
+  const app = deps.store.find(APP, task.spec.appName);
   if (!app)
     throw stuck("app.not_found", `${task.spec.appName} is gone`, { hint: "holdfast status" });
   const { release, command, appName, takesInput } = task.spec;
@@ -267,8 +262,8 @@ async function startTask(task: Task, deps: AppDeps, signal: AbortSignal): Promis
 
 function seed(store: SqliteStore): void {
   const options = { actor: SYSTEM, action: "install" };
-  const write = (kind: string, name: string, engine: EngineSpec["engine"]): void => {
-    store.writeSpec<EngineSpec>({ kind, name }, { engine }, options);
+  const write = (kind: typeof EDGE, name: string, engine: EngineSpec["engine"]): void => {
+    store.writeSpec(kind, name, { engine }, options);
   };
   write(EDGE, EDGE_NAME, "haproxy");
   write(METRICS, PLATFORM, "prometheus");

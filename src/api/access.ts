@@ -12,8 +12,6 @@ import {
   OWNER,
   ROLES,
   type Role,
-  TOKEN,
-  type TokenSpec,
   withinScope,
 } from "../resources/account/account.ts";
 import {
@@ -22,13 +20,10 @@ import {
   NO_CONTEXT,
   rolesThatMay,
 } from "../resources/account/permissions.ts";
-import {
-  classOf,
-  ENVIRONMENT,
-  type EnvironmentSpec,
-} from "../resources/environment/environment.ts";
-import { POLICY, type PolicySpec } from "../resources/environment/environment-rules.ts";
+import { classOf, ENVIRONMENT } from "../resources/environment/environment.ts";
+import { POLICY } from "../resources/policy/policy.ts";
 import { REPOSITORY } from "../resources/repository/repository.ts";
+import { TOKEN, type TokenSpec } from "../resources/token/token.ts";
 import type { ApiDeps } from "./api-deps.ts";
 
 export interface Principal extends Actor {
@@ -70,8 +65,7 @@ export class Access {
     const id = this.#deps.findToken(token);
     // The installation's own, in a file that only its owner can read.
     if (id === "admin") return { name: "admin", from, kind: "owner", grants: this.#all() };
-    const spec =
-      id === undefined ? undefined : store.find<TokenSpec, never>({ kind: TOKEN, name: id })?.spec;
+    const spec = id === undefined ? undefined : store.find(TOKEN, id)?.spec;
     if (!spec) {
       this.#deps.unknownTokens.tried(from);
       throw invalid("api.unauthorized", "the token is not known", { hint: NO_TOKEN_HINT });
@@ -82,7 +76,7 @@ export class Access {
         `the token "${spec.label}" of ${spec.account} expired at ${new Date(spec.expiresAt).toISOString()}`,
         { hint: `an admin makes another: holdfast token create ${spec.account}` },
       );
-    const account = store.find<AccountSpec, never>({ kind: ACCOUNT, name: spec.account })?.spec;
+    const account = store.find(ACCOUNT, spec.account)?.spec;
     if (!account || account.disabled)
       throw invalid(
         "api.unauthorized",
@@ -110,14 +104,9 @@ export class Access {
     context: Partial<AccessContext> = {},
   ): AccessAnswer {
     const { store, clock, authorizer } = this.#deps;
-    const place =
-      environment === undefined
-        ? undefined
-        : store.find<EnvironmentSpec, never>({ kind: ENVIRONMENT, name: environment });
+    const place = environment === undefined ? undefined : store.find(ENVIRONMENT, environment);
     // One that is made is a matter of the installation.
-    const cedar = place
-      ? (store.find<PolicySpec, never>({ kind: POLICY, name: place.name })?.spec.cedar ?? "")
-      : "";
+    const cedar = place ? (store.find(POLICY, place.name)?.spec.cedar ?? "") : "";
     // The way out of a policy that forbids everybody everything.
     if (principal.kind === "owner" && (action === "policy" || action === "view"))
       return { allowed: true, rules: ["owner"] };
@@ -213,8 +202,8 @@ export class Access {
     const { store } = this.#deps;
     const [kind, repository] = name.split(":");
     if (kind === "repository" && repository !== undefined)
-      return store.find({ kind: REPOSITORY, name: repository }) !== undefined;
-    return store.find<AccountSpec, never>({ kind: ACCOUNT, name })?.spec.disabled === false;
+      return store.find(REPOSITORY, repository) !== undefined;
+    return store.find(ACCOUNT, name)?.spec.disabled === false;
   }
 
   /** Accounts that hold a role for it; a policy may still forbid it. */
@@ -223,7 +212,7 @@ export class Access {
     const roles = rolesThatMay(action, this.#classOf(environment));
     const wanted = roles.map((role) => `${environment ?? EVERYWHERE}/${role}`);
     return store
-      .list<AccountSpec, never>(ACCOUNT)
+      .list(ACCOUNT)
       .filter(({ spec }) => !spec.disabled)
       .filter(({ spec }) =>
         grantsOf(spec.roles, this.#environments()).some((grant) => wanted.includes(grant)),
@@ -240,11 +229,11 @@ export class Access {
         (roles?.[place] ?? []).some((role) => may.includes(role)),
       );
     const now = store
-      .list<AccountSpec, never>(ACCOUNT)
+      .list(ACCOUNT)
       .filter(({ spec }) => spec.kind === "person" && holds(spec.roles))
       .map(({ name }) => name);
     const before = audit
-      .search({ kind: ACCOUNT, from: clock.now() - REMEMBERED_MS, limit: EVENTS_MAX })
+      .search({ kind: ACCOUNT.name, from: clock.now() - REMEMBERED_MS, limit: EVENTS_MAX })
       .filter(({ change }) =>
         change.some(({ field, from, to }) =>
           [from, to].some(
@@ -261,9 +250,7 @@ export class Access {
 
   #classOf(environment: string | undefined) {
     const found =
-      environment === undefined
-        ? undefined
-        : this.#deps.store.find<EnvironmentSpec, never>({ kind: ENVIRONMENT, name: environment });
+      environment === undefined ? undefined : this.#deps.store.find(ENVIRONMENT, environment);
     return found ? classOf(found) : "production";
   }
 

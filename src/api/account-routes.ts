@@ -11,12 +11,11 @@ import {
   grantsOf,
   ROLES,
   rolesByEnvironment,
-  TOKEN,
-  type TokenSpec,
   withinScope,
 } from "../resources/account/account.ts";
 import { parseDurationMs } from "../resources/app/quantity.ts";
 import { ENVIRONMENT } from "../resources/environment/environment.ts";
+import { TOKEN, type TokenSpec } from "../resources/token/token.ts";
 import { Access, type Principal } from "./access.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { ControlOperations } from "./control-operations.ts";
@@ -50,7 +49,7 @@ export function accountRoutes(deps: ApiDeps, controls: ControlOperations): Route
       path: "/v1/accounts",
       summary: "People and service accounts, with their roles.",
       handle: () => ({
-        accounts: store.list<AccountSpec, never>(ACCOUNT).map(({ name, spec }) => ({
+        accounts: store.list(ACCOUNT).map(({ name, spec }) => ({
           name,
           ...spec,
           tokens: tokensOf(name).filter(({ expired }) => !expired).length,
@@ -76,8 +75,7 @@ export function accountRoutes(deps: ApiDeps, controls: ControlOperations): Route
           disabled: body.disabled ?? before?.disabled ?? false,
         };
         for (const environment of Object.keys(spec.roles)) {
-          if (environment === EVERYWHERE || store.find({ kind: ENVIRONMENT, name: environment }))
-            continue;
+          if (environment === EVERYWHERE || store.find(ENVIRONMENT, environment)) continue;
           throw invalid("environment.not_found", `there is no environment ${environment}`, {
             hint: `there is: ${store
               .list(ENVIRONMENT)
@@ -189,8 +187,7 @@ function holderRoutes(deps: ApiDeps): Route[] {
         return store.transaction(() => {
           revoke(id, actor);
           const next = deps.newId();
-          const ref = { kind: TOKEN, name: next };
-          store.writeSpec<TokenSpec>(ref, rest, { actor, action: "token-accept" });
+          store.writeSpec(TOKEN, next, rest, { actor, action: "token-accept" });
           return { id: next, ...rest, token: deps.tokens.issue(next).reveal() };
         });
       },
@@ -201,7 +198,7 @@ function holderRoutes(deps: ApiDeps): Route[] {
       summary: "Revokes a token, at once: one's own, or with the right to manage accounts any.",
       params: z.object({ token: z.string().max(100) }),
       handle: ({ params, actor }) => {
-        const { spec } = store.find<TokenSpec, never>({ kind: TOKEN, name: params.token }) ?? {};
+        const { spec } = store.find(TOKEN, params.token) ?? {};
         if (spec?.account !== actor.name) new Access(deps).require(actor, "account");
         revoke(params.token, actor);
         return { revoked: params.token };
@@ -222,7 +219,7 @@ const environmentsIn = (store: ApiDeps["store"]): string[] =>
 
 function accountsIn(deps: ApiDeps) {
   const { store, clock } = deps;
-  const find = (name: string) => store.find<AccountSpec, never>({ kind: ACCOUNT, name });
+  const find = (name: string) => store.find(ACCOUNT, name);
   return {
     find,
     require: (name: string) => {
@@ -234,7 +231,7 @@ function accountsIn(deps: ApiDeps) {
     },
     tokensOf: (account?: string) =>
       store
-        .list<TokenSpec, never>(TOKEN)
+        .list(TOKEN)
         .filter(({ spec }) => account === undefined || spec.account === account)
         .map(({ name, spec, createdAt }) => ({
           id: name,
@@ -263,12 +260,12 @@ function accountsIn(deps: ApiDeps) {
       const expiresAt = Math.round(clock.now() + expires);
       const spec: TokenSpec = { account, scope, expiresAt, label, ...more };
       return store.transaction(() => {
-        store.writeSpec<TokenSpec>({ kind: TOKEN, name: id }, spec, { actor, action: "token" });
+        store.writeSpec(TOKEN, id, spec, { actor, action: "token" });
         return { id, ...spec, token: deps.tokens.issue(id).reveal() };
       });
     },
     revoke: (id: string, actor: Principal): void => {
-      const found = store.find({ kind: TOKEN, name: id });
+      const found = store.find(TOKEN, id);
       if (!found)
         throw invalid("token.not_found", `there is no token ${id}`, {
           hint: "holdfast token list",
@@ -315,7 +312,7 @@ function whoRoutes(deps: ApiDeps): Route[] {
       }),
       handle: ({ params, body }) => {
         const { account, action, app } = body;
-        const found = deps.store.find<AccountSpec, never>({ kind: ACCOUNT, name: account });
+        const found = deps.store.find(ACCOUNT, account);
         if (!found)
           throw invalid("account.not_found", `there is no account ${account}`, {
             hint: "holdfast account list",

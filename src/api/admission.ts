@@ -4,15 +4,10 @@
 import { type HoldfastError, invalid } from "../kernel/error.ts";
 import type { Redacted } from "../kernel/redacted.ts";
 import type { ResourceStore } from "../kernel/resource-store.ts";
-import { APP, type App, type AppSpec, type AppStatus } from "../resources/app/app.ts";
+import { APP, type App } from "../resources/app/app.ts";
 import { componentsOf, MAX_INSTANCES, type Manifest } from "../resources/app/manifest.ts";
-import { ENVIRONMENT, type EnvironmentSpec } from "../resources/environment/environment.ts";
-import {
-  RELEASE,
-  type ReleaseSpec,
-  type ReleaseStatus,
-  releaseName,
-} from "../resources/release/release.ts";
+import { ENVIRONMENT } from "../resources/environment/environment.ts";
+import { RELEASE, releaseName } from "../resources/release/release.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { unknownEnvironment } from "./environment-view.ts";
 import type { SourceFacts } from "./release-writer.ts";
@@ -35,7 +30,7 @@ export class Admission {
   }
 
   requireEnvironment(environment: string): void {
-    if (this.#store.find({ kind: ENVIRONMENT, name: environment })) return;
+    if (this.#store.find(ENVIRONMENT, environment)) return;
     throw unknownEnvironment(this.#store, environment);
   }
 
@@ -81,10 +76,7 @@ export class Admission {
 
   /** What isn't an image can't run in a container. */
   assertCompute(environment: string, manifest: Manifest, hasDockerfile: boolean): void {
-    const wanted =
-      manifest.compute ??
-      this.#store.find<EnvironmentSpec, never>({ kind: ENVIRONMENT, name: environment })?.spec
-        .compute;
+    const wanted = manifest.compute ?? this.#store.find(ENVIRONMENT, environment)?.spec.compute;
     if (wanted !== "docker" || hasDockerfile) return;
     throw invalid(
       "compute.no_dockerfile",
@@ -150,13 +142,12 @@ export class Admission {
   }
 
   #routesOfOthers(appName: string): ReadonlyMap<string, string> {
-    const others = this.#store.list<AppSpec, AppStatus>(APP).filter(({ name }) => name !== appName);
+    const others = this.#store.list(APP).filter(({ name }) => name !== appName);
     return new Map(
       others.flatMap(({ name, spec, status }) => {
         const releases = new Set([spec.release, status?.serving?.set.release ?? 0]);
         return [...releases].filter(Boolean).flatMap((number) => {
-          const ref = { kind: RELEASE, name: releaseName(name, number) };
-          const release = this.#store.find<ReleaseSpec, ReleaseStatus>(ref);
+          const release = this.#store.find(RELEASE, releaseName(name, number));
           const services = Object.values(release?.spec.manifest.services ?? {});
           const routes = services.flatMap((service) => service.routes);
           return routes.map(({ host, path }): [string, string] => [host + path, name]);

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import type { AnyKind } from "../kernel/kind.ts";
 import type { ObjectiveCounts, ObjectiveQuestion } from "../kernel/objective-counts.ts";
 import { APP } from "../resources/app/app.ts";
 import { CACHE } from "../resources/engine/engine.ts";
@@ -31,13 +32,13 @@ function depsOf({ history, serving, counts = [], cache = "ready" }: World): ApiD
     ...(serving && { serving: { set: { release: serving.release }, since: serving.since } }),
   };
   const kinds: Readonly<Record<string, object>> = {
-    [APP]: { name: "production/shop", status },
-    [RELEASE]: { spec: { manifest: { stores: { redis: {} } } } },
-    [CACHE]: { status: { state: cache } },
+    [APP.name]: { name: "production/shop", status },
+    [RELEASE.name]: { spec: { manifest: { stores: { redis: {} } } } },
+    [CACHE.name]: { status: { state: cache } },
   };
   return {
     clock: { now: () => NOW, after: () => () => undefined },
-    store: { find: ({ kind }: { kind: string }) => kinds[kind] },
+    store: { find: ({ name }: AnyKind) => kinds[name] },
     objectives: () => [],
     telemetry: {
       ask: async (_: string, { byRoute }: ObjectiveQuestion) => (byRoute ? counts : merged(counts)),

@@ -3,24 +3,19 @@
 // while a store hung is not to blame for it.
 
 import { sleep } from "../kernel/clock.ts";
+import type { AnyKind } from "../kernel/kind.ts";
 import type { ObjectiveCounts, ObjectiveQuestion } from "../kernel/objective-counts.ts";
 import { SLOW_S } from "../resources/app/alert-rules.ts";
 import {
   APP,
   type App,
-  type AppSpec,
   type AppStatus,
   appResourceName,
   type Rollout,
 } from "../resources/app/app.ts";
 import { needsOf } from "../resources/app/manifest.ts";
-import {
-  EDGE,
-  EDGE_NAME,
-  type EngineStatusFields,
-  STORE_KINDS,
-} from "../resources/engine/engine.ts";
-import { RELEASE, type ReleaseSpec, releaseName } from "../resources/release/release.ts";
+import { EDGE, EDGE_NAME, STORE_KINDS } from "../resources/engine/engine.ts";
+import { RELEASE, releaseName } from "../resources/release/release.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { NeedsOf } from "./told-groups.ts";
 
@@ -63,10 +58,7 @@ export async function contextOf(
 ): Promise<AlertContext> {
   const { environment, app } = labels;
   if (!environment || !app) return {};
-  const found = deps.store.find<AppSpec, AppStatus>({
-    kind: APP,
-    name: appResourceName(environment, app),
-  });
+  const found = deps.store.find(APP, appResourceName(environment, app));
   if (!found) return {};
   const broken = until === undefined ? needsOfApp(deps, found.name).broken : undefined;
   const felt = await feltBy(deps, labels, since, until);
@@ -191,9 +183,9 @@ function routeOf(counts: readonly ObjectiveCounts[], what: string): Pick<Felt, "
 /** The engines that an app can't do without, and one of them that does not work now. */
 export function needsOfApp({ store }: ApiDeps, appName: string): ReturnType<NeedsOf> {
   const [environment = ""] = appName.split("/");
-  const serving = store.find<AppSpec, AppStatus>({ kind: APP, name: appName })?.status?.serving;
-  const ref = { kind: RELEASE, name: releaseName(appName, serving?.set.release ?? 0) };
-  const manifest = store.find<ReleaseSpec, never>(ref)?.spec.manifest;
+  const serving = store.find(APP, appName)?.status?.serving;
+  const release = store.find(RELEASE, releaseName(appName, serving?.set.release ?? 0));
+  const manifest = release?.spec.manifest;
   const engines = [
     { kind: EDGE, name: EDGE_NAME },
     ...(manifest ? needsOf(manifest) : []).map((one) => ({
@@ -201,14 +193,15 @@ export function needsOfApp({ store }: ApiDeps, appName: string): ReturnType<Need
       name: environment,
     })),
   ];
-  const titleOf = (kind: string): string => (kind === EDGE ? EDGE : `${kind} ${environment}`);
-  const stateOf = (engine: (typeof engines)[number]) =>
-    store.find<unknown, EngineStatusFields>(engine)?.status?.state ?? "ready";
+  const titleOf = ({ name }: AnyKind): string =>
+    name === EDGE.name ? name : `${name} ${environment}`;
+  const stateOf = ({ kind, name }: (typeof engines)[number]) =>
+    store.find(kind, name)?.status?.state ?? "ready";
   const broken = engines.find((engine) => stateOf(engine) !== "ready");
   return {
     needs: engines.map(({ kind }) => titleOf(kind)),
     ...(broken && {
-      broken: `the ${broken.kind}${broken.kind === EDGE ? "" : ` of ${environment}`} is ${stateOf(broken)}`,
+      broken: `the ${broken.kind.name}${broken.kind === EDGE ? "" : ` of ${environment}`} is ${stateOf(broken)}`,
     }),
   };
 }

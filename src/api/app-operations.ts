@@ -2,18 +2,12 @@
 // destroy. Everything is checked before anything is written.
 
 import { invalid } from "../kernel/error.ts";
+import type { AnyKind } from "../kernel/kind.ts";
 import type { Redacted } from "../kernel/redacted.ts";
 import { canonicalJson } from "../kernel/resource.ts";
 import type { Actor } from "../kernel/resource-store.ts";
-import {
-  APP,
-  type App,
-  type AppSpec,
-  type AppStatus,
-  appResourceName,
-} from "../resources/app/app.ts";
+import { APP, type App, type AppSpec, appResourceName } from "../resources/app/app.ts";
 import { manifestFor } from "../resources/app/environment-overlay.ts";
-import { HOLD } from "../resources/app/held-source.ts";
 import {
   INFERENCE_FILES,
   type Inference,
@@ -23,10 +17,10 @@ import {
 import type { Manifest } from "../resources/app/manifest.ts";
 import { releaseInForce } from "../resources/app/release-in-force.ts";
 import { rollbackTarget, servedOf, wasTakenBack } from "../resources/app/rollback-target.ts";
-import { ROLLOUT } from "../resources/app/rollout-wish.ts";
+import { CATALOG } from "../resources/catalog.ts";
 import type { Release } from "../resources/release/release.ts";
-import { SECRET, type SecretSpec, secretResourceName } from "../resources/secret/secret.ts";
-import { SETTINGS, type SettingsSpec } from "../resources/settings/settings.ts";
+import { SECRET, secretResourceName } from "../resources/secret/secret.ts";
+import { SETTINGS } from "../resources/settings/settings.ts";
 import { TASK } from "../resources/task/task.ts";
 import {
   Admission,
@@ -57,10 +51,7 @@ export class AppOperations {
   }
 
   findApp(environment: string, app: string): App | undefined {
-    return this.#deps.store.find<AppSpec, AppStatus>({
-      kind: APP,
-      name: appResourceName(environment, app),
-    });
+    return this.#deps.store.find(APP, appResourceName(environment, app));
   }
 
   getApp(environment: string, app: string): App {
@@ -170,27 +161,16 @@ export class AppOperations {
   #restoreConfiguration({ spec }: Release, actor: Actor): void {
     const options = { actor, action: "rollback" };
     const { store } = this.#deps;
-    if (store.find({ kind: SETTINGS, name: spec.app })) {
-      store.writeSpec<SettingsSpec>(
-        { kind: SETTINGS, name: spec.app },
-        { values: spec.config.set },
-        options,
-      );
+    if (store.find(SETTINGS, spec.app)) {
+      store.writeSpec(SETTINGS, spec.app, { values: spec.config.set }, options);
     }
     for (const [name, version] of Object.entries(spec.secrets)) {
-      store.writeSpec<SecretSpec>(
-        { kind: SECRET, name: secretResourceName(spec.app, name) },
-        { version },
-        options,
-      );
+      store.writeSpec(SECRET, secretResourceName(spec.app, name), { version }, options);
     }
   }
 
   settingsOf(appName: string): Readonly<Record<string, string>> {
-    return (
-      this.#deps.store.find<SettingsSpec, never>({ kind: SETTINGS, name: appName })?.spec.values ??
-      {}
-    );
+    return this.#deps.store.find(SETTINGS, appName)?.spec.values ?? {};
   }
 
   /** `null` unsets. Where the app is deployed, a release with the new settings is rolled out. */
@@ -214,11 +194,7 @@ export class AppOperations {
       else values[key] = value;
     }
     return this.#deps.store.transaction(() => {
-      this.#deps.store.writeSpec<SettingsSpec>(
-        { kind: SETTINGS, name: appName },
-        { values },
-        { actor, action: "config" },
-      );
+      this.#deps.store.writeSpec(SETTINGS, appName, { values }, { actor, action: "config" });
       return this.#rerelease(environment, app, "config", actor);
     });
   }
@@ -249,16 +225,15 @@ export class AppOperations {
   ): Accepted {
     const appName = appResourceName(environment, app);
     return this.#deps.store.transaction(() => {
-      const ref = { kind: SECRET, name: secretResourceName(appName, name) };
-      this.#deps.store.writeSpec<SecretSpec>(ref, { version }, { actor, action: "secret" });
+      const options = { actor, action: "secret" };
+      this.#deps.store.writeSpec(SECRET, secretResourceName(appName, name), { version }, options);
       return this.#rerelease(environment, app, "secret", actor);
     });
   }
 
   removeSecret(environment: string, app: string, name: string, actor: Actor): Accepted {
     const appName = appResourceName(environment, app);
-    const ref = { kind: SECRET, name: secretResourceName(appName, name) };
-    const found = this.#deps.store.find<SecretSpec, never>(ref);
+    const found = this.#deps.store.find(SECRET, secretResourceName(appName, name));
     if (!found) {
       throw invalid("secret.not_found", `${app} has no secret ${name}`, {
         hint: `holdfast secret list ${app}`,
@@ -269,8 +244,8 @@ export class AppOperations {
         hint: `take ${name} out of secrets there and deploy, then remove it`,
       });
     return this.#deps.store.transaction(() => {
-      this.#deps.store.markDeleting(ref, { actor, action: "secret-remove" });
-      this.#deps.store.forget(ref, found.uid);
+      this.#deps.store.markDeleting(found, { actor, action: "secret-remove" });
+      this.#deps.store.forget(found, found.uid);
       // Older releases may be rolled back to: their versions stay sealed until the app is destroyed.
       return this.#rerelease(environment, app, "secret", actor);
     });
@@ -286,17 +261,17 @@ export class AppOperations {
     const before = this.getApp(environment, app);
     assertConfirmed(app, confirm);
     return this.#deps.store.transaction(() => {
-      const ref = { kind: APP, name: before.name };
       if (deleteData) {
-        this.#deps.store.writeSpec<AppSpec>(
-          ref,
+        this.#deps.store.writeSpec(
+          APP,
+          before.name,
           { ...before.spec, deleteData },
           { actor, action: "delete-data" },
         );
       }
-      this.#deps.store.markDeleting(ref, { actor, action: "destroy" });
+      this.#deps.store.markDeleting(before, { actor, action: "destroy" });
       // Releases stay until the app's instances are gone: draining needs to know their grace.
-      for (const kind of [SETTINGS, SECRET, ROLLOUT, HOLD])
+      for (const kind of CATALOG.filter(({ goesWithApp }) => goesWithApp))
         this.#removeBelongings(kind, before.name, actor);
       this.#deps.secrets.removeAll(before.name);
       for (const task of this.#deps.store.list(TASK, `${before.name}/`))
@@ -306,7 +281,7 @@ export class AppOperations {
     });
   }
 
-  #removeBelongings(kind: string, appName: string, actor: Actor): void {
+  #removeBelongings(kind: AnyKind, appName: string, actor: Actor): void {
     for (const one of this.#deps.store.list(kind, appName)) {
       if (one.name !== appName && !one.name.startsWith(`${appName}/`)) continue;
       this.#deps.store.markDeleting(one, { actor, action: "destroy" });

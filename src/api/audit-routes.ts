@@ -3,7 +3,7 @@
 import { Readable } from "node:stream";
 import { z } from "zod";
 import type { AuditEvent } from "../kernel/audit.ts";
-import { APP, type AppSpec, type AppStatus } from "../resources/app/app.ts";
+import { APP } from "../resources/app/app.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { type Route, route } from "./route.ts";
 
@@ -77,8 +77,8 @@ function* lines(events: Iterable<AuditEvent>): Generator<string> {
 
 function outcomeOf({ store }: ApiDeps, { action, kind, name, generation }: AuditEvent): string {
   if (action === "refused") return "refused";
-  if (kind !== APP) return "done";
-  const status = store.find<AppSpec, AppStatus>({ kind: APP, name })?.status;
+  if (kind !== APP.name) return "done";
+  const status = store.find(APP, name)?.status;
   if (status?.rollout?.generation === generation) return "running";
   const ended = status?.history.find((one) => one.generation === generation && !one.automatic);
   return ended?.outcome ?? "done";

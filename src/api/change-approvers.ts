@@ -56,7 +56,7 @@ export class ChangeApprovers {
     askedBy,
   }: Pick<ChangeSpec, "environment" | "askedBy">): ReadonlySet<string> {
     const { store } = this.#deps;
-    const isThere = store.find({ kind: ENVIRONMENT, name: environment }) !== undefined;
+    const isThere = store.find(ENVIRONMENT, environment) !== undefined;
     const { rules } = isThere ? findEnvironment(store, environment) : STRICT;
     return tiedAccounts(this.#deps, askedBy, rules.approverTieHours);
   }
@@ -76,7 +76,7 @@ export class ChangeApprovers {
     // The audit is read only if there is an approval to check.
     const tied = given.length === 0 || spec.executed ? NOBODY : this.tiedTo(spec);
     const approvals = given.filter(({ by }) => isOwner(by) || (may.includes(by) && !tied.has(by)));
-    const place = this.#deps.store.find({ kind: ENVIRONMENT, name: environment });
+    const place = this.#deps.store.find(ENVIRONMENT, environment);
     const rules = place ? findEnvironment(this.#deps.store, environment).rules : undefined;
     const problem =
       isOwner(askedBy) || this.#access.isActive(askedBy)

@@ -4,7 +4,7 @@
 
 import { invalid } from "../kernel/error.ts";
 import type { App } from "../resources/app/app.ts";
-import { APP, type AppSpec, type AppStatus } from "../resources/app/app.ts";
+import { APP } from "../resources/app/app.ts";
 import {
   type MigrationFacts,
   RELEASE,
@@ -215,12 +215,11 @@ export class ChangeAssessor {
   }
 
   #appOf(environment: string, app: string): App | undefined {
-    return this.#deps.store.find<AppSpec, AppStatus>({ kind: APP, name: `${environment}/${app}` });
+    return this.#deps.store.find(APP, `${environment}/${app}`);
   }
 
   #release(environment: string, app: string, number: number): ReleaseSpec | undefined {
-    const ref = { kind: RELEASE, name: releaseName(`${environment}/${app}`, number) };
-    return this.#deps.store.find<ReleaseSpec, never>(ref)?.spec;
+    return this.#deps.store.find(RELEASE, releaseName(`${environment}/${app}`, number))?.spec;
   }
 }
 

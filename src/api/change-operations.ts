@@ -4,20 +4,19 @@
 
 import type { Action } from "../kernel/action.ts";
 import { type HoldfastError, invalid } from "../kernel/error.ts";
-import { APP, type AppSpec, type AppStatus } from "../resources/app/app.ts";
+import { APP } from "../resources/app/app.ts";
 import { servedOf } from "../resources/app/rollback-target.ts";
 import {
   CHANGE,
   type Change,
   type ChangeSpec,
-  type ChangeStatus,
   changeName,
   ENDED,
   isApproved,
   validApprovals,
 } from "../resources/change/change.ts";
-import { RELEASE, type ReleaseSpec, releaseName } from "../resources/release/release.ts";
-import { type Gate, gateAt, WINDOW, type WindowSpec } from "../resources/window/window.ts";
+import { RELEASE, releaseName } from "../resources/release/release.ts";
+import { type Gate, gateAt, WINDOW } from "../resources/window/window.ts";
 import type { Access, Principal } from "./access.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { ChangeApprovers } from "./change-approvers.ts";
@@ -132,9 +131,8 @@ export class ChangeOperations {
     return store.transaction(() => {
       const number = this.#nextNumber();
       const superseded = this.#supersede(spec, actor);
-      const ref = { kind: CHANGE, name: changeName(number) };
       const action = spec.emergency ? "emergency" : "ask";
-      store.writeSpec<ChangeSpec>(ref, { ...spec, number }, { actor, action });
+      store.writeSpec(CHANGE, changeName(number), { ...spec, number }, { actor, action });
       return { number, superseded };
     });
   }
@@ -172,7 +170,7 @@ export class ChangeOperations {
     const { store, clock } = this.#deps;
     // What decides over windows waits for none.
     if (isControl({ action })) return { open: true };
-    const windows = store.list<WindowSpec, never>(WINDOW);
+    const windows = store.list(WINDOW);
     const { train } = request as { train?: { cars: readonly { app: string }[] } };
     const apps = train ? train.cars.map((car) => car.app) : [app];
     // What served before comes back at once, unless a window speaks of rollbacks.
@@ -186,15 +184,14 @@ export class ChangeOperations {
 
   #hasServed(name: string, request: ChangeSpec["request"]): boolean {
     const { to } = request as { to?: number };
-    const app = this.#deps.store.find<AppSpec, AppStatus>({ kind: APP, name });
+    const app = this.#deps.store.find(APP, name);
     return app !== undefined && to !== undefined && servedOf(app).includes(to);
   }
 
   // --- what people say of a change
 
   find(number: number): Change {
-    const ref = { kind: CHANGE, name: changeName(number) };
-    const found = this.#deps.store.find<ChangeSpec, ChangeStatus>(ref);
+    const found = this.#deps.store.find(CHANGE, changeName(number));
     if (found) return found;
     throw invalid("change.not_found", `there is no change ${number}`, { hint: "holdfast changes" });
   }
@@ -322,10 +319,7 @@ export class ChangeOperations {
       source ??
       (origin === undefined
         ? undefined
-        : store.find<ReleaseSpec, never>({
-            kind: RELEASE,
-            name: releaseName(origin, release ?? 0),
-          })?.spec.source);
+        : store.find(RELEASE, releaseName(origin, release ?? 0))?.spec.source);
     if (meant && (action === "deploy" || action === "promote"))
       assertNotHeld(this.#deps, name, meant, askedAt);
   }
@@ -377,29 +371,26 @@ export class ChangeOperations {
     action: string,
   ): Change {
     const { spec } = this.find(number);
-    const ref = { kind: CHANGE, name: changeName(number) };
-    this.#deps.store.writeSpec<ChangeSpec>(ref, { ...spec, ...change }, { actor, action });
+    const changed = { ...spec, ...change };
+    this.#deps.store.writeSpec(CHANGE, changeName(number), changed, { actor, action });
     return this.find(number);
   }
 
   #nextNumber(): number {
-    const last = this.#deps.store.list<ChangeSpec, never>(CHANGE).at(-1);
+    const last = this.#deps.store.list(CHANGE).at(-1);
     return (last?.spec.number ?? 0) + 1;
   }
 
   // The same thing asked for again takes the place of what did not run yet. Returns the numbers.
   #supersede({ environment, app, action, request }: ChangeSpec, actor: Principal): number[] {
     const target = targetOf(request);
-    const same = this.#deps.store
-      .list<ChangeSpec, ChangeStatus>(CHANGE)
-      .filter(({ spec, status }) => {
-        const isOpen = !spec.executed && !spec.rejected && !spec.withdrawn;
-        const isOver = status && ENDED.has(status.phase);
-        const isSame =
-          spec.environment === environment && spec.app === app && spec.action === action;
-        const isMine = spec.askedBy === actor.name && targetOf(spec.request) === target;
-        return isOpen && !isOver && isSame && isMine;
-      });
+    const same = this.#deps.store.list(CHANGE).filter(({ spec, status }) => {
+      const isOpen = !spec.executed && !spec.rejected && !spec.withdrawn;
+      const isOver = status && ENDED.has(status.phase);
+      const isSame = spec.environment === environment && spec.app === app && spec.action === action;
+      const isMine = spec.askedBy === actor.name && targetOf(spec.request) === target;
+      return isOpen && !isOver && isSame && isMine;
+    });
     const at = this.#deps.clock.now();
     for (const { spec } of same)
       this.#write(spec.number, { withdrawn: { by: actor.name, at } }, actor, "withdraw");

@@ -11,13 +11,7 @@ import {
   ENDED,
 } from "../resources/change/change.ts";
 import { ENVIRONMENT } from "../resources/environment/environment.ts";
-import {
-  nextStretch,
-  WINDOW,
-  type WindowSpec,
-  windowMistake,
-  windowSchema,
-} from "../resources/window/window.ts";
+import { nextStretch, WINDOW, windowMistake, windowSchema } from "../resources/window/window.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { ChangeControl } from "./change-control.ts";
 import type { ChangeOperations } from "./change-operations.ts";
@@ -83,7 +77,7 @@ export function changeRoutes(
           return known;
         };
         const found: ChangeView[] = [];
-        for (const one of deps.store.list<ChangeSpec, ChangeStatus>(CHANGE).toReversed()) {
+        for (const one of deps.store.list(CHANGE).toReversed()) {
           const { environment: place, app } = one.spec;
           if (query.environment !== undefined && place !== query.environment) continue;
           if (query.app !== undefined && app !== query.app) continue;
@@ -159,7 +153,7 @@ function decisionRoutes(changes: ChangeOperations, view: (change: Change) => Cha
 function windowRoutes(deps: ApiDeps, controls: ControlOperations): Route[] {
   const ofWindow = z.object({ environment: z.string().max(30), window: appName });
   const assertPlace = (name: string): void => {
-    if (name !== "*" && !deps.store.find({ kind: ENVIRONMENT, name }))
+    if (name !== "*" && !deps.store.find(ENVIRONMENT, name))
       throw unknownEnvironment(deps.store, name);
   };
   return [
@@ -170,7 +164,7 @@ function windowRoutes(deps: ApiDeps, controls: ControlOperations): Route[] {
       handle: () => {
         const now = deps.clock.now();
         return {
-          windows: deps.store.list<WindowSpec, never>(WINDOW).map(({ name, spec }) => {
+          windows: deps.store.list(WINDOW).map(({ name, spec }) => {
             const stretch = nextStretch(spec, now);
             const isOn = stretch !== undefined && stretch.from <= now;
             return { name, ...spec, on: isOn, next: stretch };

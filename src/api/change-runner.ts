@@ -138,18 +138,17 @@ export class ChangeRunner {
     try {
       store.transaction(() => {
         const nameOf = (app: string): string => `${environment}/${app}`;
-        const specOf = (app: string): AppSpec | undefined =>
-          store.find<AppSpec, never>({ kind: APP, name: nameOf(app) })?.spec;
+        const specOf = (app: string): AppSpec | undefined => store.find(APP, nameOf(app))?.spec;
         // Of a deploy the name is only known afterwards; nothing else changes it.
         const known = "app" in request ? specOf(request.app) : undefined;
-        const before = store.list<AppSpec, never>(APP, `${environment}/`);
+        const before = store.list(APP, `${environment}/`);
         const accepted = this.run(environment, request, actor);
         const appBefore = known ?? before.find(({ name }) => name === nameOf(accepted.app))?.spec;
         const appAfter = specOf(accepted.app);
-        const release = store.find<ReleaseSpec, never>({
-          kind: RELEASE,
-          name: releaseName(nameOf(accepted.app), accepted.release),
-        })?.spec;
+        const release = store.find(
+          RELEASE,
+          releaseName(nameOf(accepted.app), accepted.release),
+        )?.spec;
         throw new Rehearsed({
           accepted,
           action: request.action,

@@ -48,7 +48,7 @@ export function channelRoutes(deps: ApiDeps): Route[] {
       summary: "Channels that are told of alerts; never their addresses.",
       handle: () => ({
         channels: deps.store
-          .list<ChannelSpec, never>(CHANNEL)
+          .list(CHANNEL)
           .map(({ name, spec: { type, severities, to } }) => ({ name, type, severities, to })),
       }),
     }),
@@ -72,7 +72,7 @@ export function channelRoutes(deps: ApiDeps): Route[] {
             ...(to !== undefined && { to }),
             address: { secret: "address", version },
           };
-          deps.store.writeSpec({ kind: CHANNEL, name: channel }, spec, {
+          deps.store.writeSpec(CHANNEL, channel, spec, {
             actor,
             action: "channel",
           });
@@ -245,7 +245,7 @@ export async function announce(
   deps: ApiDeps,
   { title, text }: { readonly title: string; readonly text: string },
 ): Promise<void> {
-  const channels = deps.store.list<ChannelSpec, never>(CHANNEL);
+  const channels = deps.store.list(CHANNEL);
   await Promise.allSettled(
     channels.map((channel) => {
       const { notice, raw } = noticeOf(title, text, channel.name, deps.clock.now());
@@ -267,7 +267,7 @@ const mayNotDeliver = (): HoldfastError =>
   invalid("auth.unauthorized", "only Alertmanager may deliver", { hint: "holdfast channel test" });
 
 function getChannel(deps: ApiDeps, name: string): Channel {
-  const found = deps.store.find<ChannelSpec, never>({ kind: CHANNEL, name });
+  const found = deps.store.find(CHANNEL, name);
   if (found) return found;
   throw invalid("channel.not_found", `there is no channel ${name}`, {
     hint: "holdfast channel list",

@@ -4,12 +4,13 @@
 import { parseDocument } from "yaml";
 import { z } from "zod";
 import { invalid } from "../kernel/error.ts";
+import type { AnyKind } from "../kernel/kind.ts";
 import { canonicalJson } from "../kernel/resource.ts";
 import type { Actor } from "../kernel/resource-store.ts";
 import { DEFAULT_POLICY, PLATFORM, SIGNALS, type TelemetryPolicy } from "../kernel/signal.ts";
 import { ACCOUNT, type AccountSpec, EVERYWHERE, type Role } from "../resources/account/account.ts";
-import { APP, type AppSpec, type AppStatus, appResourceName } from "../resources/app/app.ts";
-import { ENVIRONMENT_ENGINES, type EngineSpec } from "../resources/engine/engine.ts";
+import { APP, appResourceName } from "../resources/app/app.ts";
+import { ENVIRONMENT_ENGINES } from "../resources/engine/engine.ts";
 import {
   classOf,
   ENVIRONMENT,
@@ -19,13 +20,11 @@ import {
 } from "../resources/environment/environment.ts";
 import {
   CLASS_RULES,
-  EMPTY_POLICY,
   effectiveRules,
-  POLICY,
-  type PolicySpec,
   rulesSchema,
 } from "../resources/environment/environment-rules.ts";
 import { loosenedRules } from "../resources/environment/loosening.ts";
+import { EMPTY_POLICY, POLICY, type PolicySpec } from "../resources/policy/policy.ts";
 import { TASK, type TaskSpec } from "../resources/task/task.ts";
 import { TELEMETRY } from "../resources/telemetry/telemetry.ts";
 import { WINDOW, type WindowSpec } from "../resources/window/window.ts";
@@ -100,7 +99,7 @@ export class ControlWrites {
         case "freeze":
           return this.#writeWindow(request.window, request.spec, actor);
         case "account":
-          store.writeSpec<AccountSpec>({ kind: ACCOUNT, name: request.account }, request.spec, {
+          store.writeSpec(ACCOUNT, request.account, request.spec, {
             actor,
             action: "account",
           });
@@ -114,7 +113,7 @@ export class ControlWrites {
   /** As it is now, for whoever approves: of another it says nothing. */
   contentOf(request: ControlRequest): string {
     const { store } = this.#deps;
-    const specOf = (kind: string, name: string): unknown => store.find({ kind, name })?.spec;
+    const specOf = (kind: AnyKind, name: string): unknown => store.find(kind, name)?.spec;
     const before = {
       policy: () =>
         "environment" in request && [
@@ -191,7 +190,7 @@ export class ControlWrites {
 
   #ofClass(environment: string, to: EnvironmentClass | undefined): Loosening {
     const { store } = this.#deps;
-    if (to === undefined || !store.find({ kind: ENVIRONMENT, name: environment })) return NOTHING;
+    if (to === undefined || !store.find(ENVIRONMENT, environment)) return NOTHING;
     const { rules, class: from } = findEnvironment(store, environment);
     if (!rules.protected || from === to) return NOTHING;
     const reasons = loosenedRules(rules, effectiveRules(to, this.#policyOf(environment)));
@@ -203,7 +202,7 @@ export class ControlWrites {
 
   // One that is new only adds to what is not allowed; of one that is there, it depends on its times.
   #ofWindow(window: string, after: WindowSpec | null): Loosening {
-    const before = this.#deps.store.find<WindowSpec, never>({ kind: WINDOW, name: window })?.spec;
+    const before = this.#deps.store.find(WINDOW, window)?.spec;
     const environments = this.#protectedIn(window.split("/")[0] ?? "");
     if (!before || environments.length === 0) return NOTHING;
     if (after === null) return { environments, reasons: [`${before.kind} ${window}: removed`] };
@@ -212,10 +211,7 @@ export class ControlWrites {
   }
 
   #ofAccount(account: string, after: AccountSpec): Loosening {
-    const before = this.#deps.store.find<AccountSpec, never>({
-      kind: ACCOUNT,
-      name: account,
-    })?.spec;
+    const before = this.#deps.store.find(ACCOUNT, account)?.spec;
     const grants = (spec: AccountSpec | undefined): Map<string, Set<Role>> => {
       const own = new Map<string, Set<Role>>();
       if (!spec || spec.disabled) return own;
@@ -246,7 +242,7 @@ export class ControlWrites {
   }
 
   #policyOf(name: string): PolicySpec {
-    return this.#deps.store.find<PolicySpec, never>({ kind: POLICY, name })?.spec ?? EMPTY_POLICY;
+    return this.#deps.store.find(POLICY, name)?.spec ?? EMPTY_POLICY;
   }
 
   // --- what is written
@@ -257,7 +253,7 @@ export class ControlWrites {
   ): void {
     const { store } = this.#deps;
     const spec = this.parsePolicy(text);
-    store.writeSpec<PolicySpec>({ kind: POLICY, name: environment }, spec, {
+    store.writeSpec(POLICY, environment, spec, {
       actor,
       action: "policy",
       ...(version !== undefined && { expectedGeneration: version }),
@@ -274,7 +270,7 @@ export class ControlWrites {
         hint: "the installation itself has that name; choose another",
       });
     const options = { actor, action: "environment" };
-    const before = store.find<EnvironmentSpec, never>({ kind: ENVIRONMENT, name });
+    const before = store.find(ENVIRONMENT, name);
     if (before && change.isNew)
       throw invalid("environment.exists", `there is an environment ${name} already`, {
         hint: `holdfast env show ${name}`,
@@ -286,15 +282,11 @@ export class ControlWrites {
       class: of,
       ...(hosts !== undefined && { hosts }),
     };
-    store.writeSpec<EnvironmentSpec>({ kind: ENVIRONMENT, name }, spec, options);
+    store.writeSpec(ENVIRONMENT, name, spec, options);
     if (!before && of !== "production")
-      store.writeSpec<TelemetryPolicy>(
-        { kind: TELEMETRY, name },
-        keptFor(CLASS_RULES[of].telemetryDays),
-        options,
-      );
+      store.writeSpec(TELEMETRY, name, keptFor(CLASS_RULES[of].telemetryDays), options);
     for (const [kind, engine] of ENVIRONMENT_ENGINES)
-      store.writeSpec<EngineSpec>({ kind, name }, { engine }, options);
+      store.writeSpec(kind, name, { engine }, options);
   }
 
   #beginTask(
@@ -303,14 +295,14 @@ export class ControlWrites {
   ): void {
     const { store } = this.#deps;
     const appName = appResourceName(environment, app);
-    const found = store.find<AppSpec, AppStatus>({ kind: APP, name: appName });
+    const found = store.find(APP, appName);
     const release = found?.status?.serving?.set.release;
     if (release === undefined)
       throw invalid("app.not_deployed", `${app} serves no release yet`, {
         hint: "holdfast status",
       });
     const spec: TaskSpec = { appName, release, command, ...(takesInput && { takesInput }) };
-    store.writeSpec<TaskSpec>({ kind: TASK, name: `${appName}/${task}` }, spec, {
+    store.writeSpec(TASK, `${appName}/${task}`, spec, {
       actor,
       action: "run",
       expectedGeneration: 0,
@@ -319,16 +311,15 @@ export class ControlWrites {
 
   #writeWindow(name: string, spec: WindowSpec | null, actor: Actor): void {
     const { store } = this.#deps;
-    const ref = { kind: WINDOW, name };
     if (spec !== null) {
-      store.writeSpec<WindowSpec>(ref, spec, { actor, action: spec.kind });
+      store.writeSpec(WINDOW, name, spec, { actor, action: spec.kind });
       return;
     }
-    const found = store.find<WindowSpec, never>(ref);
+    const found = store.find(WINDOW, name);
     if (!found)
       throw invalid("window.not_found", `there is no ${name}`, { hint: "holdfast window list" });
-    store.markDeleting(ref, { actor, action: `${found.spec.kind}-remove` });
-    store.forget(ref, found.uid);
+    store.markDeleting(found, { actor, action: `${found.spec.kind}-remove` });
+    store.forget(found, found.uid);
   }
 }
 
@@ -340,15 +331,16 @@ function clampTelemetry(
   days: number,
   actor: Actor,
 ): void {
-  const before = store.find<TelemetryPolicy, never>({ kind: TELEMETRY, name })?.spec;
+  const before = store.find(TELEMETRY, name)?.spec;
   const retention = Object.entries((before ?? DEFAULT_POLICY).retention);
   if (retention.every(([, kept]) => kept.days <= days)) return;
   const clamped = retention.map(([signal, kept]) => [
     signal,
     { ...kept, days: Math.min(days, kept.days) },
   ]);
-  store.writeSpec<TelemetryPolicy>(
-    { kind: TELEMETRY, name },
+  store.writeSpec(
+    TELEMETRY,
+    name,
     {
       ...(before ?? DEFAULT_POLICY),
       retention: Object.fromEntries(clamped) as TelemetryPolicy["retention"],

@@ -1,7 +1,7 @@
 // How delivery goes: the figures of the trade, by app and environment.
 
 import { z } from "zod";
-import { APP, type AppSpec, type AppStatus, type DeliveryRecord } from "../resources/app/app.ts";
+import { APP, type DeliveryRecord } from "../resources/app/app.ts";
 import { type DeliveryFigures, deliveryFigures } from "../resources/app/delivery.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import { ENVIRONMENT } from "../resources/environment/environment.ts";
@@ -39,7 +39,7 @@ export function deliveryRoutes({ store, clock }: ApiDeps, access: Access): Route
           .filter(({ name }) => access.decide(actor, "view", name).allowed)
           .flatMap(({ name }) => {
             const apps = store
-              .list<AppSpec, AppStatus>(APP, `${name}/`)
+              .list(APP, `${name}/`)
               .map((one) => [one.name.split("/")[1] ?? "", one.status?.deliveries ?? []] as const)
               .filter(([app]) => query.app === undefined || app === query.app);
             const whole =

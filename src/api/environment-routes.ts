@@ -3,12 +3,8 @@
 import { z } from "zod";
 import { name as appName } from "../resources/app/manifest.ts";
 import { CLASSES, ENVIRONMENT, hostsPattern } from "../resources/environment/environment.ts";
-import {
-  CLASS_RULES,
-  EMPTY_POLICY,
-  POLICY,
-  type PolicySpec,
-} from "../resources/environment/environment-rules.ts";
+import { CLASS_RULES } from "../resources/environment/environment-rules.ts";
+import { EMPTY_POLICY, POLICY } from "../resources/policy/policy.ts";
 import { Access } from "./access.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { ChangeControl } from "./change-control.ts";
@@ -121,7 +117,7 @@ export const waitingOf = ({ change, pending }: Outcome): { change?: number; pend
 });
 
 function policyRoutes(deps: ApiDeps, controls: ControlOperations): Route[] {
-  const find = (name: string) => deps.store.find<PolicySpec, never>({ kind: POLICY, name });
+  const find = (name: string) => deps.store.find(POLICY, name);
   return [
     route({
       method: "GET",

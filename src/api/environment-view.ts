@@ -12,9 +12,8 @@ import {
 import {
   type EnvironmentRules,
   effectiveRules,
-  POLICY,
-  type PolicySpec,
 } from "../resources/environment/environment-rules.ts";
+import { POLICY } from "../resources/policy/policy.ts";
 
 export interface EnvironmentView {
   readonly name: string;
@@ -28,9 +27,9 @@ export interface EnvironmentView {
 }
 
 export function findEnvironment(store: ResourceStore, name: string): EnvironmentView {
-  const found = store.find<EnvironmentSpec, never>({ kind: ENVIRONMENT, name });
+  const found = store.find(ENVIRONMENT, name);
   if (!found) throw unknownEnvironment(store, name);
-  const policy = store.find<PolicySpec, never>({ kind: POLICY, name });
+  const policy = store.find(POLICY, name);
   const { compute, hosts } = found.spec;
   const own = classOf(found);
   return {

@@ -36,7 +36,7 @@ export function exportRoutes(deps: ApiDeps, operations: AppOperations): Route[] 
           .ask<Readonly<Record<string, ExportState>>>("/exports", {})
           .catch((): Readonly<Record<string, ExportState>> => ({}));
         const exports = deps.store
-          .list<ExportSpec, never>(EXPORT, `${environment}/`)
+          .list(EXPORT, `${environment}/`)
           .map(({ name, spec: { endpoint, signals } }): ExportView => {
             const state = states[name];
             return { name: shortName(name), endpoint, signals, ...(state && { state }) };
@@ -56,7 +56,7 @@ export function exportRoutes(deps: ApiDeps, operations: AppOperations): Route[] 
         return deps.store.transaction(() => {
           const version = deps.exportSecrets.add(name, new Redacted(JSON.stringify(headers)));
           const spec: ExportSpec = { endpoint, signals, headers: { secret: "headers", version } };
-          deps.store.writeSpec({ kind: EXPORT, name }, spec, { actor, action: "export" });
+          deps.store.writeSpec(EXPORT, name, spec, { actor, action: "export" });
           return { name: params.export, endpoint, signals } satisfies ExportView;
         });
       },
@@ -100,8 +100,7 @@ function testRoute(deps: ApiDeps): Route {
 }
 
 function getExport(deps: ApiDeps, environment: string, name: string) {
-  const ref = { kind: EXPORT, name: `${environment}/${name}` };
-  const found = deps.store.find<ExportSpec, never>(ref);
+  const found = deps.store.find(EXPORT, `${environment}/${name}`);
   if (found) return found;
   throw invalid("export.not_found", `there is no export ${name} in ${environment}`, {
     hint: "holdfast export list",

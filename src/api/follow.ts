@@ -6,19 +6,12 @@ import type { Ref } from "../kernel/resource.ts";
 import {
   APP,
   type App,
-  type AppSpec,
-  type AppStatus,
   type Rollout,
   type RolloutFailure,
   type TimelineEntry,
 } from "../resources/app/app.ts";
-import {
-  RELEASE,
-  type ReleaseSpec,
-  type ReleaseStatus,
-  releaseName,
-} from "../resources/release/release.ts";
-import { TASK, type TaskSpec, type TaskStatus } from "../resources/task/task.ts";
+import { RELEASE, releaseName } from "../resources/release/release.ts";
+import { TASK } from "../resources/task/task.ts";
 import type { ApiDeps } from "./api-deps.ts";
 
 export type RolloutEvent =
@@ -50,23 +43,23 @@ export function followRollout(
   generation: number,
   signal: AbortSignal,
 ): Readable {
-  const ref = { kind: APP, name: appName };
   let told = 0;
   let waitingFor: number | undefined;
   let ahead: number | undefined;
   const build = (rollout: Rollout): RolloutEvent[] => {
     const { release } = rollout.placement.set;
     const name = releaseName(appName, release);
-    const status = deps.store.find<ReleaseSpec, ReleaseStatus>({ kind: RELEASE, name })?.status;
+    const status = deps.store.find(RELEASE, name)?.status;
     if (rollout.phase !== "building" || status?.phase !== "building") return [];
     if (ahead === (status.ahead ?? 0)) return [];
     ahead = status.ahead ?? 0;
     return [{ event: "build", release, ahead }];
   };
   const isOfApp = ({ kind, name }: Ref): boolean =>
-    (kind === APP && name === appName) || (kind === RELEASE && name.startsWith(`${appName}/`));
+    (kind === APP.name && name === appName) ||
+    (kind === RELEASE.name && name.startsWith(`${appName}/`));
   return follow(deps, isOfApp, signal, (): RolloutEvent[] => {
-    const app = deps.store.find<AppSpec, AppStatus>(ref);
+    const app = deps.store.find(APP, appName);
     if (!app)
       return [
         ended("failed", 0, undefined, {
@@ -136,14 +129,13 @@ export type TaskEvent =
     };
 
 export function followTask(deps: ApiDeps, name: string, signal: AbortSignal): Readable {
-  const ref = { kind: TASK, name };
   let hasStarted = false;
   return follow(
     deps,
-    (one) => one.kind === TASK && one.name === name,
+    (one) => one.kind === TASK.name && one.name === name,
     signal,
     (): TaskEvent[] => {
-      const task = deps.store.find<TaskSpec, TaskStatus>(ref);
+      const task = deps.store.find(TASK, name);
       if (!task) {
         const detail = "it was removed";
         return [{ event: "ended", code: undefined, signal: undefined, detail }];

@@ -2,9 +2,10 @@
 
 import { z } from "zod";
 import { invalid } from "../kernel/error.ts";
-import { APP, type AppSpec, type AppStatus, type HeldSource } from "../resources/app/app.ts";
-import { HELD_MAX, HOLD, type HoldSpec, isOf, stillHeld } from "../resources/app/held-source.ts";
+import { APP, type HeldSource } from "../resources/app/app.ts";
+import { HELD_MAX, isOf, stillHeld } from "../resources/app/held-source.ts";
 import { name as appName } from "../resources/app/manifest.ts";
+import { HOLD } from "../resources/hold/hold.ts";
 import type { Access, Principal } from "./access.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { findEnvironment } from "./environment-view.ts";
@@ -44,10 +45,7 @@ export function assertNotHeld(
 }
 
 const heldOf = (store: ApiDeps["store"], name: string): readonly HeldSource[] =>
-  stillHeld(
-    store.find<AppSpec, AppStatus>({ kind: APP, name })?.status?.held,
-    store.find<HoldSpec, never>({ kind: HOLD, name })?.spec,
-  );
+  stillHeld(store.find(APP, name)?.status?.held, store.find(HOLD, name)?.spec);
 
 export const sourceText = ({ commit, digest }: Pick<HeldSource, "commit" | "digest">): string =>
   commit === undefined ? `the source ${digest.slice(0, 12)}` : `commit ${commit.slice(0, 12)}`;
@@ -62,7 +60,7 @@ export function holdRoutes(deps: HoldDeps, access: Access): Route[] {
       handle: ({ query, actor }) => {
         if (query.environment !== undefined) findEnvironment(deps.store, query.environment);
         const prefix = query.environment === undefined ? "" : `${query.environment}/`;
-        const holds = deps.store.list<AppSpec, AppStatus>(APP, prefix).flatMap((one) => {
+        const holds = deps.store.list(APP, prefix).flatMap((one) => {
           const { environment } = one.spec;
           if (!access.decide(actor, "view", environment).allowed) return [];
           return heldOf(deps.store, one.name).map(
@@ -119,13 +117,13 @@ function release(
       { hint: `holdfast hold list --env ${environment}` },
     );
   const at = clock.now();
-  const before = store.find<HoldSpec, never>({ kind: HOLD, name })?.spec.released ?? [];
+  const before = store.find(HOLD, name)?.spec.released ?? [];
   const gone = new Set(meant.map(({ digest }) => digest));
   const released = [
     ...meant.map(({ digest }) => ({ digest, at })),
     ...before.filter(({ digest }) => !gone.has(digest)),
   ].slice(0, HELD_MAX);
-  store.writeSpec<HoldSpec>({ kind: HOLD, name }, { released }, { actor, action: "release-hold" });
+  store.writeSpec(HOLD, name, { released }, { actor, action: "release-hold" });
   return {
     environment,
     app,

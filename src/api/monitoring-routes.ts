@@ -4,14 +4,8 @@ import { z } from "zod";
 import { sleep } from "../kernel/clock.ts";
 import { invalid } from "../kernel/error.ts";
 import type { ObjectiveCounts } from "../kernel/objective-counts.ts";
-import { type Counted, DEFAULT_POLICY, type TelemetryPolicy } from "../kernel/signal.ts";
-import {
-  APP,
-  type AppSpec,
-  type AppStatus,
-  type Rollout,
-  type RolloutReason,
-} from "../resources/app/app.ts";
+import { type Counted, DEFAULT_POLICY } from "../kernel/signal.ts";
+import { APP, type Rollout, type RolloutReason } from "../resources/app/app.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import { OBJECTIVE_DAYS, type Objective } from "../resources/app/objectives.ts";
 import { TELEMETRY } from "../resources/telemetry/telemetry.ts";
@@ -160,7 +154,7 @@ function deploysRoute(deps: ApiDeps, operations: AppOperations): Route {
       operations.requireEnvironment(query.environment);
       const from = query.sinceMs > 0 ? deps.clock.now() - query.sinceMs : 0;
       const deploys = deps.store
-        .list<AppSpec, AppStatus>(APP, `${query.environment}/`)
+        .list(APP, `${query.environment}/`)
         .filter(
           ({ name }) => query.app === undefined || name === `${query.environment}/${query.app}`,
         )
@@ -396,7 +390,7 @@ async function objectiveView(deps: ApiDeps, objective: Objective): Promise<Objec
       ...{ from: now - sinceMs, to: now },
     });
   // No longer than records are kept.
-  const policy = deps.store.find<TelemetryPolicy, never>({ kind: TELEMETRY, name: environment });
+  const policy = deps.store.find(TELEMETRY, environment);
   const kept = (policy?.spec ?? DEFAULT_POLICY).retention.requests.days;
   const days = Math.min(OBJECTIVE_DAYS, kept);
   const [ofWindow, ofHour] = await Promise.all([count(days * DAY_MS), count(HOUR_MS)]);

@@ -4,18 +4,12 @@
 import { invalid } from "../kernel/error.ts";
 import { canonicalJson } from "../kernel/resource.ts";
 import type { Actor } from "../kernel/resource-store.ts";
-import {
-  APP,
-  type App,
-  type AppSpec,
-  type AppStatus,
-  appResourceName,
-} from "../resources/app/app.ts";
+import { APP, type App, appResourceName } from "../resources/app/app.ts";
 import { countsFor } from "../resources/app/app-observed.ts";
 import { manifestFor } from "../resources/app/environment-overlay.ts";
 import { INFERENCE_FILES, inferManifest, usesDockerfile } from "../resources/app/infer.ts";
 import type { Artifact, MigrationFacts, Release } from "../resources/release/release.ts";
-import { SETTINGS, type SettingsSpec } from "../resources/settings/settings.ts";
+import { SETTINGS } from "../resources/settings/settings.ts";
 import { Admission } from "./admission.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { assertCodeFrom, assertRules } from "./environment-admission.ts";
@@ -128,7 +122,7 @@ export class Promotion {
   }
 
   #find(name: string): App | undefined {
-    return this.#deps.store.find<AppSpec, AppStatus>({ kind: APP, name });
+    return this.#deps.store.find(APP, name);
   }
 
   #originOf(app: string, environment: string): string {
@@ -142,10 +136,7 @@ export class Promotion {
   }
 
   #isSame(serving: Release, artifact: Artifact, manifest: object): boolean {
-    const settings = this.#deps.store.find<SettingsSpec, never>({
-      kind: SETTINGS,
-      name: serving.spec.app,
-    });
+    const settings = this.#deps.store.find(SETTINGS, serving.spec.app);
     return (
       serving.status?.artifact?.digest === artifact.digest &&
       canonicalJson(serving.spec.manifest) === canonicalJson(manifest) &&

@@ -3,8 +3,8 @@
 
 import { asHoldfastError, type HoldfastError, invalid, messageOf } from "../kernel/error.ts";
 import { EVERYWHERE } from "../resources/account/account.ts";
-import { APP, type AppSpec, type AppStatus } from "../resources/app/app.ts";
-import { CHANGE, type ChangeSpec, type ChangeStatus } from "../resources/change/change.ts";
+import { APP } from "../resources/app/app.ts";
+import { CHANGE } from "../resources/change/change.ts";
 import {
   type CommitState,
   moved,
@@ -17,7 +17,7 @@ import {
   pushName,
 } from "../resources/push/push.ts";
 import type { PushObserved } from "../resources/push/push-plan.ts";
-import { RELEASE, type ReleaseSpec } from "../resources/release/release.ts";
+import { RELEASE } from "../resources/release/release.ts";
 import {
   projectOf,
   REPOSITORY,
@@ -51,11 +51,11 @@ export class PushOperations {
 
   /** Newest first. */
   of(repository: string): readonly Push[] {
-    return this.#deps.store.list<PushSpec, PushStatus>(PUSH, `${repository}/`).toReversed();
+    return this.#deps.store.list(PUSH, `${repository}/`).toReversed();
   }
 
   find(name: string): Repository {
-    const found = this.#deps.store.find<RepositorySpec, never>({ kind: REPOSITORY, name });
+    const found = this.#deps.store.find(REPOSITORY, name);
     if (found) return found;
     throw invalid("repository.not_found", `there is no repository ${name}`, {
       hint: "holdfast repository list",
@@ -105,7 +105,7 @@ export class PushOperations {
       from,
     };
     const actor = { name: actorOf(name), from };
-    store.writeSpec<PushSpec>({ kind: PUSH, name: pushName(name, number) }, own, {
+    store.writeSpec(PUSH, pushName(name, number), own, {
       actor,
       action: "push",
       expectedGeneration: 0,
@@ -274,20 +274,18 @@ export class PushOperations {
     const { store, publicUrl } = this.#deps;
     const prefix = `${spec.environment}/`;
     const release = store
-      .list<ReleaseSpec, never>(RELEASE, prefix)
+      .list(RELEASE, prefix)
       .find(
         (one) =>
           one.spec.source.push === name &&
           one.spec.source.commit === spec.commit &&
           one.createdAt >= spec.receivedAt,
       );
-    const change = store.list<ChangeSpec, ChangeStatus>(CHANGE).find((one) => {
+    const change = store.list(CHANGE).find((one) => {
       const { source } = one.spec.request as { source?: { push?: string } };
       return source?.push === name && one.spec.askedAt >= spec.receivedAt;
     });
-    const app = release
-      ? store.find<AppSpec, AppStatus>({ kind: APP, name: release.spec.app })
-      : undefined;
+    const app = release ? store.find(APP, release.spec.app) : undefined;
     if (!release && !change) return undefined;
     const executed = change?.spec.executed;
     const hosts = Object.values(release?.spec.manifest.services ?? {}).flatMap(
@@ -338,7 +336,7 @@ export class PushOperations {
   }
 
   #repositoryOf({ repository }: PushSpec): Repository | undefined {
-    return this.#deps.store.find<RepositorySpec, never>({ kind: REPOSITORY, name: repository });
+    return this.#deps.store.find(REPOSITORY, repository);
   }
 
   #remoteOf(repository: Repository) {
@@ -356,7 +354,7 @@ export class PushOperations {
 
   #keep(push: Push, change: (status: PushStatusFields) => PushStatusFields): void {
     const { store, clock } = this.#deps;
-    const fresh = store.find<PushSpec, PushStatus>(push)?.status;
+    const fresh = store.find(PUSH, push.name)?.status;
     const status = fresh ?? { ...NEW_PUSH, since: clock.now() };
     store.writeStatus(push, push.uid, { ...status, ...change(status) });
   }

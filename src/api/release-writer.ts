@@ -11,11 +11,10 @@ import {
   RELEASE,
   type Release,
   type ReleaseSpec,
-  type ReleaseStatus,
   releaseName,
 } from "../resources/release/release.ts";
-import { SECRET, type SecretSpec } from "../resources/secret/secret.ts";
-import { SETTINGS, type SettingsSpec } from "../resources/settings/settings.ts";
+import { SECRET } from "../resources/secret/secret.ts";
+import { SETTINGS } from "../resources/settings/settings.ts";
 import type { ApiDeps } from "./api-deps.ts";
 
 export interface Accepted {
@@ -61,14 +60,14 @@ export class ReleaseWriter {
   }
 
   releasesOf(appName: string): readonly Release[] {
-    return this.#deps.store.list<ReleaseSpec, ReleaseStatus>(RELEASE, `${appName}/`);
+    return this.#deps.store.list(RELEASE, `${appName}/`);
   }
 
   secretsOf(
     appName: string,
   ): readonly { readonly name: string; readonly version: number; readonly updatedAt: number }[] {
     return this.#deps.store
-      .list<SecretSpec, never>(SECRET, `${appName}/`)
+      .list(SECRET, `${appName}/`)
       .filter(({ deleting }) => !deleting)
       .map(({ name, spec, updatedAt }) => ({
         name: name.split("/").at(-1) ?? name,
@@ -78,8 +77,7 @@ export class ReleaseWriter {
   }
 
   get(appName: string, number: number): Release {
-    const ref = { kind: RELEASE, name: releaseName(appName, number) };
-    const found = this.#deps.store.find<ReleaseSpec, ReleaseStatus>(ref);
+    const found = this.#deps.store.find(RELEASE, releaseName(appName, number));
     if (found) return found;
     throw invalid("release.not_found", `${appName} has no release ${number}`, {
       hint: `holdfast releases ${appName.split("/")[1]}`,
@@ -100,7 +98,7 @@ export class ReleaseWriter {
     return store.transaction(() => {
       const last = this.releasesOf(appName).at(-1)?.spec.number ?? 0;
       const number = last + 1;
-      const settings = store.find<SettingsSpec, never>({ kind: SETTINGS, name: appName });
+      const settings = store.find(SETTINGS, appName);
       const spec: ReleaseSpec = {
         environment,
         app: appName,
@@ -129,7 +127,7 @@ export class ReleaseWriter {
         createdBy: actor.name,
         ...(promotedFrom && { promotedFrom }),
       };
-      store.writeSpec({ kind: RELEASE, name: releaseName(appName, number) }, spec, {
+      store.writeSpec(RELEASE, releaseName(appName, number), spec, {
         actor,
         action: reason,
         expectedGeneration: 0,
@@ -147,8 +145,8 @@ export class ReleaseWriter {
   }
 
   write(appName: string, spec: AppSpec, action: string, actor: Actor): Accepted {
-    const before = this.#deps.store.find<AppSpec, never>({ kind: APP, name: appName });
-    const written = this.#deps.store.writeSpec<AppSpec>({ kind: APP, name: appName }, spec, {
+    const before = this.#deps.store.find(APP, appName);
+    const written = this.#deps.store.writeSpec(APP, appName, spec, {
       actor,
       action,
     }) as App;

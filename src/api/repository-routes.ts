@@ -56,7 +56,7 @@ export function repositoryRoutes(deps: ApiDeps, pushes: PushOperations, access: 
       summary: "Repositories whose pushes are deployed.",
       handle: ({ actor }) => ({
         repositories: deps.store
-          .list<RepositorySpec, never>(REPOSITORY)
+          .list(REPOSITORY)
           .filter(({ spec }) => access.decide(actor, "view", spec.environment).allowed)
           .map((one) => viewOf(deps, one, pushes)),
       }),
@@ -113,7 +113,7 @@ function connectRoute(deps: ApiDeps, pushes: PushOperations, access: Access): Ro
       const name = params.repository;
       const { environment, url, branch, folder } = body;
       findEnvironment(deps.store, environment);
-      const before = deps.store.find<RepositorySpec, never>({ kind: REPOSITORY, name });
+      const before = deps.store.find(REPOSITORY, name);
       for (const place of new Set([environment, before?.spec.environment ?? environment]))
         access.require(actor, "deploy", place);
       const provider = body.provider ?? providerOf(url);
@@ -150,8 +150,9 @@ function connectRoute(deps: ApiDeps, pushes: PushOperations, access: Access): Ro
         const sealed = token
           ? ({ secret: "token", version: deps.repositorySecrets.add(name, token) } as const)
           : kept;
-        return deps.store.writeSpec<RepositorySpec>(
-          { kind: REPOSITORY, name },
+        return deps.store.writeSpec(
+          REPOSITORY,
+          name,
           { ...spec, ...(sealed && { token: sealed }) },
           { actor, action: "connect" },
         ) as Repository;

@@ -4,7 +4,7 @@ import { z } from "zod";
 import { invalid } from "../kernel/error.ts";
 import type { App, Rollout } from "../resources/app/app.ts";
 import { name as appName } from "../resources/app/manifest.ts";
-import { ROLLOUT, type RolloutWish } from "../resources/app/rollout-wish.ts";
+import { ROLLOUT, type RolloutWish } from "../resources/rollout/rollout.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { AppOperations } from "./app-operations.ts";
 import { type RolloutView, rolloutSeries, rolloutView, type SeriesPoint } from "./rollout-view.ts";
@@ -63,7 +63,7 @@ export function rolloutRoutes(deps: ApiDeps, operations: AppOperations): Route[]
             by: actor.name,
             ...(body.reason !== undefined && { reason: body.reason }),
           };
-          deps.store.writeSpec({ kind: ROLLOUT, name: app.name }, spec, { actor, action: wish });
+          deps.store.writeSpec(ROLLOUT, app.name, spec, { actor, action: wish });
           return viewOf(app, rollout);
         },
       }),
@@ -79,7 +79,7 @@ const SUMMARIES = {
 } as const;
 
 const wishOf = ({ store }: ApiDeps, app: App): RolloutWish | undefined =>
-  store.find<RolloutWish, never>({ kind: ROLLOUT, name: app.name })?.spec;
+  store.find(ROLLOUT, app.name)?.spec;
 
 function findRollout(app: App, release: number | undefined): Rollout {
   const all = [

@@ -1,7 +1,7 @@
 // How the rollout of a generation of an app goes: what trains and pushes follow.
 
 import type { ResourceStore } from "../kernel/resource-store.ts";
-import { APP, type AppSpec, type AppStatus } from "../resources/app/app.ts";
+import { APP } from "../resources/app/app.ts";
 import type { RolloutState } from "../resources/train/train-plan.ts";
 
 export function rolloutStateOf(
@@ -9,7 +9,7 @@ export function rolloutStateOf(
   name: string,
   generation: number,
 ): RolloutState {
-  const status = store.find<AppSpec, AppStatus>({ kind: APP, name })?.status;
+  const status = store.find(APP, name)?.status;
   const ended = status?.history.find((one) => one.generation === generation && !one.automatic);
   if (ended?.outcome === "succeeded") return { state: "succeeded" };
   if (ended) return { state: "failed", reason: ended.failure?.reason ?? "it did not end well" };

@@ -8,8 +8,8 @@ import { findingsOf } from "../resources/app/judgement/findings.ts";
 import type { Manifest } from "../resources/app/manifest.ts";
 import { verdictOf } from "../resources/app/rollout-judge.ts";
 import { defaultRollout } from "../resources/app/rollout-policy.ts";
-import type { RolloutWish } from "../resources/app/rollout-wish.ts";
 import { candidateKey } from "../resources/app/traffic-plan.ts";
+import type { RolloutWish } from "../resources/rollout/rollout.ts";
 import type { ApiDeps } from "./api-deps.ts";
 
 export type { ArmSummary };

@@ -397,7 +397,7 @@ function journalRoutes(deps: ApiDeps): Route[] {
       }),
       handle: ({ params, query }) => ({
         entries: deps.journalOf(
-          { kind: APP, name: appResourceName(params.environment, params.app) },
+          { kind: APP.name, name: appResourceName(params.environment, params.app) },
           query.limit,
           query.after,
         ),

@@ -3,21 +3,9 @@
 import { sleep } from "../kernel/clock.ts";
 import type { PassReport } from "../kernel/controller.ts";
 import { PLATFORM, type TrafficSummary } from "../kernel/signal.ts";
-import { APP, type App, type AppSpec, type AppStatus } from "../resources/app/app.ts";
-import {
-  CACHE,
-  DATABASE,
-  EDGE,
-  type EngineSpec,
-  type EngineStatus,
-  MONITORING,
-} from "../resources/engine/engine.ts";
-import {
-  RELEASE,
-  type ReleaseSpec,
-  type ReleaseStatus,
-  releaseName,
-} from "../resources/release/release.ts";
+import { APP, type App } from "../resources/app/app.ts";
+import { CACHE, DATABASE, EDGE, MONITORING } from "../resources/engine/engine.ts";
+import { RELEASE, releaseName } from "../resources/release/release.ts";
 import { firingAlerts } from "./alert-views.ts";
 import type { ApiDeps } from "./api-deps.ts";
 
@@ -42,16 +30,14 @@ export async function statusView(deps: ApiDeps, environment: string) {
       sleep(deps.clock, ALERTS_TIMEOUT_MS).then(() => undefined),
     ]),
   ]);
-  const apps = deps.store.list<AppSpec, AppStatus>(APP, `${environment}/`);
+  const apps = deps.store.list(APP, `${environment}/`);
   const engines = [
-    ...deps.store.list<EngineSpec, EngineStatus>(EDGE),
+    ...deps.store.list(EDGE),
     ...[DATABASE, CACHE].flatMap((kind) =>
-      deps.store.list<EngineSpec, EngineStatus>(kind).filter(({ name }) => name === environment),
+      deps.store.list(kind).filter(({ name }) => name === environment),
     ),
     ...MONITORING.flatMap((kind) =>
-      deps.store
-        .list<EngineSpec, EngineStatus>(kind)
-        .filter(({ name }) => name === environment || name === PLATFORM),
+      deps.store.list(kind).filter(({ name }) => name === environment || name === PLATFORM),
     ),
   ];
   const blocked = [
@@ -94,10 +80,10 @@ function blockedOf(what: string, pass: PassReport | undefined): Blocked[] {
 function appView(deps: ApiDeps, app: App, traffic: readonly TrafficSummary[]) {
   const { status } = app;
   const serving = status?.serving;
-  const release = deps.store.find<ReleaseSpec, ReleaseStatus>({
-    kind: RELEASE,
-    name: releaseName(app.name, serving?.set.release ?? app.spec.release),
-  });
+  const release = deps.store.find(
+    RELEASE,
+    releaseName(app.name, serving?.set.release ?? app.spec.release),
+  );
   const services = Object.entries(release?.spec.manifest.services ?? {});
   const own = traffic.filter((one) => one.app === app.name);
   return {

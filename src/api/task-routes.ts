@@ -6,13 +6,7 @@ import { sleep } from "../kernel/clock.ts";
 import { invalid, transient } from "../kernel/error.ts";
 import { appResourceName } from "../resources/app/app.ts";
 import { name as appName } from "../resources/app/manifest.ts";
-import {
-  TASK,
-  type Task,
-  type TaskSpec,
-  type TaskStatus,
-  taskInstanceName,
-} from "../resources/task/task.ts";
+import { TASK, type Task, taskInstanceName } from "../resources/task/task.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { ChangeControl } from "./change-control.ts";
 import { breakGlass, waitingOf } from "./environment-routes.ts";
@@ -28,7 +22,7 @@ type TaskPath = z.output<typeof ofTask>;
 
 function getTask(deps: ApiDeps, { environment, app, task }: TaskPath): Task {
   const name = `${appResourceName(environment, app)}/${task}`;
-  const found = deps.store.find<TaskSpec, TaskStatus>({ kind: TASK, name });
+  const found = deps.store.find(TASK, name);
   if (found) return found as Task;
   throw invalid("task.not_found", `there is no task ${task}`, {
     hint: "how old ones ended is forgotten; their output is in holdfast logs <app>/run",
@@ -118,7 +112,7 @@ function lifeRoutes(deps: ApiDeps): Route[] {
       params: ofTask,
       handle: ({ params, actor }) => {
         const name = `${appResourceName(params.environment, params.app)}/${params.task}`;
-        deps.store.markDeleting({ kind: TASK, name }, { actor, action: "cancel" });
+        deps.store.markDeleting({ kind: TASK.name, name }, { actor, action: "cancel" });
         return { cancelled: true };
       },
     }),

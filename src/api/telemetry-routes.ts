@@ -138,7 +138,7 @@ function policyRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
   const path = "/v1/environments/{environment}/telemetry";
   const params = z.object({ environment: appName });
   const find = (name: string): TelemetryPolicy | undefined =>
-    deps.store.find<TelemetryPolicy, never>({ kind: TELEMETRY, name })?.spec;
+    deps.store.find(TELEMETRY, name)?.spec;
   return [
     route({
       method: "GET",
@@ -161,7 +161,7 @@ function policyRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
         const policy = changedPolicy(find(environment), body);
         assertKept(findEnvironment(deps.store, environment), policy);
         const options = { actor, action: "telemetry" };
-        deps.store.writeSpec({ kind: TELEMETRY, name: environment }, policy, options);
+        deps.store.writeSpec(TELEMETRY, environment, policy, options);
         return policy;
       },
     }),

@@ -2,9 +2,9 @@
 
 import { asHoldfastError, invalid } from "../kernel/error.ts";
 import type { Actor } from "../kernel/resource-store.ts";
-import { APP, type AppSpec, type AppStatus } from "../resources/app/app.ts";
-import { CHANGE, type ChangeSpec } from "../resources/change/change.ts";
-import { RELEASE, type ReleaseSpec, releaseName } from "../resources/release/release.ts";
+import { APP } from "../resources/app/app.ts";
+import { CHANGE } from "../resources/change/change.ts";
+import { RELEASE, releaseName } from "../resources/release/release.ts";
 import {
   type Car,
   type CarState,
@@ -12,11 +12,10 @@ import {
   TRAIN,
   type Train,
   type TrainSpec,
-  type TrainStatus,
   trainName,
 } from "../resources/train/train.ts";
 import type { RolloutState } from "../resources/train/train-plan.ts";
-import { gateAt, WINDOW, type WindowSpec } from "../resources/window/window.ts";
+import { gateAt, WINDOW } from "../resources/window/window.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { AppOperations } from "./app-operations.ts";
 import { assertNotHeld } from "./hold-routes.ts";
@@ -59,7 +58,7 @@ export class TrainOperations {
 
   begin(environment: string, from: string, cars: readonly Car[], actor: Actor): Accepted {
     const { store, clock } = this.#deps;
-    const busy = store.list<TrainSpec, TrainStatus>(TRAIN).find(({ spec, status }) => {
+    const busy = store.list(TRAIN).find(({ spec, status }) => {
       const isOver = ["succeeded", "undone", "failed"].includes(status?.phase ?? "");
       const shares = spec.cars.some(({ app }) => cars.some((car) => car.app === app));
       return spec.environment === environment && !isOver && shares;
@@ -72,7 +71,7 @@ export class TrainOperations {
           hint: `holdfast train show ${busy.spec.number}`,
         },
       );
-    const number = (store.list<TrainSpec, never>(TRAIN).at(-1)?.spec.number ?? 0) + 1;
+    const number = (store.list(TRAIN).at(-1)?.spec.number ?? 0) + 1;
     const spec: TrainSpec = {
       number,
       from,
@@ -82,7 +81,7 @@ export class TrainOperations {
       askedFrom: actor.from,
       askedAt: clock.now(),
     };
-    store.writeSpec<TrainSpec>({ kind: TRAIN, name: trainName(number) }, spec, {
+    store.writeSpec(TRAIN, trainName(number), spec, {
       actor,
       action: "train",
       expectedGeneration: 0,
@@ -98,8 +97,8 @@ export class TrainOperations {
     const car = spec.cars.find((one) => one.app === app);
     this.#step(train, app, (actor) => {
       const previous = this.#servingOf(spec.environment, app);
-      const ref = { kind: RELEASE, name: releaseName(`${spec.from}/${app}`, car?.release ?? 0) };
-      const source = this.#deps.store.find<ReleaseSpec, never>(ref)?.spec.source;
+      const promoted = releaseName(`${spec.from}/${app}`, car?.release ?? 0);
+      const source = this.#deps.store.find(RELEASE, promoted)?.spec.source;
       if (source) assertNotHeld(this.#deps, `${spec.environment}/${app}`, source, spec.askedAt);
       const { changed, generation, release } = this.#promotion.promote(
         { ...car, app, from: spec.from, to: spec.environment },
@@ -128,11 +127,9 @@ export class TrainOperations {
 
   closed({ spec }: Train, app: string): string | undefined {
     const { store, clock } = this.#deps;
-    const asked = store
-      .list<ChangeSpec, never>(CHANGE)
-      .findLast((one) => one.spec.executed?.train === spec.number);
+    const asked = store.list(CHANGE).findLast((one) => one.spec.executed?.train === spec.number);
     if (asked?.spec.emergency) return undefined;
-    const windows = store.list<WindowSpec, never>(WINDOW);
+    const windows = store.list(WINDOW);
     const subject = { environment: spec.environment, app, action: "promote" } as const;
     const gate = gateAt(windows, subject, clock.now());
     return gate.open ? undefined : `${gate.by} (${gate.reason})`;
@@ -169,6 +166,6 @@ export class TrainOperations {
 
   #find(environment: string, app: string) {
     const name = `${environment}/${app}`;
-    return this.#deps.store.find<AppSpec, AppStatus>({ kind: APP, name });
+    return this.#deps.store.find(APP, name);
   }
 }

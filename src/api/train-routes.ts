@@ -43,7 +43,7 @@ export function trainRoutes(
       summary: "Trains, newest first.",
       handle: ({ actor }) => ({
         trains: store
-          .list<TrainSpec, TrainStatus>(TRAIN)
+          .list(TRAIN)
           .toReversed()
           .filter(({ spec }) => access.decide(actor, "view", spec.environment).allowed)
           .map(view),
@@ -55,8 +55,7 @@ export function trainRoutes(
       summary: "One train, car by car.",
       params: z.object({ number: z.coerce.number().int().min(1) }),
       handle: ({ params, actor }) => {
-        const ref = { kind: TRAIN, name: trainName(params.number) };
-        const found = store.find<TrainSpec, TrainStatus>(ref);
+        const found = store.find(TRAIN, trainName(params.number));
         if (!found)
           throw invalid("train.not_found", `there is no train ${params.number}`, {
             hint: "holdfast train list",

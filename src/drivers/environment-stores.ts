@@ -15,12 +15,6 @@ import type { Schema } from "./postgres/migrations/schema.ts";
 import type { PostgresAccess } from "./postgres/postgres-access.ts";
 import type { RedisAccess } from "./redis/redis-access.ts";
 
-interface EngineStatusSeen {
-  readonly state?: string;
-  readonly startedAt?: number;
-  readonly pass?: { readonly reason?: string; readonly hint?: string };
-}
-
 const DEFAULT_CONNECTIONS = 40;
 
 export class EnvironmentStores implements AppStores {
@@ -38,10 +32,7 @@ export class EnvironmentStores implements AppStores {
     const environment = appName.split("/")[0] ?? "";
     let startedAt = 0;
     for (const store of needsOf(manifest)) {
-      const status = this.#store.find<unknown, EngineStatusSeen>({
-        kind: STORE_KINDS[store],
-        name: environment,
-      })?.status;
+      const status = this.#store.find(STORE_KINDS[store], environment)?.status;
       if (status?.state === "ready") {
         startedAt = Math.max(startedAt, status.startedAt ?? 0);
         continue;

@@ -4,6 +4,7 @@
 import type { Clock } from "./clock.ts";
 import { asHoldfastError, assert, messageOf } from "./error.ts";
 import type { Random } from "./id.ts";
+import type { AnyKind, Kind } from "./kind.ts";
 import type { AnyStep, Plan } from "./plan.ts";
 import type { Reconciler } from "./reconciler.ts";
 import type { Resource } from "./resource.ts";
@@ -59,11 +60,12 @@ export async function reconcileOnce<Spec, Status extends object, Observed, Step 
 
 /** What stands in the way is for whoever asks to see, not only for our own log. */
 function reportFailure(
+  kind: AnyKind,
   resource: Resource<unknown, object>,
   error: unknown,
   store: ResourceStore,
 ): void {
-  const current = store.find<unknown, object>(resource);
+  const current = store.find(kind, resource.name);
   if (current?.uid !== resource.uid) return;
   const { message, hint } = asHoldfastError(error);
   const pass: PassReport = {
@@ -72,7 +74,7 @@ function reportFailure(
     ...(hint !== undefined && { hint }),
     observedGeneration: resource.generation,
   };
-  store.writeStatus(current, current.uid, { ...current.status, pass });
+  store.writeStatus(current, current.uid, { ...(current.status as object | undefined), pass });
 }
 
 function passReport(resource: Resource<unknown, unknown>, plan: Plan<AnyStep>): PassReport {
@@ -130,14 +132,14 @@ export class Controller<Spec, Status extends object, Observed, Step extends AnyS
     });
   }
 
-  get kind(): string {
+  get kind(): Kind<Spec, Status> {
     return this.#reconciler.kind;
   }
 
   start(): void {
-    assert(!this.#unsubscribe, `the ${this.kind} controller was started twice`);
+    assert(!this.#unsubscribe, `the ${this.kind.name} controller was started twice`);
     this.#unsubscribe = this.#options.deps.store.subscribe((ref, what) => {
-      if (ref.kind === this.kind && what === "spec") this.look(ref.name);
+      if (ref.kind === this.kind.name && what === "spec") this.look(ref.name);
     });
     for (const { name } of this.#options.deps.store.list(this.kind)) this.look(name);
   }
@@ -159,7 +161,7 @@ export class Controller<Spec, Status extends object, Observed, Step extends AnyS
 
   async #pass(name: string): Promise<{ readonly recheckAfterMs: number } | undefined> {
     const { store } = this.#options.deps;
-    const resource = store.find<Spec, Status>({ kind: this.kind, name });
+    const resource = store.find(this.kind, name);
     if (!resource) return undefined;
     const pass = new AbortController();
     const cancel = this.#options.clock.after(PASS_TIMEOUT_MS, () =>
@@ -169,7 +171,7 @@ export class Controller<Spec, Status extends object, Observed, Step extends AnyS
     try {
       return await reconcileOnce(resource, this.#reconciler, this.#options.deps, signal);
     } catch (error) {
-      if (!this.#abort.signal.aborted) reportFailure(resource, error, store);
+      if (!this.#abort.signal.aborted) reportFailure(this.kind, resource, error, store);
       throw error;
     } finally {
       cancel();

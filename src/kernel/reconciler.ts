@@ -2,11 +2,12 @@
 // (report, plan). Status is written between thinking and acting, so what must be remembered
 // ("this cluster has held data") is on disk before the world can depend on it.
 
+import type { Kind } from "./kind.ts";
 import type { AnyStep, Plan } from "./plan.ts";
 import type { Resource } from "./resource.ts";
 
 export interface Reconciler<Spec, Status, Observed, Step extends AnyStep> {
-  readonly kind: string;
+  readonly kind: Kind<Spec, Status>;
   /** Reads the world and changes nothing. */
   observe(resource: Resource<Spec, Status>, signal: AbortSignal): Promise<Observed>;
   /** Pure: what is now known, from what was known and what is seen. */

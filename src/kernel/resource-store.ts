@@ -1,6 +1,7 @@
 // The platform's memory, as the kernel sees it. One implementation: src/store (SQLite, on disk for
 // the product, in memory for the simulation).
 
+import type { Kind } from "./kind.ts";
 import type { AnyStep } from "./plan.ts";
 import type { AnyResource, Ref, Resource } from "./resource.ts";
 
@@ -20,11 +21,16 @@ export interface WriteOptions {
 }
 
 export interface ResourceStore {
-  find<Spec, Status>(ref: Ref): Resource<Spec, Status> | undefined;
+  find<Spec, Status>(kind: Kind<Spec, Status>, name: string): Resource<Spec, Status> | undefined;
   /** Ordered by name; only those whose name starts with `prefix`. */
-  list<Spec, Status>(kind: string, prefix?: string): readonly Resource<Spec, Status>[];
+  list<Spec, Status>(kind: Kind<Spec, Status>, prefix?: string): readonly Resource<Spec, Status>[];
   /** Writes the spec and its audit event in one transaction. No change, no new generation. */
-  writeSpec<Spec>(ref: Ref, spec: Spec, options: WriteOptions): Resource<Spec, unknown>;
+  writeSpec<Spec, Status>(
+    kind: Kind<Spec, Status>,
+    name: string,
+    spec: NoInfer<Spec>,
+    options: WriteOptions,
+  ): Resource<Spec, Status>;
   markDeleting(ref: Ref, options: WriteOptions): void;
   /** Only the reconciler of the kind calls this. */
   writeStatus(ref: Ref, uid: string, status: unknown): void;

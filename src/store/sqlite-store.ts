@@ -5,6 +5,7 @@ import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../kernel/clock.ts";
 import { assert, invalid } from "../kernel/error.ts";
 import type { Random } from "../kernel/id.ts";
+import { type Kind, refTo } from "../kernel/kind.ts";
 import type { LeaseStore } from "../kernel/lease.ts";
 import type { AnyStep } from "../kernel/plan.ts";
 import { type AnyResource, canonicalJson, type Ref, type Resource } from "../kernel/resource.ts";
@@ -49,23 +50,44 @@ export class SqliteStore implements ResourceStore, Journal, LeaseStore {
     );
   }
 
-  find<Spec, Status>(ref: Ref): Resource<Spec, Status> | undefined {
+  find<Spec, Status>(kind: Kind<Spec, Status>, name: string): Resource<Spec, Status> | undefined {
+    return this.#at({ kind: kind.name, name }) as Resource<Spec, Status> | undefined;
+  }
+
+  #at(ref: Ref): AnyResource | undefined {
     const row = this.#db
       .prepare("SELECT * FROM resource WHERE kind = ? AND name = ?")
       .get(ref.kind, ref.name);
-    return row && (resourceOf(row) as Resource<Spec, Status>);
+    return row && resourceOf(row);
   }
 
-  list<Spec, Status>(kind: string, prefix = ""): readonly Resource<Spec, Status>[] {
+  list<Spec, Status>(
+    { name: kind }: Kind<Spec, Status>,
+    prefix = "",
+  ): readonly Resource<Spec, Status>[] {
     return this.#db
       .prepare("SELECT * FROM resource WHERE kind = ? AND substr(name, 1, ?) = ? ORDER BY name")
       .all(kind, prefix.length, prefix)
       .map((row) => resourceOf(row) as Resource<Spec, Status>);
   }
 
-  writeSpec<Spec>(ref: Ref, spec: Spec, options: WriteOptions): Resource<Spec, unknown> {
+  /** Names of the kinds that there are resources of. */
+  kinds(): readonly string[] {
+    return this.#db
+      .prepare("SELECT DISTINCT kind FROM resource ORDER BY kind")
+      .all()
+      .map(({ kind }) => String(kind));
+  }
+
+  writeSpec<Spec, Status>(
+    kind: Kind<Spec, Status>,
+    name: string,
+    spec: NoInfer<Spec>,
+    options: WriteOptions,
+  ): Resource<Spec, Status> {
+    const ref = refTo(kind, name);
     return this.transaction(() => {
-      const before = this.find<Spec, unknown>(ref);
+      const before = this.find(kind, name);
       checkExpectation(ref, before, options);
       const after = canonicalJson(spec);
       if (before && canonicalJson(before.spec) === after) return before;
@@ -80,7 +102,7 @@ export class SqliteStore implements ResourceStore, Journal, LeaseStore {
         )
         .run(ref.kind, ref.name, this.#random.uid(), generation, after, now, now);
       this.#record(ref, generation, before?.spec, spec, options);
-      const written = this.find<Spec, unknown>(ref);
+      const written = this.find(kind, name);
       assert(written, `${ref.kind} ${ref.name} was written and is not there`);
       return written;
     });
@@ -88,7 +110,7 @@ export class SqliteStore implements ResourceStore, Journal, LeaseStore {
 
   markDeleting(ref: Ref, options: WriteOptions): void {
     this.transaction(() => {
-      const before = this.find(ref);
+      const before = this.#at(ref);
       checkExpectation(ref, before, options);
       if (!before || before.deleting) return;
       this.#db

@@ -19,6 +19,7 @@ import { VirtualClock } from "../../test/support/virtual-clock.ts";
 import { systemClock } from "../kernel/clock.ts";
 import type { HoldfastError } from "../kernel/error.ts";
 import { systemRandom } from "../kernel/id.ts";
+import { defineKind, refTo } from "../kernel/kind.ts";
 import { takeLease } from "../kernel/lease.ts";
 import { Redacted } from "../kernel/redacted.ts";
 import { type AuditHead, AuditHeadFile } from "./audit-head-file.ts";
@@ -31,7 +32,9 @@ import { TokenStore } from "./token-store.ts";
 const folder = mkdtempSync(join(tmpdir(), "holdfast-store-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
 const actor = { name: "ana", from: "socket" };
-const ref = { kind: "thing", name: "production/x" };
+const THING = defineKind<Record<string, unknown>>({ name: "thing", scope: "environment" });
+const NAME = "production/x";
+const ref = refTo(THING, NAME);
 
 const digest = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
 
@@ -40,20 +43,34 @@ function storeAt(path = ":memory:", clock = systemClock) {
   return { db, store: new SqliteStore(db, clock, systemRandom, Buffer.alloc(32, 7)) };
 }
 
+/** One that no build knows, by its name. */
+const ofKind = (name: string) =>
+  defineKind<Record<string, unknown>>({ name, scope: "environment" });
+
 describe("store", () => {
   it("counts a generation for each change, and none where nothing changed", () => {
     const { store } = storeAt();
-    assert.equal(store.writeSpec(ref, { a: 1, b: 2 }, { actor, action: "make" }).generation, 1);
-    assert.equal(store.writeSpec(ref, { b: 2, a: 1 }, { actor, action: "again" }).generation, 1);
-    assert.equal(store.writeSpec(ref, { a: 2, b: 2 }, { actor, action: "change" }).generation, 2);
+    assert.equal(
+      store.writeSpec(THING, NAME, { a: 1, b: 2 }, { actor, action: "make" }).generation,
+      1,
+    );
+    assert.equal(
+      store.writeSpec(THING, NAME, { b: 2, a: 1 }, { actor, action: "again" }).generation,
+      1,
+    );
+    assert.equal(
+      store.writeSpec(THING, NAME, { a: 2, b: 2 }, { actor, action: "change" }).generation,
+      2,
+    );
     assert.equal(store.audit.search({ limit: 10 }).length, 2);
   });
 
   it("refuses a write that was based on an older state", () => {
     const { store } = storeAt();
-    store.writeSpec(ref, { a: 1 }, { actor, action: "make", expectedGeneration: 0 });
+    store.writeSpec(THING, NAME, { a: 1 }, { actor, action: "make", expectedGeneration: 0 });
     assert.throws(
-      () => store.writeSpec(ref, { a: 2 }, { actor, action: "change", expectedGeneration: 0 }),
+      () =>
+        store.writeSpec(THING, NAME, { a: 2 }, { actor, action: "change", expectedGeneration: 0 }),
       { code: "resource.conflict" },
     );
   });
@@ -64,11 +81,11 @@ describe("store", () => {
     store.subscribe(({ name }) => heard.push(name));
     assert.throws(() =>
       store.transaction(() => {
-        store.writeSpec(ref, { a: 1 }, { actor, action: "make" });
+        store.writeSpec(THING, NAME, { a: 1 }, { actor, action: "make" });
         throw new Error("no");
       }),
     );
-    assert.equal(store.find(ref), undefined);
+    assert.equal(store.find(THING, NAME), undefined);
     assert.deepEqual(heard, []);
     assert.equal(store.audit.search({ limit: 10 }).length, 0);
   });
@@ -76,7 +93,7 @@ describe("store", () => {
   it("tells what a killed control plane had begun as lost", () => {
     const path = join(folder, "journal.db");
     const first = storeAt(path);
-    const resource = first.store.writeSpec(ref, { a: 1 }, { actor, action: "make" });
+    const resource = first.store.writeSpec(THING, NAME, { a: 1 }, { actor, action: "make" });
     first.store.intend(resource, { do: "start-instance", why: "wanted" });
     first.db.close();
     const { store } = storeAt(path);
@@ -96,7 +113,7 @@ describe("a state that is not what it was", () => {
     // Nothing moves out of the log of writes by itself.
     db.exec("PRAGMA wal_autocheckpoint = 0");
     for (let change = 1; change <= 5; change += 1) {
-      store.writeSpec(ref, { change }, { actor, action: "change" });
+      store.writeSpec(THING, NAME, { change }, { actor, action: "change" });
       if (change === 3) addCopy(db, path, store.audit.head().seq, 1_000);
     }
     const at = join(folder, `found-${count}`);
@@ -114,7 +131,7 @@ describe("a state that is not what it was", () => {
   }
   const opens = (path: string, changes: number): void => {
     const { db, store } = noted(path);
-    assert.deepEqual(store.find(ref)?.spec, { change: changes });
+    assert.deepEqual(store.find(THING, NAME)?.spec, { change: changes });
     assert.equal(store.audit.verify().intact, true);
     db.close();
   };
@@ -179,7 +196,7 @@ describe("a state that is not what it was", () => {
     const elsewhere = join(folder, "elsewhere.db");
     const { db, store } = storeAt(elsewhere);
     for (let change = 1; change <= 9; change += 1)
-      store.writeSpec(ref, { elsewhere: change }, { actor, action: "change" });
+      store.writeSpec(THING, NAME, { elsewhere: change }, { actor, action: "change" });
     db.close();
     writeFileSync(other, readFileSync(elsewhere));
     refuses(other, "state.replaced");
@@ -265,7 +282,8 @@ describe("audit chain", () => {
 
   function chainOfFour() {
     const { db, store } = storeAt();
-    for (let a = 1; a <= 4; a += 1) store.writeSpec(ref, { a }, { actor, action: "change" });
+    for (let a = 1; a <= 4; a += 1)
+      store.writeSpec(THING, NAME, { a }, { actor, action: "change" });
     return { db, store };
   }
 
@@ -319,7 +337,7 @@ describe("audit chain, row by row", () => {
   function chainOfAll() {
     const { db, store } = storeAt();
     for (const [kind, name, action] of KINDS)
-      store.writeSpec({ kind, name }, { a: 1 }, { actor, action });
+      store.writeSpec(ofKind(kind), name, { a: 1 }, { actor, action });
     const { at, source } = { at: 7, source: "127.0.0.1" };
     const change = [{ field: "why", to: "no rule permits it" }];
     const refused = { at, actor: "eve", source, action: "refused", kind: "access", generation: 0 };
@@ -348,15 +366,15 @@ describe("audit chain, row by row", () => {
   it("holds a head that was noted, and not one of a chain that was written anew", () => {
     const { store } = chainOfAll();
     const noted = store.audit.head();
-    store.writeSpec(ref, { a: 9 }, { actor, action: "change" });
+    store.writeSpec(THING, NAME, { a: 9 }, { actor, action: "change" });
     assert.equal(store.audit.holds(noted), true);
     assert.equal(store.audit.holds({ ...noted, hash: noted.hash.slice(0, 24) }), true);
     assert.equal(store.audit.holds({ ...noted, hash: "" }), false);
     // Whoever has the key writes a whole chain again, with one event left out.
     const { store: anew } = storeAt();
     for (const [kind, name, action] of KINDS.slice(1))
-      anew.writeSpec({ kind, name }, { a: 1 }, { actor, action });
-    for (let a = 0; a < 5; a += 1) anew.writeSpec(ref, { a }, { actor, action: "change" });
+      anew.writeSpec(ofKind(kind), name, { a: 1 }, { actor, action });
+    for (let a = 0; a < 5; a += 1) anew.writeSpec(THING, NAME, { a }, { actor, action: "change" });
     assert.equal(anew.audit.verify().intact, true);
     assert.equal(anew.audit.holds(noted), false);
   });

@@ -12,8 +12,8 @@ import type { AppObserved } from "../../src/resources/app/app-observed.ts";
 import { createAppReconciler } from "../../src/resources/app/app-reconciler.ts";
 import type { AppStep } from "../../src/resources/app/app-step.ts";
 import { defaultResources, manifestSchema } from "../../src/resources/app/manifest.ts";
-import { ROLLOUT, type RolloutWish } from "../../src/resources/app/rollout-wish.ts";
 import { RELEASE, type ReleaseSpec, releaseName } from "../../src/resources/release/release.ts";
+import { ROLLOUT, type RolloutWish } from "../../src/resources/rollout/rollout.ts";
 import { openDatabase } from "../../src/store/database.ts";
 import { SqliteStore } from "../../src/store/sqlite-store.ts";
 import { type Behaviour, type Faults, MemoryWorld, NO_FAULTS } from "../support/memory-world.ts";
@@ -262,7 +262,7 @@ class Judge {
   /** At every moment. */
   check(world: MemoryWorld, store: SqliteStore, isCalm: boolean): void {
     for (const name of world.instances.keys()) if (world.isHealthy(name)) this.#ready.add(name);
-    const status = store.find<AppSpec, AppStatus>({ kind: APP, name: NAME })?.status;
+    const status = store.find(APP, NAME)?.status;
     if (
       status?.rollout &&
       status.rollout.automatic === undefined &&
@@ -293,7 +293,7 @@ class Judge {
 
   /** When everything has come to rest. */
   checkRest(world: MemoryWorld, store: SqliteStore, foreign: string, isCalm: boolean): void {
-    const app = store.find<AppSpec, AppStatus>({ kind: APP, name: NAME });
+    const app = store.find(APP, NAME);
     const status = app?.status;
     if (!status) throw this.#error("no status");
     if (status.rollout)
@@ -451,7 +451,7 @@ function expectedNames({ set, counts }: Placement): string[] {
 
 /** Of the rollout that is under way, whatever it is. */
 function wish(store: SqliteStore, random: SeededRandom): RolloutWish {
-  const status = store.find<AppSpec, AppStatus>({ kind: APP, name: NAME })?.status;
+  const status = store.find(APP, NAME)?.status;
   const wishes = ["pause", "resume", "resume", "promote", "abort"] as const;
   const spec: RolloutWish = {
     generation: status?.rollout?.generation ?? 0,
@@ -459,7 +459,7 @@ function wish(store: SqliteStore, random: SeededRandom): RolloutWish {
     stage: status?.rollout?.stage ?? 0,
     by: "simulation",
   };
-  store.writeSpec({ kind: ROLLOUT, name: NAME }, spec, { actor: ACTOR, action: spec.wish });
+  store.writeSpec(ROLLOUT, NAME, spec, { actor: ACTOR, action: spec.wish });
   return spec;
 }
 
@@ -499,24 +499,25 @@ function writeRelease(store: SqliteStore, number: number, rollout: object): void
     secrets: {},
     createdBy: "simulation",
   };
-  const ref = { kind: RELEASE, name: releaseName(NAME, number) };
-  const { uid } = store.writeSpec(ref, spec, { actor: ACTOR, action: "deploy" });
-  store.writeStatus(ref, uid, {
+  const release = store.writeSpec(RELEASE, releaseName(NAME, number), spec, {
+    actor: ACTOR,
+    action: "deploy",
+  });
+  store.writeStatus(release, release.uid, {
     phase: "ready",
     artifact: { kind: "directory", digest: `artifact-${number}` },
   });
 }
 
 function writeApp(store: SqliteStore, change: (spec: AppSpec) => AppSpec): void {
-  const ref = { kind: APP, name: NAME };
-  const before = store.find<AppSpec, AppStatus>(ref)?.spec ?? {
+  const before = store.find(APP, NAME)?.spec ?? {
     environment: "production",
     release: 0,
     restarts: {},
     scale: {},
     reason: "deploy" as const,
   };
-  store.writeSpec(ref, change(before), { actor: ACTOR, action: "simulate" });
+  store.writeSpec(APP, NAME, change(before), { actor: ACTOR, action: "simulate" });
 }
 
 async function plantForeign(world: MemoryWorld, clock: VirtualClock): Promise<string> {

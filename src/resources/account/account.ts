@@ -2,10 +2,10 @@
 // a role an account may do nothing.
 
 import { z } from "zod";
+import { defineKind } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
 
-export const ACCOUNT = "account";
-export const TOKEN = "token";
+export const ACCOUNT = defineKind<AccountSpec>({ name: "account", scope: "installation" });
 
 export const ROLES = ["viewer", "auditor", "developer", "operator", "approver", "admin"] as const;
 export type Role = (typeof ROLES)[number];
@@ -33,19 +33,7 @@ export interface AccountSpec {
   readonly disabled: boolean;
 }
 
-export interface TokenSpec {
-  readonly account: string;
-  /** `staging/developer`: of the account's roles only these; empty: all of them. */
-  readonly scope: readonly string[];
-  /** ms since the epoch */
-  readonly expiresAt: number;
-  readonly label: string;
-  /** Who made it, where it was not the account itself: until that has accepted it, it decides nothing. */
-  readonly madeBy?: string;
-}
-
 export type Account = Resource<AccountSpec, never>;
-export type Token = Resource<TokenSpec, never>;
 
 /** `staging/developer` for each role in each environment that there is. */
 export function grantsOf(

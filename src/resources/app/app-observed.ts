@@ -3,6 +3,7 @@
 
 import type { ArmCounts, ResourceUse } from "../../kernel/signal.ts";
 import type { Release } from "../release/release.ts";
+import type { RolloutWish } from "../rollout/rollout.ts";
 import type { App, InstanceSet, Placement, Slot } from "./app.ts";
 import { instanceName, isSameSet } from "./app.ts";
 import type {
@@ -25,7 +26,6 @@ import {
   type Manifest,
 } from "./manifest.ts";
 import { defaultRollout, type RolloutPolicy } from "./rollout-policy.ts";
-import type { RolloutWish } from "./rollout-wish.ts";
 
 /** Traffic of both releases since the last look, as the rollout's judgement needs it next. */
 export type Comparison =

@@ -5,13 +5,7 @@ import { messageOf, stuck } from "../../kernel/error.ts";
 import { takeLease } from "../../kernel/lease.ts";
 import type { Reconciler } from "../../kernel/reconciler.ts";
 import type { ResourceStore } from "../../kernel/resource-store.ts";
-import {
-  RELEASE,
-  type Release,
-  type ReleaseSpec,
-  type ReleaseStatus,
-  releaseName,
-} from "../release/release.ts";
+import { RELEASE, type Release, releaseName } from "../release/release.ts";
 import { APP, type App, type AppSpec, type AppStatus, EMPTY_STATUS } from "./app.ts";
 import type {
   AppDeps,
@@ -130,10 +124,7 @@ function loadReleases(app: App, store: ResourceStore): ReadonlyMap<number, Relea
     ...(status.watch ? [status.watch.previous.set.release] : []),
   ]);
   const entries = [...numbers].flatMap((number): [number, Release][] => {
-    const release = store.find<ReleaseSpec, ReleaseStatus>({
-      kind: RELEASE,
-      name: releaseName(app.name, number),
-    });
+    const release = store.find(RELEASE, releaseName(app.name, number));
     return release ? [[number, release]] : [];
   });
   return new Map(entries);

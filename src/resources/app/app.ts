@@ -6,13 +6,14 @@
 // the other, and traffic moves between slots at the edge.
 
 import type { WithPass } from "../../kernel/controller.ts";
+import { defineKind } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
 import type { Judgement, Trends } from "./judgement/judgement.ts";
 import type { Tally } from "./judgement/sequential-test.ts";
 import type { TestState } from "./judgement/test-state.ts";
 import type { Strategy } from "./rollout-policy.ts";
 
-export const APP = "app";
+export const APP = defineKind<AppSpec, AppStatus>({ name: "app", scope: "environment" });
 
 export interface AppSpec {
   readonly environment: string;

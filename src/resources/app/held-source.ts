@@ -2,15 +2,9 @@
 // more, a webhook that is delivered late. Such source is held until somebody lets it go, or until a
 // release of it, that a person deployed, gets all traffic.
 
+import type { HoldSpec } from "../hold/hold.ts";
 import type { AppStatusFields, HeldSource } from "./app.ts";
 import type { AppObserved } from "./app-observed.ts";
-
-export const HOLD = "hold";
-
-/** Named like its app: what somebody let go. */
-export interface HoldSpec {
-  readonly released: readonly { readonly digest: string; readonly at: number }[];
-}
 
 export const HELD_MAX = 20;
 

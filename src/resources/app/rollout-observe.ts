@@ -3,6 +3,7 @@
 // judgement waits, it never guesses.
 
 import type { ArmCounts, ComparisonQuestion, ResourceUse } from "../../kernel/signal.ts";
+import { ROLLOUT, type RolloutWish } from "../rollout/rollout.ts";
 import type { App, Rollout, Watch } from "./app.ts";
 import type { AppDeps, ComputeDriver, ProbeResult } from "./app-driver.ts";
 import {
@@ -18,7 +19,6 @@ import type { Tally } from "./judgement/sequential-test.ts";
 import { designEffect } from "./judgement/test-state.ts";
 import { olderThan } from "./judgement/unanswered.ts";
 import { type Objective, objectivesOf } from "./objectives.ts";
-import { ROLLOUT, type RolloutWish } from "./rollout-wish.ts";
 import { candidateKey } from "./traffic-plan.ts";
 import { objectiveKey, WATCH_LAG_MS } from "./watch-report.ts";
 
@@ -39,7 +39,7 @@ const METRICS_LAG_MS = 5_000;
 export type RolloutLook = Pick<AppObserved, "wish" | "smoke" | "comparison" | "watched" | "usage">;
 
 export const findWish = (app: App, { store }: Pick<AppDeps, "store">): RolloutWish | undefined =>
-  store.find<RolloutWish, never>({ kind: ROLLOUT, name: app.name })?.spec;
+  store.find(ROLLOUT, app.name)?.spec;
 
 export async function observeRollout(
   app: App,

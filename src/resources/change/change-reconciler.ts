@@ -3,9 +3,9 @@
 import type { Clock } from "../../kernel/clock.ts";
 import type { Reconciler } from "../../kernel/reconciler.ts";
 import type { ResourceStore } from "../../kernel/resource-store.ts";
-import type { App } from "../app/app.ts";
-import type { Task } from "../task/task.ts";
-import type { Train } from "../train/train.ts";
+import { APP } from "../app/app.ts";
+import { TASK } from "../task/task.ts";
+import { TRAIN } from "../train/train.ts";
 import type { Gate } from "../window/window.ts";
 import { CHANGE, type Change, type ChangeSpec, type ChangeStatus } from "./change.ts";
 import {
@@ -60,7 +60,7 @@ function observeChange({ spec }: Change, { clock, store, driver }: ChangeDeps): 
   const { environment, app, executed } = spec;
   if (executed?.train !== undefined) {
     const name = String(executed.train).padStart(6, "0");
-    const train = store.find({ kind: "train", name }) as Train | undefined;
+    const train = store.find(TRAIN, name);
     return {
       now: clock.now(),
       gate: driver.gate(spec),
@@ -75,7 +75,7 @@ function observeChange({ spec }: Change, { clock, store, driver }: ChangeDeps): 
   const standing = { now: clock.now(), gate: driver.gate(spec), standing: driver.standing(spec) };
   if (spec.action === "run" && executed)
     return { ...standing, hasRollout: true, rollout: commandOf(spec, store) };
-  const found = store.find({ kind: "app", name: `${environment}/${app}` }) as App | undefined;
+  const found = store.find(APP, `${environment}/${app}`);
   const own = [found?.status?.rollout, ...(found?.status?.history ?? [])].filter(
     (one) => one?.generation === executed?.generation && one?.automatic === undefined,
   )[0];
@@ -97,8 +97,8 @@ function commandOf(
   store: ResourceStore,
 ): ChangeObserved["rollout"] {
   const { task } = request as { readonly task?: string };
-  const found = store.find({ kind: "task", name: `${environment}/${app}/${task}` });
-  const { phase, exit } = (found as Task | undefined)?.status ?? {};
+  const found = store.find(TASK, `${environment}/${app}/${task}`);
+  const { phase, exit } = found?.status ?? {};
   if (found && phase !== "ended") return { outcome: undefined, reason: "the command runs" };
   const text = exit ? `the command ended with ${exit.code ?? exit.signal}` : "its end was not seen";
   return { outcome: exit?.code === 0 ? "succeeded" : "failed", reason: text, done: text };

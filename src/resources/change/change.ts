@@ -4,9 +4,13 @@
 
 import type { ChangeAction, ControlAction } from "../../kernel/action.ts";
 import type { WithPass } from "../../kernel/controller.ts";
+import { defineKind } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
 
-export const CHANGE = "change";
+export const CHANGE = defineKind<ChangeSpec, ChangeStatus>({
+  name: "change",
+  scope: "installation",
+});
 
 export interface Approval {
   readonly by: string;

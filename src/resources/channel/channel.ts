@@ -2,9 +2,10 @@
 // like a secret: who knows the address of a chat may write there.
 
 import { z } from "zod";
+import { defineKind } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
 
-export const CHANNEL = "channel";
+export const CHANNEL = defineKind<ChannelSpec>({ name: "channel", scope: "installation" });
 
 export const CHANNEL_TYPES = [
   "email",

@@ -65,7 +65,9 @@ export function planEngine(engine: Engine, { now, view }: EngineObserved): Plan<
     case "creating":
       return step(
         "create-engine",
-        kind === EDGE ? "the edge has no configuration yet" : `${kind} ${name} has no data yet`,
+        kind === EDGE.name
+          ? "the edge has no configuration yet"
+          : `${kind} ${name} has no data yet`,
       );
     case "starting":
       return wait(view.detail ?? `${kind} ${name} is starting`, STARTING_RECHECK_MS);

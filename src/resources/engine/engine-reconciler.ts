@@ -1,11 +1,12 @@
 import type { Clock } from "../../kernel/clock.ts";
+import type { Kind } from "../../kernel/kind.ts";
 import type { Reconciler } from "../../kernel/reconciler.ts";
 import type { EngineSpec, EngineStatus } from "./engine.ts";
 import type { EngineDriver } from "./engine-driver.ts";
 import { type EngineObserved, type EngineStep, planEngine, reportEngine } from "./engine-plan.ts";
 
 export function createEngineReconciler(
-  kind: string,
+  kind: Kind<EngineSpec, EngineStatus>,
   driver: EngineDriver,
   clock: Clock,
 ): Reconciler<EngineSpec, EngineStatus, EngineObserved, EngineStep> {

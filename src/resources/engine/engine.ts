@@ -2,18 +2,22 @@
 // and the cache of an environment, the programs that watch all of them. Several kinds, one life: create its data once, keep it running.
 
 import type { WithPass } from "../../kernel/controller.ts";
+import { defineKind, type Kind, type Scope } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
 
-export const DATABASE = "database";
-export const CACHE = "cache";
-export const EDGE = "edge";
+const engineKind = (name: string, scope: Scope): Kind<EngineSpec, EngineStatus> =>
+  defineKind({ name, scope });
+
+export const DATABASE = engineKind("database", "environment");
+export const CACHE = engineKind("cache", "environment");
+export const EDGE = engineKind("edge", "installation");
 /** What watches: Prometheus, Alertmanager, and what counts the machine. */
-export const METRICS = "metrics";
-export const ALERTING = "alerting";
-export const HOST_EXPORTER = "host-exporter";
+export const METRICS = engineKind("metrics", "installation");
+export const ALERTING = engineKind("alerting", "installation");
+export const HOST_EXPORTER = engineKind("host-exporter", "installation");
 /** What counts an environment's stores; named after the environment like those. */
-export const DATABASE_EXPORTER = "database-exporter";
-export const CACHE_EXPORTER = "cache-exporter";
+export const DATABASE_EXPORTER = engineKind("database-exporter", "environment");
+export const CACHE_EXPORTER = engineKind("cache-exporter", "environment");
 export const MONITORING = [
   METRICS,
   ALERTING,
@@ -41,7 +45,10 @@ export interface EngineSpec {
 }
 
 /** The engines of an environment: its stores, and what counts them. */
-export const ENVIRONMENT_ENGINES: readonly (readonly [kind: string, EngineSpec["engine"]])[] = [
+export const ENVIRONMENT_ENGINES: readonly (readonly [
+  Kind<EngineSpec, EngineStatus>,
+  EngineSpec["engine"],
+])[] = [
   [DATABASE, "postgresql"],
   [CACHE, "redis"],
   [DATABASE_EXPORTER, "postgres-exporter"],

@@ -3,11 +3,8 @@
 
 import { z } from "zod";
 import { CHANGE_ACTIONS } from "../../kernel/action.ts";
-import type { Resource } from "../../kernel/resource.ts";
 import type { Strategy } from "../app/rollout-policy.ts";
 import type { EnvironmentClass } from "./environment.ts";
-
-export const POLICY = "policy";
 
 const STRATEGIES = [
   "blue-green",
@@ -137,18 +134,7 @@ export const CLASS_RULES: Readonly<Record<EnvironmentClass, EnvironmentRules>> =
   },
 };
 
-export interface PolicySpec {
-  /** Only what differs from the class. */
-  readonly rules: Partial<EnvironmentRules>;
-  /** Cedar policies of one's own, beside those of the roles. */
-  readonly cedar: string;
-}
-
-export type Policy = Resource<PolicySpec, never>;
-
-export const EMPTY_POLICY: PolicySpec = { rules: {}, cedar: "" };
-
 export const effectiveRules = (
   of: EnvironmentClass,
-  policy: PolicySpec | undefined,
+  policy: { readonly rules: Partial<EnvironmentRules> } | undefined,
 ): EnvironmentRules => ({ ...CLASS_RULES[of], ...policy?.rules });

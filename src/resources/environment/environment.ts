@@ -3,10 +3,14 @@
 // (environment-rules.ts).
 
 import { z } from "zod";
+import { defineKind } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
 import type { ComputeTechnology } from "../app/app-driver.ts";
 
-export const ENVIRONMENT = "environment";
+export const ENVIRONMENT = defineKind<EnvironmentSpec>({
+  name: "environment",
+  scope: "installation",
+});
 
 export const CLASSES = ["development", "test", "staging", "production"] as const;
 export type EnvironmentClass = (typeof CLASSES)[number];

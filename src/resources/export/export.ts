@@ -2,9 +2,10 @@
 // `<environment>/<name>`; its headers are sealed like secrets: they let one write there.
 
 import { z } from "zod";
+import { defineKind } from "../../kernel/kind.ts";
 import { EXPORT_SIGNALS, type ExportSignal } from "../../kernel/signal.ts";
 
-export const EXPORT = "export";
+export const EXPORT = defineKind<ExportSpec>({ name: "export", scope: "environment" });
 
 /** How a message is sent is not for a person to say. */
 const OWN_HEADERS =

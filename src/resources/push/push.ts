@@ -3,9 +3,10 @@
 // repository and its number there.
 
 import type { WithPass } from "../../kernel/controller.ts";
+import { defineKind } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
 
-export const PUSH = "push";
+export const PUSH = defineKind<PushSpec, PushStatus>({ name: "push", scope: "installation" });
 
 export interface PushSpec {
   readonly repository: string;

@@ -1,7 +1,7 @@
 import type { Clock } from "../../kernel/clock.ts";
 import type { Reconciler } from "../../kernel/reconciler.ts";
 import type { ResourceStore } from "../../kernel/resource-store.ts";
-import type { AppSpec, AppStatus } from "../app/app.ts";
+import { APP } from "../app/app.ts";
 import {
   RELEASE,
   type Release,
@@ -16,9 +16,6 @@ import {
   type ReleaseStep,
   reportRelease,
 } from "./release-plan.ts";
-
-/** The kind of the apps that releases are of. */
-const APP = "app";
 
 export interface ReleaseDeps {
   readonly clock: Clock;
@@ -50,7 +47,7 @@ export function createReleaseReconciler(
 
 // By its app: it is on its way to this release, or to one of the same source, whose build this is too.
 function isWanted(release: Release, store: ResourceStore): boolean {
-  const app = store.find<AppSpec, AppStatus>({ kind: APP, name: release.spec.app });
+  const app = store.find(APP, release.spec.app);
   if (!app || app.deleting) return false;
   const isSettled = app.generation <= (app.status?.settledGeneration ?? 0);
   const targets = [
@@ -60,7 +57,7 @@ function isWanted(release: Release, store: ResourceStore): boolean {
   return targets.some((number) => {
     if (number === release.spec.number) return true;
     const name = releaseName(app.name, number);
-    const target = store.find<ReleaseSpec, ReleaseStatus>({ kind: RELEASE, name });
+    const target = store.find(RELEASE, name);
     return target?.spec.source.digest === release.spec.source.digest;
   });
 }

@@ -2,6 +2,7 @@
 // it runs with, and the app's own description. It is numbered per app and never edited; going back
 // means pointing the app at an older one.
 
+import { defineKind } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
 import type { Manifest } from "../app/manifest.ts";
 
@@ -80,7 +81,7 @@ export interface ReleaseStatus {
 
 export type Release = Resource<ReleaseSpec, ReleaseStatus>;
 
-export const RELEASE = "release";
+export const RELEASE = defineKind<ReleaseSpec, ReleaseStatus>({ name: "release", scope: "app" });
 
 export const releaseName = (app: string, number: number): string =>
   `${app}/${String(number).padStart(6, "0")}`;

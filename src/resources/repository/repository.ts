@@ -2,9 +2,10 @@
 // GitLab or Gitea, which tell of a push by a signed webhook and are told what became of it.
 
 import { z } from "zod";
+import { defineKind } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
 
-export const REPOSITORY = "repository";
+export const REPOSITORY = defineKind<RepositorySpec>({ name: "repository", scope: "installation" });
 
 export const PROVIDERS = ["github", "gitlab", "gitea"] as const;
 export type Provider = (typeof PROVIDERS)[number];

@@ -2,10 +2,11 @@
 // kept.
 
 import type { WithPass } from "../../kernel/controller.ts";
+import { defineKind } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
 import type { InstanceExit } from "../app/app-driver.ts";
 
-export const TASK = "task";
+export const TASK = defineKind<TaskSpec, TaskStatus>({ name: "task", scope: "app" });
 
 export interface TaskSpec {
   /** `production/storefront` */

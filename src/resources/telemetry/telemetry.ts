@@ -2,10 +2,11 @@
 // environment; without one the defaults hold.
 
 import { z } from "zod";
+import { defineKind } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
 import { DEFAULT_POLICY, SIGNALS, type Signal, type TelemetryPolicy } from "../../kernel/signal.ts";
 
-export const TELEMETRY = "telemetry";
+export const TELEMETRY = defineKind<TelemetryPolicy>({ name: "telemetry", scope: "environment" });
 
 const BYTES_MIN = 16 * 1024 ** 2;
 

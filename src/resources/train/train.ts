@@ -2,11 +2,12 @@
 // in reverse where one of them fails. Named by its number.
 
 import type { WithPass } from "../../kernel/controller.ts";
+import { defineKind } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
 
 import type { MigrationFacts } from "../release/release.ts";
 
-export const TRAIN = "train";
+export const TRAIN = defineKind<TrainSpec, TrainStatus>({ name: "train", scope: "installation" });
 
 export interface Car {
   readonly app: string;

@@ -5,10 +5,11 @@ import { Cron } from "croner";
 import { z } from "zod";
 import { type Action, CHANGE_ACTIONS } from "../../kernel/action.ts";
 import { cronFieldsMistake } from "../../kernel/cron-fields.ts";
+import { defineKind } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
 import { wallClockAfter } from "../../kernel/wall-clock.ts";
 
-export const WINDOW = "window";
+export const WINDOW = defineKind<WindowSpec>({ name: "window", scope: "installation" });
 
 /** How far ahead a next opening is looked for. */
 export const HORIZON_MS = 90 * 86_400_000;

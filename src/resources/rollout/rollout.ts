@@ -1,7 +1,12 @@
 // What a person wants of a rollout under way, as a resource named like its app: written by the API,
 // read with every look. It is about one rollout; the next one does not know it.
 
-export const ROLLOUT = "rollout";
+import { defineKind } from "../../kernel/kind.ts";
+export const ROLLOUT = defineKind<RolloutWish>({
+  name: "rollout",
+  scope: "app",
+  goesWithApp: true,
+});
 
 export interface RolloutWish {
   /** The generation of the app that the rollout is for. */
