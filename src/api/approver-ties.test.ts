@@ -42,7 +42,7 @@ describe("accounts that are tied to an asker", () => {
     ];
     assert.deepEqual(tied(events, "eve"), ["ben", "puppet"]);
     assert.deepEqual(tied(events, "eve", 48), ["ben", "old", "puppet"]);
-    assert.deepEqual(tied(events, "ana"), []);
+    assert.deepEqual(tied(events, "ana"), ["root"], "who made it may speak in its name");
     assert.deepEqual(tied(events, "eve", 0), []);
   });
 
@@ -54,6 +54,17 @@ describe("accounts that are tied to an asker", () => {
       event("account", "three", "eve", 1),
     ];
     assert.deepEqual(tied(events, "eve"), ["one", "three", "two"]);
+  });
+
+  it("are those that made the asker or a token of it, and those that made these; not the owner", () => {
+    const events = [
+      event("token", "eve", "8f1c", 3, "ci"),
+      event("account", "max", "eve", 5),
+      event("account", "eve", "ben", 2),
+      event("account", "owner", "ci", 1),
+    ];
+    assert.deepEqual(tied(events, "ci"), ["eve", "max"]);
+    assert.deepEqual(tied(events, "eve"), ["ben", "ci", "max"]);
   });
 
   it("are the same whichever of the owner's doors was used", () => {

@@ -1,17 +1,19 @@
-// Accounts that somebody made for themselves: their approval is no second pair of eyes. Read from the
-// audit, which nobody can edit unseen, so it also holds for accounts that are gone and came back.
+// Accounts that somebody made for themselves: their approval is no second pair of eyes, nor is that of
+// who made the account that asks, and may speak in its name. Read from the audit, which nobody can edit unseen, so it also holds for accounts that are gone and came back.
 
+import { OWNER } from "../resources/account/account.ts";
 import type { ApiDeps } from "./api-deps.ts";
 
 const HOUR_MS = 3_600_000;
 const EVENTS_MAX = 10_000;
 
 /** The owner of the installation has two doors. */
-const personOf = (name: string): string => (name === "admin" ? "owner" : name);
+const personOf = (name: string): string => (name === "admin" ? OWNER : name);
 
 /**
  * Accounts that somebody made, changed or made a token for within so many hours, and those that such
- * accounts made in turn.
+ * accounts made in turn; and those that did so for the asker. The owner of the installation is none of
+ * these: whoever is root needs no token.
  */
 export function tiedAccounts(
   { audit, clock }: Pick<ApiDeps, "audit" | "clock">,
@@ -30,14 +32,28 @@ export function tiedAccounts(
       return account === undefined ? [] : [{ by: personOf(actor), account: personOf(account) }];
     }),
   ].filter(({ by, account }) => by !== account);
-  const tied = new Set<string>();
-  const open = [personOf(asker)];
+  const own = personOf(asker);
+  const makers = made
+    .filter(({ by }) => by !== OWNER)
+    .map(({ by, account }) => ({ by: account, account: by }));
+  const tied = new Set([...reachedFrom(own, made), ...reachedFrom(own, makers)]);
+  tied.delete(own);
+  return tied;
+}
+
+interface Tie {
+  readonly by: string;
+  readonly account: string;
+}
+
+function reachedFrom(asker: string, ties: readonly Tie[]): ReadonlySet<string> {
+  const found = new Set<string>();
+  const open = [asker];
   for (let one = open.pop(); one !== undefined; one = open.pop())
-    for (const { by, account } of made)
-      if (by === one && !tied.has(account)) {
-        tied.add(account);
+    for (const { by, account } of ties)
+      if (by === one && !found.has(account)) {
+        found.add(account);
         open.push(account);
       }
-  tied.delete(personOf(asker));
-  return tied;
+  return found;
 }

@@ -19,6 +19,16 @@ export const placeOf = (environment: string): string | undefined =>
 
 const NOBODY: ReadonlySet<string> = new Set();
 
+type Asked = Pick<ChangeSpec, "environment" | "askedBy"> & {
+  readonly askedThrough?: string | undefined;
+};
+
+/** Who made the token of whoever asks, and so may ask in their name; not the owner, who is root. */
+export function tokenMakerOf({ token }: Principal): string | undefined {
+  const maker = token?.spec.madeBy;
+  return maker === "owner" || maker === "admin" ? undefined : maker;
+}
+
 export class ChangeApprovers {
   readonly #deps: ApiDeps;
   readonly #access: Access;
@@ -32,9 +42,10 @@ export class ChangeApprovers {
   of({
     environment,
     askedBy,
+    askedThrough,
     authors,
-  }: Pick<ChangeSpec, "environment" | "askedBy"> & Pick<ChangeOptions, "authors">): string[] {
-    const tied = this.tiedTo({ environment, askedBy });
+  }: Asked & Pick<ChangeOptions, "authors">): string[] {
+    const tied = this.tiedTo({ environment, askedBy, askedThrough });
     return this.#access
       .whoMay("approve", placeOf(environment))
       .filter((one) => one !== askedBy && !authors?.includes(one) && !tied.has(one));
@@ -50,22 +61,24 @@ export class ChangeApprovers {
     return kind === "owner" && askedBy !== "owner" && askedBy !== "admin";
   }
 
-  /** Whose approval does not count: they owe what they may do to who asked. */
-  tiedTo({
-    environment,
-    askedBy,
-  }: Pick<ChangeSpec, "environment" | "askedBy">): ReadonlySet<string> {
+  /**
+   * Whose approval does not count: one of the two owes what they may do to the other, or made the token
+   * that it was asked with.
+   */
+  tiedTo({ environment, askedBy, askedThrough }: Asked): ReadonlySet<string> {
     const { store } = this.#deps;
     const isThere = store.find(ENVIRONMENT, environment) !== undefined;
     const { rules } = isThere ? findEnvironment(store, environment) : STRICT;
-    return tiedAccounts(this.#deps, askedBy, rules.approverTieHours);
+    const tied = tiedAccounts(this.#deps, askedBy, rules.approverTieHours);
+    return askedThrough === undefined ? tied : new Set([...tied, askedThrough]);
   }
 
-  /** Also those who are disabled or gone lately: nobody gets rid of approvals by that. */
-  areOthers(environment: string, askedBy: string, authors: readonly string[] = []): boolean {
-    return this.#access
-      .everApprovers(environment)
-      .some((one) => one !== askedBy && !authors.includes(one));
+  /**
+   * Also those who are disabled or gone lately: nobody gets rid of approvals by that. And authors, whom
+   * the asker names: who may not approve it is somebody else all the same.
+   */
+  areOthers(environment: string, askedBy: string): boolean {
+    return this.#access.everApprovers(environment).some((one) => one !== askedBy);
   }
 
   standing(spec: ChangeSpec): Standing {

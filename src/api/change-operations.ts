@@ -19,7 +19,7 @@ import { RELEASE, releaseName } from "../resources/release/release.ts";
 import { type Gate, gateAt, WINDOW } from "../resources/window/window.ts";
 import type { Access, Principal } from "./access.ts";
 import type { ApiDeps } from "./api-deps.ts";
-import type { ChangeApprovers } from "./change-approvers.ts";
+import { type ChangeApprovers, tokenMakerOf } from "./change-approvers.ts";
 import type { Assessment, ChangeAssessor } from "./change-assessment.ts";
 import { assertBudget, findingText } from "./change-checks.ts";
 import { type ChangeOptions, recordOf } from "./change-record.ts";
@@ -108,7 +108,7 @@ export class ChangeOperations {
     const options = { ...given, ...(authors.length > 0 && { authors }) };
     if (options.emergency) assertReason(options.reason);
     else assertBudget(place, facts, options);
-    const nobodyElse = !this.#approvers.areOthers(place.name, actor.name, options.authors);
+    const nobodyElse = !this.#approvers.areOthers(place.name, actor.name);
     const now = this.#deps.clock.now();
     const asked = { place, request, rehearsal, actor, options, may, nobodyElse, now };
     const spec = recordOf(asked, facts);
@@ -132,7 +132,9 @@ export class ChangeOperations {
       const number = this.#nextNumber();
       const superseded = this.#supersede(spec, actor);
       const action = spec.emergency ? "emergency" : "ask";
-      store.writeSpec(CHANGE, changeName(number), { ...spec, number }, { actor, action });
+      const askedThrough = tokenMakerOf(actor);
+      const asked = { ...spec, number, ...(askedThrough !== undefined && { askedThrough }) };
+      store.writeSpec(CHANGE, changeName(number), asked, { actor, action });
       return { number, superseded };
     });
   }
@@ -217,7 +219,7 @@ export class ChangeOperations {
     if (this.#approvers.tiedTo(spec).has(actor.name))
       throw invalid(
         "change.tied",
-        `${actor.name} was made, given roles or a token by ${spec.askedBy}, who asked for change ${number}, not long ago`,
+        `${actor.name} and ${spec.askedBy}, who asked for change ${number}, are tied: one made the other's account or token, or gave it roles, not long ago`,
         {
           hint: `${this.#approvers.of(spec).join(", ") || "somebody else with the role approver"} can; rule approverTieHours says how long`,
         },

@@ -139,8 +139,10 @@ function deliverRoute(deps: ApiDeps, toldGroups: ToldGroups): Route {
         needsOfApp(deps, name),
       );
       const kind = toldGroups.kindOf(group, deps.clock.now());
+      // The same for a repeated delivery of one message, another for the next message of a group.
+      const woke = toldGroups.wokeAt(group) ?? 0;
       const id = deps.digest(
-        `${channel} ${body.groupKey} ${body.alerts.map((one) => `${one.fingerprint} ${one.status} ${one.startsAt}`).join(" ")}`,
+        `${channel} ${body.groupKey} ${kind} ${woke} ${body.alerts.map((one) => `${one.fingerprint} ${one.status} ${one.startsAt}`).join(" ")}`,
       );
       const isOver = body.alerts.some(({ status }) => status === "resolved");
       // A receiving Alertmanager groups by itself; a webhook needs each resolution to close its own.

@@ -194,17 +194,34 @@ export class ControlWrites {
     const { rules, class: from } = findEnvironment(store, environment);
     if (!rules.protected || from === to) return NOTHING;
     const reasons = loosenedRules(rules, effectiveRules(to, this.#policyOf(environment)));
+    // What a role may do depends on the class, also where a policy keeps every rule.
+    const isTighter = to === "production" && reasons.length === 0;
     return {
       environments: [environment],
-      reasons: reasons.length === 0 ? [] : [`class: ${from} → ${to}`, ...reasons],
+      reasons: isTighter ? [] : [`class: ${from} → ${to}`, ...reasons],
     };
   }
 
-  // One that is new only adds to what is not allowed; of one that is there, it depends on its times.
+  // A new freeze, or the first window, only adds to what is not allowed; a window beside another one
+  // adds time. Of one that is there, it depends on its times.
   #ofWindow(window: string, after: WindowSpec | null): Loosening {
-    const before = this.#deps.store.find(WINDOW, window)?.spec;
-    const environments = this.#protectedIn(window.split("/")[0] ?? "");
-    if (!before || environments.length === 0) return NOTHING;
+    const { store } = this.#deps;
+    const before = store.find(WINDOW, window)?.spec;
+    const [place = ""] = window.split("/");
+    const environments = this.#protectedIn(place);
+    if (environments.length === 0) return NOTHING;
+    if (!before) {
+      const isBeside = store.list(WINDOW).some(({ name, spec }) => {
+        const [other = ""] = name.split("/");
+        const meets = other === place || other === EVERYWHERE || place === EVERYWHERE;
+        return spec.kind === "window" && meets;
+      });
+      const addsTime = after?.kind === "window" && isBeside;
+      return {
+        environments,
+        reasons: addsTime ? [`window ${window}: adds time to change in`] : [],
+      };
+    }
     if (after === null) return { environments, reasons: [`${before.kind} ${window}: removed`] };
     const isSame = canonicalJson(before) === canonicalJson(after);
     return { environments, reasons: isSame ? [] : [`${before.kind} ${window}: changed`] };
@@ -220,15 +237,21 @@ export class ControlWrites {
           own.set(environment, new Set([...(own.get(environment) ?? []), ...roles]));
       return own;
     };
-    const known = grants(before);
+    // Only a person approves: as the other kind, an account's roles are others.
+    const isOtherKind = before !== undefined && before.kind !== after.kind;
+    const known = isOtherKind ? new Map<string, Set<Role>>() : grants(before);
+    const held = isOtherKind && after.kind === "service" ? [...grants(before).keys()] : [];
     const added = [...grants(after)].flatMap(([environment, roles]) =>
       [...roles]
         .filter((role) => !ONLY_LOOKS.includes(role) && !known.get(environment)?.has(role))
         .map((role) => ({ environment, role })),
     );
     return {
-      environments: [...new Set(added.map(({ environment }) => environment))],
-      reasons: added.map(({ environment, role }) => `${account} becomes ${environment}/${role}`),
+      environments: [...new Set([...added.map(({ environment }) => environment), ...held])],
+      reasons: [
+        ...(held.length > 0 ? [`${account} is no person any more`] : []),
+        ...added.map(({ environment, role }) => `${account} becomes ${environment}/${role}`),
+      ],
     };
   }
 

@@ -78,6 +78,11 @@ export class ToldGroups {
     return now - own.wokeAt > QUIET_MS ? "first" : "update";
   }
 
+  /** When somebody was last woken for it. */
+  wokeAt(group: AlertGroup): number | undefined {
+    return this.#open.get(keyOf(group))?.wokeAt;
+  }
+
   /** It was delivered, or there was nothing to deliver. */
   told(group: AlertGroup, kind: MessageKind, now: number): void {
     const key = keyOf(group);

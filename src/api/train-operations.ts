@@ -53,7 +53,10 @@ export class TrainOperations {
       throw invalid("train.circle", `${unique.join(", ")} need each other in a circle`, {
         hint: "take one of them out of needs in a holdfast.yaml",
       });
-    return order.map((app) => ({ app, release: known.get(app)?.number ?? 0 }));
+    return order.flatMap((app) => {
+      const release = known.get(app);
+      return release ? [{ app, release: release.number, source: release.source.digest }] : [];
+    });
   }
 
   begin(environment: string, from: string, cars: readonly Car[], actor: Actor): Accepted {
@@ -71,6 +74,7 @@ export class TrainOperations {
           hint: `holdfast train show ${busy.spec.number}`,
         },
       );
+    for (const car of cars) this.#sourceOf(from, car);
     const number = (store.list(TRAIN).at(-1)?.spec.number ?? 0) + 1;
     const spec: TrainSpec = {
       number,
@@ -97,8 +101,7 @@ export class TrainOperations {
     const car = spec.cars.find((one) => one.app === app);
     this.#step(train, app, (actor) => {
       const previous = this.#servingOf(spec.environment, app);
-      const promoted = releaseName(`${spec.from}/${app}`, car?.release ?? 0);
-      const source = this.#deps.store.find(RELEASE, promoted)?.spec.source;
+      const source = this.#sourceOf(spec.from, { app, release: 0, ...car });
       if (source) assertNotHeld(this.#deps, `${spec.environment}/${app}`, source, spec.askedAt);
       const { changed, generation, release } = this.#promotion.promote(
         { ...car, app, from: spec.from, to: spec.environment },
@@ -158,6 +161,18 @@ export class TrainOperations {
       const state = train.status?.phase === "undoing" ? "stuck" : "failed";
       keep({ state, text: known.message });
     }
+  }
+
+  /** @throws train.content_changed where the release is not the one that was asked for */
+  #sourceOf(from: string, { app, release, source: asked }: Car) {
+    const source = this.#deps.store.find(RELEASE, releaseName(`${from}/${app}`, release))?.spec
+      .source;
+    if (asked === undefined || source?.digest === asked) return source;
+    throw invalid(
+      "train.content_changed",
+      `release ${release} of ${app} in ${from} is not the one that this train was asked with`,
+      { hint: `holdfast releases ${app} --env ${from}, then ask for a train anew` },
+    );
   }
 
   #servingOf(environment: string, app: string): number | undefined {

@@ -48,6 +48,15 @@ export class Output {
     return this.#isColored ? `\u001b[${STYLES[style]}m${text}\u001b[0m` : text;
   }
 
+  /** What an app wrote, in its own colors: where there are none for us, without; never hidden. */
+  quoted(text: string): string {
+    if (!text.includes(ESCAPE)) return text;
+    const own = text.replaceAll(COLORS, (all, codes: string) =>
+      !this.#isColored || codes.split(";").some((code) => Number(code) === CONCEAL) ? "" : all,
+    );
+    return this.#isColored ? `${own}${ESCAPE}[0m` : own;
+  }
+
   /** What, why, what to do. Returns the exit status. */
   problem(error: HoldfastError): number {
     if (this.isJson) {
@@ -100,7 +109,13 @@ export const printable = (text: string): string =>
     },
   );
 
+/** A value that must not look like lines of ours. */
+export const oneLine = (text: string): string => text.replaceAll(/\r?\n|\r/g, "\\n");
+
 const ESCAPE = "\u001b";
+const CONCEAL = 8;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences are what is looked for
+const COLORS = /\u001b\[([\d;]{0,20})m/g;
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences take no room on screen
 const visibleLength = (text: string): number => text.replaceAll(/\u001b\[\d+m/g, "").length;

@@ -131,7 +131,9 @@ function saying({ level, text, fields, traceId }: LogFilter): string {
     text === undefined ? undefined : `contains(lower(text), ${quoted(text.toLowerCase())})`,
     ...Object.entries(fields ?? {}).map(
       ([key, value]) =>
-        `json_extract_string(CASE WHEN starts_with(text, '{') AND json_valid(text) THEN text ELSE '{}' END, ${quoted(jsonPath(key))}) = ${quoted(value)}`,
+        `${quoted(value)} IN (${pointersOf(key)
+          .map((pointer) => `json_extract_string(${JSON_TEXT}, ${quoted(pointer)})`)
+          .join(", ")})`,
     ),
   );
 }
@@ -143,5 +145,10 @@ function instanceIs(name: string): string {
   return `(${equals("service", service)} AND ends_with(instance, ${quoted(`.${index}`)}))`;
 }
 
-/** `http.status` may be one key or two. */
-const jsonPath = (key: string): string => (key.includes(".") ? `$.${key}` : `$."${key}"`);
+const JSON_TEXT = "CASE WHEN starts_with(text, '{') AND json_valid(text) THEN text ELSE '{}' END";
+
+/** `http.status` may be one key or two (JSON pointers, RFC 6901). */
+function pointersOf(key: string): readonly string[] {
+  const escaped = key.replaceAll("~", "~0").replaceAll("/", "~1");
+  return [...new Set([`/${escaped}`, `/${escaped.replaceAll(".", "/")}`])];
+}

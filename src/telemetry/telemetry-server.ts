@@ -4,7 +4,7 @@
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { asHoldfastError, problemOf } from "../kernel/error.ts";
-import type { LogFilter } from "../kernel/signal.ts";
+import type { LogFilter, LogLine } from "../kernel/signal.ts";
 import type { LogQuery } from "./log-query.ts";
 
 export interface TelemetryServerOptions {
@@ -66,22 +66,52 @@ async function answerLogs(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const write = (lines: readonly unknown[]): void => {
-    for (const line of lines) response.write(`${JSON.stringify(line)}\n`);
-  };
+  const stream = new LineStream(response);
   // What is loaded between the look back and the first that comes is in neither, so following
   // begins first, and is held back until the look back was written.
-  let held: unknown[] | undefined = [];
+  let held: LogLine[] | undefined = [];
   const unfollow = follow
-    ? logs.follow(filter, (lines) => (held ? held.push(...lines) : write(lines)))
+    ? logs.follow(filter, (lines) => {
+        if (!held) stream.write(lines);
+        else if (held.length < HELD_MAX) held.push(...lines);
+      })
     : () => undefined;
   request.on("close", unfollow);
   response.on("close", unfollow);
   const past = await logs.find(filter);
   response.writeHead(200, { "content-type": "application/x-ndjson" }).flushHeaders();
-  write(past);
+  stream.write(past, Number.POSITIVE_INFINITY);
   if (!follow) return void response.end();
   const last = past.at(-1)?.time ?? 0;
-  write((held as { time: number }[]).filter(({ time }) => time > last));
+  stream.write(held.filter(({ time }) => time > last));
   held = undefined;
+}
+
+/** What a reader that follows has not read yet may be this much; the rest is left out, and said. */
+const UNREAD_MAX_BYTES = 64 * 1024 ** 2;
+const HELD_MAX = 50_000;
+
+/** Lines to a reader who may stand still: an app that writes on must not fill the memory of telemetry. */
+class LineStream {
+  readonly #response: ServerResponse;
+  #leftOut = 0;
+
+  constructor(response: ServerResponse) {
+    this.#response = response;
+  }
+
+  write(lines: readonly LogLine[], unreadMax = UNREAD_MAX_BYTES): void {
+    for (const line of lines) {
+      if (this.#response.writableLength > unreadMax) {
+        this.#leftOut += 1;
+        continue;
+      }
+      if (this.#leftOut > 0) {
+        const text = `… ${this.#leftOut} lines left out: they were not read as fast as they came`;
+        this.#response.write(`${JSON.stringify({ ...line, level: "warn", text })}\n`);
+        this.#leftOut = 0;
+      }
+      this.#response.write(`${JSON.stringify(line)}\n`);
+    }
+  }
 }

@@ -52,11 +52,11 @@ export class TraceQuery {
   async get(traceId: string): Promise<readonly TraceSpan[]> {
     await this.#store.load(["requests", "spans"]);
     const sent = await this.#sent(traceId, extentOf(traceId));
-    const times = sent.map(({ time }) => time);
+    // One after the other: a trace may have more spans than a call has arguments.
+    const first = sent.reduce((least, { time }) => Math.min(least, time), Infinity);
+    const last = sent.reduce((most, { time }) => Math.max(most, time), -Infinity);
     const extent =
-      times.length > 0
-        ? { from: Math.min(...times) - TRACE_MAX_MS, to: Math.max(...times) + SKEW_MS }
-        : extentOf(traceId);
+      sent.length > 0 ? { from: first - TRACE_MAX_MS, to: last + SKEW_MS } : extentOf(traceId);
     const edge = await this.#edge(traceId, extent);
     return [...edge, ...sent].sort((a, b) => a.time - b.time);
   }
@@ -74,7 +74,7 @@ export class TraceQuery {
           time: Number(row["time"]),
           durationMs: Number(row["durationMs"]),
           attributes: parsed(row["attributes"], {}),
-          events: parsed(row["events"], []),
+          events: listOf(parsed(row["events"], [])),
         }) as unknown as TraceSpan,
     );
   }
@@ -118,6 +118,9 @@ function extentOf(traceId: string): { from: number; to: number } {
     ? { from: us / 1000 - SKEW_MS, to: us / 1000 + TRACE_MAX_MS }
     : { from: 0, to: Number.MAX_SAFE_INTEGER / 1000 };
 }
+
+// An earlier build kept events that were too long as one object.
+const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [value]);
 
 function parsed(text: unknown, otherwise: unknown): unknown {
   try {

@@ -88,7 +88,7 @@ describe("four eyes", { timeout: 600_000 }, () => {
     await refused(as(token)("whoami"), /the token is not known/);
     await refused(
       accepted("approve", String(change)),
-      /puppet was made, given roles or a token by eve, who asked for change/,
+      /puppet and eve, who asked for change \d+, are tied/,
     );
     await done(ana("approve", String(change)));
   });
@@ -105,7 +105,10 @@ describe("four eyes", { timeout: 600_000 }, () => {
     const again = (await done(as(token)("token", "create"))).trim();
     await refused(as(again)("approve", String(change)), /made by eve, and decides nothing/);
     const taken = (await done(as(token)("token", "accept"))).trim();
-    await refused(as(taken)("approve", String(change)), /ana was made, given roles or a token/);
+    await refused(
+      as(taken)("approve", String(change)),
+      /ana and eve, who asked for change \d+, are tied/,
+    );
     const { events } = await holdfast.json<{ events: { actor: string; source: string }[] }>(
       "audit",
     );
@@ -166,6 +169,47 @@ describe("four eyes", { timeout: 600_000 }, () => {
     await refused(eve("account", "set", "mia", "--enable"), /mia becomes production\/approver/);
     for (const one of ["ana", "mia"]) await holdfast.ok("account", "set", one, "--enable");
     await done(eve("change", "withdraw", String(change)));
+  });
+
+  it("are not those of who made the token that it was asked with, nor of who made the asker", async () => {
+    await holdfast.ok("account", "set", "ci", "--service", "--role", "production/operator");
+    for (const account of ["ci", "ben"]) {
+      const token = (await done(eve("token", "create", account))).trim();
+      const asked = await done(as(token)("config", "set", "echo", "C=1", "--no-wait", "--json"));
+      const { change } = JSON.parse(asked) as { change: number };
+      await refused(
+        eve("approve", String(change)),
+        /eve and (ci|ben), who asked for change \d+, are tied/,
+      );
+      await done(mia("reject", String(change), "--reason", "not asked by itself"));
+    }
+  });
+
+  it("are asked for where a class, a further window or the kind of an account loosens", async () => {
+    const pinned = { rules: await rules() };
+    writeFileSync(file, JSON.stringify(pinned));
+    await done(eve("policy", "set", file, "--env", "production"));
+    // Those who could approve are tied to her or disabled: it is refused, and never written.
+    const isHeld = async (path: string, body: object, reason: RegExp): Promise<void> => {
+      const { status, text } = await api("PUT", path, body);
+      assert.equal(status, 400, text);
+      assert.match(text, reason);
+    };
+    const nobody = "and nobody else could approve it";
+    await isHeld(
+      "/v1/environments/production",
+      { class: "development" },
+      new RegExp(`class: production → development\\), ${nobody}`),
+    );
+    await isHeld("/v1/accounts/ci", { kind: "person" }, /ci becomes production\/operator/);
+    await isHeld("/v1/accounts/mia", { kind: "service" }, /mia is no person any more/);
+    const window = ["--cron", "0 3 * * 1", "--for", "1h", "--reason", "nights"];
+    await done(eve("window", "set", "office", ...window));
+    await refused(
+      eve("window", "set", "mine", ...window),
+      /window \S*mine: adds time to change in/,
+    );
+    await holdfast.ok("window", "remove", "office", "--emergency", "--reason", "a test");
   });
 
   it("are broken as an emergency, which is loud and to be reviewed by another", async () => {

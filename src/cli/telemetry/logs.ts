@@ -159,7 +159,8 @@ export function lineText(line: LogLine, output: Output): string {
   const where = line.release > 0 ? `${shortName(line)} r${line.release}` : line.service;
   const style = line.isContext ? "dim" : LEVEL_STYLE[line.level];
   const time = output.paint("dim", new Date(line.time).toISOString());
-  const text = style === undefined ? line.text : output.paint(style, line.text);
+  const said = output.quoted(line.text);
+  const text = style === undefined ? said : output.paint(style, said);
   return `${time} ${output.paint("cyan", where)} ${text}`;
 }
 

@@ -1,7 +1,7 @@
 import type { DeployView } from "../../api/monitoring-routes.ts";
 import { wholeNumber } from "../app/change.ts";
 import type { Command } from "../command.ts";
-import type { Output } from "../output.ts";
+import { type Output, oneLine } from "../output.ts";
 import { deploysSince, deployText, momentOf } from "./deploys.ts";
 import { sinceMsOf } from "./since.ts";
 
@@ -129,7 +129,7 @@ export function sparkline(values: readonly number[]): string {
 }
 
 function labelsText({ __name__: name = "", ...labels }: Readonly<Record<string, string>>): string {
-  const parts = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
+  const parts = Object.entries(labels).map(([key, value]) => `${key}=${oneLine(value)}`);
   return [name, ...parts].filter(Boolean).join(" ") || "(all)";
 }
 

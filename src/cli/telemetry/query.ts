@@ -1,6 +1,7 @@
 import type { ResultTable } from "../../kernel/signal.ts";
 import { wholeNumber } from "../app/change.ts";
 import type { Command } from "../command.ts";
+import { oneLine } from "../output.ts";
 import { sinceMsOf } from "./since.ts";
 
 const CELL_MAX_CHARS = 120;
@@ -47,7 +48,11 @@ export const query: Command = {
 
 function cell(value: unknown): string {
   const text =
-    value === null ? "" : typeof value === "object" ? JSON.stringify(value) : String(value);
+    value === null
+      ? ""
+      : typeof value === "object"
+        ? JSON.stringify(value)
+        : oneLine(String(value));
   // Whoever reads it with a program wants all of it.
   if (process.stdout.isTTY !== true) return text;
   return text.length > CELL_MAX_CHARS ? `${text.slice(0, CELL_MAX_CHARS)}…` : text;

@@ -104,10 +104,12 @@ export const trace: Command = {
 };
 
 const BAR_CHARS = 40;
+/** Steps below each other that are moved in; deeper ones show how deep they are. */
+const DEPTH_SHOWN = 30;
 
 export function waterfall(spans: readonly TraceSpan[], output: Output): string {
-  const first = Math.min(...spans.map(({ time }) => time));
-  const last = Math.max(...spans.map(({ time, durationMs }) => time + durationMs));
+  const first = spans.reduce((least, { time }) => Math.min(least, time), Infinity);
+  const last = spans.reduce((most, { time, durationMs }) => Math.max(most, time + durationMs), 0);
   const total = Math.max(last - first, 0.001);
   const rows = inOrder(spans).flatMap(({ span, depth }) => {
     const begin = Math.min(BAR_CHARS - 1, Math.floor(((span.time - first) / total) * BAR_CHARS));
@@ -115,7 +117,7 @@ export function waterfall(spans: readonly TraceSpan[], output: Output): string {
     const bar = "█".repeat(Math.min(length, BAR_CHARS - begin));
     const isError = span.status === "error";
     const row = [
-      `${"  ".repeat(depth)}${span.scope === "edge" ? "edge" : span.service}`,
+      `${"  ".repeat(Math.min(depth, DEPTH_SHOWN))}${depth > DEPTH_SHOWN ? `${depth}: ` : ""}${span.scope === "edge" ? "edge" : span.service}`,
       `${" ".repeat(begin)}${isError ? output.paint("red", bar) : output.paint("cyan", bar)}${" ".repeat(Math.max(0, BAR_CHARS - begin - length))}`,
       durationText(span.durationMs),
       `${span.name}${statusText(span)}${isError ? output.paint("red", " error") : ""}`,
@@ -166,18 +168,29 @@ function exceptionText(event: Readonly<Record<string, unknown>>): string[] {
 const cut = (text: string): string =>
   text.length > DETAIL_CHARS ? `${text.slice(0, DETAIL_CHARS)}…` : text;
 
-/** Children below their parent, by their beginning; what has lost its parent is at the top. */
+/**
+ * Children below their parent, by their beginning; what has lost its parent is at the top, and so is
+ * one of those that are parents of each other.
+ */
 function inOrder(spans: readonly TraceSpan[]): { span: TraceSpan; depth: number }[] {
   const known = new Set(spans.map(({ spanId }) => spanId));
   const children = Map.groupBy(spans, ({ parentSpanId, spanId }) =>
     known.has(parentSpanId) && parentSpanId !== spanId ? parentSpanId : "",
   );
   const placed = new Set<string>();
-  const walk = (parent: string, depth: number): { span: TraceSpan; depth: number }[] =>
-    (children.get(parent) ?? []).flatMap((span) => {
-      if (placed.has(span.spanId)) return [];
+  const rows: { span: TraceSpan; depth: number }[] = [];
+  const place = (roots: readonly TraceSpan[]): void => {
+    const ahead = roots.map((span) => ({ span, depth: 0 })).reverse();
+    for (let next = ahead.pop(); next; next = ahead.pop()) {
+      const { span, depth } = next;
+      if (placed.has(span.spanId)) continue;
       placed.add(span.spanId);
-      return [{ span, depth }, ...walk(span.spanId, depth + 1)];
-    });
-  return walk("", 0);
+      rows.push(next);
+      for (const child of (children.get(span.spanId) ?? []).toReversed())
+        ahead.push({ span: child, depth: depth + 1 });
+    }
+  };
+  place(children.get("") ?? []);
+  for (const span of spans) place([span]);
+  return rows;
 }

@@ -45,6 +45,8 @@ export interface ChangeSpec {
   readonly askedBy: string;
   readonly askedFrom: string;
   readonly askedAt: number;
+  /** Who made the token that it was asked with, where that was somebody else. */
+  readonly askedThrough?: string;
   /** Whose work it is, beside who asked: names in small letters. */
   readonly authors?: readonly string[];
   readonly diff: readonly FieldDifference[];
@@ -118,12 +120,14 @@ export const validApprovals = ({
   approvals,
   digest,
   askedBy,
+  askedThrough,
   authors,
 }: ChangeSpec): readonly Approval[] =>
   approvals.filter(
     (one, index) =>
       one.digest === digest &&
       personOf(one.by) !== personOf(askedBy) &&
+      one.by !== askedThrough &&
       !authors?.includes(one.by) &&
       approvals.findIndex(
         ({ by, digest: of }) => personOf(by) === personOf(one.by) && of === digest,

@@ -13,6 +13,8 @@ export interface Car {
   readonly app: string;
   /** Release of the environment that it comes from. */
   readonly release: number;
+  /** Digest of its source: of a number alone, another release may take the place. */
+  readonly source?: string;
   readonly migrations?: MigrationFacts;
 }
 

@@ -11,7 +11,13 @@ import {
   plainObject,
 } from "../otlp/messages.ts";
 import type { Sender } from "../otlp/sender.ts";
-import { type Labels, type MetricRegistry, type MetricType, metricName } from "./registry.ts";
+import {
+  type Labels,
+  type MetricRegistry,
+  type MetricType,
+  metricName,
+  namedLabels,
+} from "./registry.ts";
 
 const RESERVED = new RegExp(`^(${RESERVED_METRICS})$`);
 const UNITS: Readonly<Record<string, string>> = {
@@ -30,47 +36,57 @@ const UNITS: Readonly<Record<string, string>> = {
 /** Buckets of an exponential histogram are merged until there are no more than this. */
 const BUCKETS_MAX = 40;
 
+/** Number of points that were not taken. */
 export function takeMetrics(
   registry: MetricRegistry,
   sender: Sender,
   { resourceMetrics = [] }: MetricsRequest,
-): void {
+): number {
+  let refused = 0;
   for (const { scopeMetrics = [] } of resourceMetrics)
     for (const { metrics = [] } of scopeMetrics)
-      for (const metric of metrics) takeMetric(registry, sender, metric);
+      for (const metric of metrics) refused += takeMetric(registry, sender, metric);
+  return refused;
 }
 
-function takeMetric(registry: MetricRegistry, sender: Sender, metric: Metric): void {
+interface Point {
+  readonly attributes?: readonly KeyValue[];
+}
+
+function takeMetric(registry: MetricRegistry, sender: Sender, metric: Metric): number {
+  const refused = new Set<Point>();
   const { environment, app, service, release, instance } = sender;
   const own: Labels = { environment, app, service, release, instance };
   const observe = (
     type: MetricType,
-    attributes: readonly KeyValue[] | undefined,
+    point: Point,
     value: number,
     more: { suffix?: string; labels?: Labels; isDelta?: boolean } = {},
-  ): void =>
-    registry.observe({
+  ): void => {
+    const isTaken = registry.observe({
       name: nameOf(metric, type),
       type,
       help: metric.description ?? "",
       // What the platform says of a series wins over what the app says.
-      labels: { ...labelsOf(attributes), ...own, ...more.labels },
+      labels: { ...labelsOf(point.attributes), ...own, ...more.labels },
       value,
       owner: `${environment}/${app}`,
       ...(more.suffix !== undefined && { suffix: more.suffix }),
       ...(more.isDelta !== undefined && { isDelta: more.isDelta }),
     });
+    if (!isTaken) refused.add(point);
+  };
   if (RESERVED.test(metricName(metric.name))) {
     registry.refuse(`${environment}/${app}`, metricName(metric.name));
-    return;
+    return pointsOf(metric).length;
   }
   for (const point of metric.gauge?.dataPoints ?? [])
-    observe("gauge", point.attributes, Number(point.asDouble ?? point.asInt ?? 0));
+    observe("gauge", point, Number(point.asDouble ?? point.asInt ?? 0));
   if (metric.sum) {
     const type = metric.sum.isMonotonic ? "counter" : "gauge";
     const isDelta = isDeltaOf(metric.sum.aggregationTemporality);
     for (const point of metric.sum.dataPoints ?? [])
-      observe(type, point.attributes, Number(point.asDouble ?? point.asInt ?? 0), { isDelta });
+      observe(type, point, Number(point.asDouble ?? point.asInt ?? 0), { isDelta });
   }
   const histogram = (
     point: HistogramPoint | ExponentialPoint,
@@ -81,10 +97,10 @@ function takeMetric(registry: MetricRegistry, sender: Sender, metric: Metric): v
     for (const [le, count] of buckets) {
       total += count;
       const labels = { le: le === Infinity ? "+Inf" : String(le) };
-      observe("histogram", point.attributes, total, { suffix: "_bucket", labels, isDelta });
+      observe("histogram", point, total, { suffix: "_bucket", labels, isDelta });
     }
-    observe("histogram", point.attributes, Number(point.sum ?? 0), { suffix: "_sum", isDelta });
-    observe("histogram", point.attributes, Number(point.count ?? 0), { suffix: "_count", isDelta });
+    observe("histogram", point, Number(point.sum ?? 0), { suffix: "_sum", isDelta });
+    observe("histogram", point, Number(point.count ?? 0), { suffix: "_count", isDelta });
   };
   const { histogram: explicit, exponentialHistogram: exponential } = metric;
   for (const point of explicit?.dataPoints ?? [])
@@ -93,11 +109,21 @@ function takeMetric(registry: MetricRegistry, sender: Sender, metric: Metric): v
     histogram(point, exponentialBuckets(point), isDeltaOf(exponential?.aggregationTemporality));
   for (const point of metric.summary?.dataPoints ?? []) {
     for (const { quantile = 0, value = 0 } of point.quantileValues ?? [])
-      observe("summary", point.attributes, value, { labels: { quantile } });
-    observe("summary", point.attributes, Number(point.sum ?? 0), { suffix: "_sum" });
-    observe("summary", point.attributes, Number(point.count ?? 0), { suffix: "_count" });
+      observe("summary", point, value, { labels: { quantile } });
+    observe("summary", point, Number(point.sum ?? 0), { suffix: "_sum" });
+    observe("summary", point, Number(point.count ?? 0), { suffix: "_count" });
   }
+  return refused.size;
 }
+
+const pointsOf = ({
+  gauge,
+  sum,
+  histogram,
+  exponentialHistogram,
+  summary,
+}: Metric): readonly Point[] =>
+  [gauge, sum, histogram, exponentialHistogram, summary].flatMap((one) => one?.dataPoints ?? []);
 
 function nameOf({ name, unit = "" }: Metric, type: MetricType): string {
   const base = metricName(name);
@@ -107,10 +133,12 @@ function nameOf({ name, unit = "" }: Metric, type: MetricType): string {
 }
 
 const labelsOf = (attributes: readonly KeyValue[] | undefined): Labels =>
-  Object.fromEntries(
-    Object.entries(plainObject(attributes))
-      .filter(([key]) => key !== "job")
-      .map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)]),
+  namedLabels(
+    Object.fromEntries(
+      Object.entries(plainObject(attributes))
+        .filter(([key]) => key !== "job")
+        .map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)]),
+    ),
   );
 
 const DELTA = 1;
@@ -137,7 +165,8 @@ function exponentialBuckets(point: ExponentialPoint): (readonly [number, number]
   }
   const bound = (index: number): number => 2 ** (index / 2 ** scale);
   return [
-    [0, Number(point.zeroCount ?? 0)],
+    // What is below 0 is there, too: up to 0 it is all that is in no other bucket.
+    [0, Number(point.count ?? 0) - counts.reduce((sum, count) => sum + count, 0)],
     ...counts.map((count, i) => [bound(offset + i + 1), count] as const),
     [Infinity, 0],
   ];

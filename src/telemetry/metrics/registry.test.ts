@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { MetricsRequest } from "../otlp/messages.ts";
+import type { Metric, MetricsRequest } from "../otlp/messages.ts";
 import { takeMetrics } from "./otlp-metrics.ts";
 import { MetricRegistry, SERIES_PER_OWNER } from "./registry.ts";
 
@@ -16,7 +16,7 @@ const WHOSE =
 
 describe("metric registry", () => {
   let now = 0;
-  const count = (registry: MetricRegistry, labels: Record<string, string>, owner = "a"): void =>
+  const count = (registry: MetricRegistry, labels: Record<string, string>, owner = "a"): boolean =>
     registry.observe({
       name: "hits_total",
       type: "counter",
@@ -122,7 +122,7 @@ describe("metric registry", () => {
     takeMetrics(registry, SENDER, metrics);
     const text = registry.render();
     for (const line of [
-      `cart_adds_total{http_route="/cart",app="shop",environment="production",service="web",release="3",instance="production.shop.web.r3.1"} 7`,
+      `cart_adds_total{app="shop",http_route="/cart",environment="production",service="web",release="3",instance="production.shop.web.r3.1"} 7`,
       `queue_wait_seconds_bucket{${WHOSE},le="1"} 1`,
       `queue_wait_seconds_bucket{${WHOSE},le="+Inf"} 3`,
       `queue_wait_seconds_sum{${WHOSE}} 2.5`,
@@ -132,5 +132,52 @@ describe("metric registry", () => {
       `exp_count{${WHOSE}} 4`,
     ])
       assert.ok(text.includes(`${line}\n`), `${line}\n\n${text}`);
+  });
+
+  const take = (registry: MetricRegistry, ...metrics: readonly Metric[]): number =>
+    takeMetrics(registry, SENDER, { resourceMetrics: [{ scopeMetrics: [{ metrics }] }] });
+  const gauge = (name: string, ...keys: readonly string[]): Metric => ({
+    name,
+    gauge: {
+      dataPoints: [
+        {
+          asDouble: 1,
+          attributes: keys.map((key, i) => ({ key, value: { stringValue: `${i}` } })),
+        },
+      ],
+    },
+  });
+
+  it("writes nothing that Prometheus can't read, whatever the labels are called", () => {
+    const registry = new MetricRegistry(() => 0);
+    assert.equal(take(registry, gauge("twice", "user_id", "user.id")), 0);
+    assert.equal(take(registry, gauge("own", "__name__", "", "__address__", "app")), 0);
+    assert.equal(take(registry, gauge("")), 1, "a metric without a name");
+    const text = registry.render();
+    assert.match(text, /^twice\{user_id="1;0",/m);
+    assert.match(text, /^own\{_address__="2",_name__="0",app="shop",/m);
+    assert.doesNotMatch(text, /\{=|,=|\b__|^# HELP {2}/m);
+    for (const line of text.split("\n").filter((one) => one.includes("{"))) {
+      const names = [...line.matchAll(/([a-zA-Z0-9_]+)="/g)].map(([, name]) => name);
+      assert.equal(new Set(names).size, names.length, line);
+    }
+  });
+
+  it("lets two apps call different things by one name", () => {
+    const registry = new MetricRegistry(() => 0);
+    const other = { ...SENDER, app: "other" };
+    take(registry, gauge("shared"));
+    const counts = { count: "2", sum: 2, bucketCounts: ["2"], explicitBounds: [] };
+    const metrics = [{ name: "shared", histogram: { dataPoints: [counts] } }];
+    const request = { resourceMetrics: [{ scopeMetrics: [{ metrics }] }] };
+    assert.equal(takeMetrics(registry, other, request), 0);
+    assert.match(registry.render(), /^shared_count\{.*app="other"/m);
+  });
+
+  it("counts what is below 0 in an exponential histogram", () => {
+    const registry = new MetricRegistry(() => 0);
+    const point = { count: 5, sum: 0, scale: 0, zeroCount: 1, positive: { bucketCounts: [1] } };
+    take(registry, { name: "exp", exponentialHistogram: { dataPoints: [point] } });
+    assert.match(registry.render(), /le="0"\} 4\n.*le="2"\} 5\n.*le="\+Inf"\} 5\n/);
   });
 });

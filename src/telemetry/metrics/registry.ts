@@ -1,5 +1,6 @@
 // Numbers as they stand now, in the text that Prometheus reads. How many series an app may have is
-// bounded: what is over is not taken, counted, and named by its metric.
+// bounded: what is over is not taken, counted, and named by its metric. Whatever an app sends, the text
+// can be read: one line that can't be would hide the metrics of everybody.
 
 export type MetricType = "counter" | "gauge" | "histogram" | "summary";
 export type Labels = Readonly<Record<string, string | number>>;
@@ -15,6 +16,7 @@ interface Series {
 }
 
 interface Family {
+  readonly name: string;
   readonly type: MetricType;
   readonly help: string;
   /** Name with suffix and labels, as it is written → its value. */
@@ -50,6 +52,7 @@ const LABEL_MAX_CHARS = 300;
 
 export class MetricRegistry {
   readonly #now: () => number;
+  /** By name and type: what one app calls a gauge may be another's histogram. */
   readonly #families = new Map<string, Family>();
   readonly #counts = new Map<string, number>();
   readonly #refused = new Map<string, { owner: string; metric: string; count: number }>();
@@ -58,33 +61,30 @@ export class MetricRegistry {
     this.#now = now;
   }
 
-  observe(observation: Observation): void {
+  /** False where it was not taken. */
+  observe(observation: Observation): boolean {
     const { name, type, help, suffix = "", labels, value, isDelta, owner } = observation;
-    let family = this.#families.get(name);
+    let family = this.#families.get(`${name} ${type}`);
     if (!family) {
-      family = { type, help, series: new Map() };
-      this.#families.set(name, family);
-    }
-    // One name is one type: the first that came counts.
-    if (family.type !== type) {
-      this.refuse(owner, name);
-      return;
+      family = { name, type, help, series: new Map() };
+      this.#families.set(`${name} ${type}`, family);
     }
     const key = `${name}${suffix}${labelText(labels)}`;
     const known = family.series.get(key);
     if (known) {
       known.value = isDelta ? known.value + value : value;
       known.at = this.#now();
-      return;
+      return true;
     }
     const count = this.#counts.get(owner) ?? 0;
-    if (count >= SERIES_PER_OWNER) {
+    if (name === "" || count >= SERIES_PER_OWNER) {
       this.refuse(owner, name);
-      return;
+      return false;
     }
     this.#counts.set(owner, count + 1);
     const at = this.#now();
     family.series.set(key, { suffix, labels, value, isFresh: isDelta === true, at, owner });
+    return true;
   }
 
   /** Owner, metric and how many points of it were not taken. */
@@ -94,7 +94,7 @@ export class MetricRegistry {
 
   /** Forgets what is not so any more, of metrics whose name begins so. */
   keepOnly(prefix: string, isThere: (labels: Labels) => boolean): void {
-    for (const [name, { series }] of this.#families) {
+    for (const { name, series } of this.#families.values()) {
       if (!name.startsWith(prefix)) continue;
       for (const [key, one] of series) if (!isThere(one.labels)) this.#drop(series, key, one.owner);
     }
@@ -107,7 +107,7 @@ export class MetricRegistry {
 
   /** Everything as it stands now. */
   families(): readonly MetricFamily[] {
-    return [...this.#families].map(([name, { type, help, series }]) => ({
+    return [...this.#families.values()].map(({ name, type, help, series }) => ({
       name,
       type,
       help,
@@ -118,7 +118,7 @@ export class MetricRegistry {
   render(): string {
     this.#forget();
     const lines: string[] = [];
-    for (const [name, { type, help, series }] of this.#families) {
+    for (const { name, type, help, series } of this.#families.values()) {
       if (series.size === 0) continue;
       lines.push(`# HELP ${name} ${help.replaceAll(/[\\\n]/g, " ")}`, `# TYPE ${name} ${type}`);
       for (const [key, one] of series) {
@@ -140,10 +140,11 @@ export class MetricRegistry {
 
   #forget(): void {
     const before = this.#now() - FORGET_AFTER_MS;
-    for (const { series } of this.#families.values()) {
+    for (const [id, { series }] of this.#families) {
       for (const [key, { at, owner }] of series) {
         if (at < before) this.#drop(series, key, owner);
       }
+      if (series.size === 0) this.#families.delete(id);
     }
   }
 }
@@ -151,13 +152,29 @@ export class MetricRegistry {
 export const metricName = (text: string): string =>
   text.replaceAll(/[^a-zA-Z0-9_:]/g, "_").replace(/^(?=\d)/, "_");
 
+/** Empty where there is nothing to name. `__` at the beginning is Prometheus' own. */
 const labelName = (text: string): string =>
-  text.replaceAll(/[^a-zA-Z0-9_]/g, "_").replace(/^(?=\d)/, "_");
+  text
+    .replaceAll(/[^a-zA-Z0-9_]/g, "_")
+    .replace(/^(?=\d)/, "_")
+    .replace(/^__+/, "_");
+
+/** With the names that Prometheus has for them; values of one name are joined, as its OTLP door does. */
+export function namedLabels(labels: Labels): Labels {
+  const named = new Map<string, string | number>();
+  for (const [key, value] of Object.entries(labels).toSorted(([a], [b]) => (a < b ? -1 : 1))) {
+    const name = labelName(key);
+    if (name === "" || value === "") continue;
+    const known = named.get(name);
+    named.set(name, known === undefined ? value : `${known};${value}`);
+  }
+  return Object.fromEntries(named);
+}
 
 function labelText(labels: Labels): string {
   const parts = Object.entries(labels)
     .filter(([, value]) => value !== "")
-    .map(([key, value]) => `${labelName(key)}="${escaped(String(value))}"`);
+    .map(([key, value]) => `${key}="${escaped(String(value))}"`);
   return parts.length === 0 ? "" : `{${parts.join(",")}}`;
 }
 

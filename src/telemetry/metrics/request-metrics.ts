@@ -48,7 +48,7 @@ function observeGroup(registry: MetricRegistry, group: Row): void {
   const type = "histogram";
   const help =
     "From the first byte of a request to the last of its answer; of streams and tunnels to the first.";
-  const observe = (suffix: string, value: number, le?: string): void =>
+  const observe = (suffix: string, value: number, le?: string): boolean =>
     registry.observe({
       name,
       type,

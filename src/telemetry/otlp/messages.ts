@@ -375,15 +375,22 @@ export function plainValue(value: AnyValue | undefined): unknown {
 export const plainObject = (pairs: readonly KeyValue[] | undefined): Record<string, unknown> =>
   Object.fromEntries((pairs ?? []).map(({ key, value }) => [key, plainValue(value)]));
 
-/** ExportTraceServiceResponse, with what was refused: of that the sender learns only here. */
+const REJECTED = {
+  traces: "rejectedSpans",
+  logs: "rejectedLogRecords",
+  metrics: "rejectedDataPoints",
+} as const;
+
+/** The signal's ExportServiceResponse, with what was refused: of that the sender learns only here. */
 export function encodePartialSuccess(
+  signal: OtlpSignal,
   encoding: Encoding,
   refused: { readonly count: number; readonly why: string } | undefined,
 ): Uint8Array {
   if (encoding === "json") {
     const { count, why } = refused ?? {};
     const answer = refused && {
-      partialSuccess: { rejectedSpans: String(count), errorMessage: why },
+      partialSuccess: { [REJECTED[signal]]: String(count), errorMessage: why },
     };
     return Buffer.from(JSON.stringify(answer ?? {}));
   }

@@ -50,7 +50,7 @@ function exportCall(intake: OtlpIntake, signal: OtlpSignal): grpc.handleUnaryCal
     const taken = async (): Promise<Refused | undefined> =>
       intake.take(intake.senderOf(authorization), signal, "protobuf", call.request);
     taken().then(
-      (refused) => done(null, Buffer.from(encodePartialSuccess("protobuf", refused))),
+      (refused) => done(null, Buffer.from(encodePartialSuccess(signal, "protobuf", refused))),
       (error: unknown) => {
         const known = asHoldfastError(error);
         done({ code: statusesOf(known).grpc, details: known.message });

@@ -74,9 +74,10 @@ async function answer(
   const encoding = encodingOf(request) ?? "json";
   const type = encoding === "json" ? "application/json" : "application/x-protobuf";
   try {
-    const refused = await take(intake, request);
+    const signal = signalOf(request);
+    const refused = await take(intake, signal, request);
     response.writeHead(200, { "content-type": type });
-    response.end(encodePartialSuccess(encoding, refused));
+    response.end(encodePartialSuccess(signal, encoding, refused));
   } catch (error) {
     const known = asHoldfastError(error);
     const { http, grpc } = statusesOf(known);
@@ -90,12 +91,19 @@ async function answer(
   }
 }
 
-async function take(intake: OtlpIntake, request: IncomingMessage): Promise<Refused | undefined> {
-  const signal = PATHS[(request.url ?? "").split("?")[0] ?? ""];
-  if (signal === undefined || request.method !== "POST")
-    throw invalid("otlp.unknown_path", `${request.method} ${request.url} is not OTLP`, {
-      hint: `POST ${Object.keys(PATHS).join(", ")}`,
-    });
+function signalOf({ method, url = "" }: IncomingMessage): OtlpSignal {
+  const signal = PATHS[url.split("?")[0] ?? ""];
+  if (signal !== undefined && method === "POST") return signal;
+  throw invalid("otlp.unknown_path", `${method} ${url} is not OTLP`, {
+    hint: `POST ${Object.keys(PATHS).join(", ")}`,
+  });
+}
+
+async function take(
+  intake: OtlpIntake,
+  signal: OtlpSignal,
+  request: IncomingMessage,
+): Promise<Refused | undefined> {
   const encoding = encodingOf(request);
   if (encoding === undefined)
     throw invalid(
@@ -105,17 +113,28 @@ async function take(intake: OtlpIntake, request: IncomingMessage): Promise<Refus
         hint: "application/x-protobuf or application/json",
       },
     );
+  const packed = packingOf(request);
+  if (packed !== "" && packed !== "gzip")
+    throw invalid("otlp.wrong_type", `content-encoding ${packed} is not understood`, {
+      hint: "gzip, or none",
+    });
   const sender = intake.senderOf(request.headers.authorization);
   return intake.take(sender, signal, encoding, await bodyOf(request));
 }
 
 function encodingOf({ headers }: IncomingMessage): Encoding | undefined {
-  const type = (headers["content-type"] ?? "").split(";")[0]?.trim();
+  const type = (headers["content-type"] ?? "").split(";")[0]?.trim().toLowerCase();
   return type === "application/x-protobuf"
     ? "protobuf"
     : type === "application/json"
       ? "json"
       : undefined;
+}
+
+/** How the body is packed; empty: it is not. */
+function packingOf({ headers }: IncomingMessage): string {
+  const packing = (headers["content-encoding"] ?? "").trim().toLowerCase();
+  return packing === "identity" ? "" : packing;
 }
 
 async function bodyOf(request: IncomingMessage): Promise<Uint8Array> {
@@ -127,7 +146,7 @@ async function bodyOf(request: IncomingMessage): Promise<Uint8Array> {
     chunks.push(chunk);
   }
   const body = Buffer.concat(chunks);
-  if (request.headers["content-encoding"] !== "gzip") return body;
+  if (packingOf(request) === "") return body;
   return unzip(body, { maxOutputLength: MESSAGE_MAX_BYTES }).catch((error: Error) => {
     if ("code" in error && error.code === "ERR_BUFFER_TOO_LARGE") throw tooLarge();
     throw invalid("otlp.malformed", `the body is not gzip: ${error.message}`, {

@@ -33,7 +33,8 @@ export interface OtlpIntakeOptions {
   readonly now: () => number;
   readonly appendSpans: (lines: string) => Promise<void>;
   readonly appendLogs: (lines: string) => Promise<void>;
-  readonly takeMetrics: (sender: Sender, request: MetricsRequest) => void;
+  /** Number of points that were not taken. */
+  readonly takeMetrics: (sender: Sender, request: MetricsRequest) => number;
   readonly onRefused: (sender: Sender, signal: OtlpSignal, why: string) => void;
 }
 
@@ -98,7 +99,8 @@ export class OtlpIntake {
       const lines = this.#logLines(sender, decodeRequest("logs", encoding, body), encoding);
       if (lines !== "") await this.#options.appendLogs(lines);
     } else {
-      this.#options.takeMetrics(sender, decodeRequest("metrics", encoding, body));
+      const count = this.#options.takeMetrics(sender, decodeRequest("metrics", encoding, body));
+      if (count > 0) return { count, why: `${count} points refused: ${NOT_TAKEN}` };
     }
     return undefined;
   }
@@ -168,7 +170,7 @@ export class OtlpIntake {
       code === ERROR ? "error" : code === OK ? "ok" : "",
       clean(scope),
       bounded(attributes),
-      events.length === 0 ? "" : bounded(events),
+      events.length === 0 ? "" : boundedList(events),
     ].join(SEPARATOR)}\n`;
   }
 
@@ -185,7 +187,7 @@ export class OtlpIntake {
             microseconds(record.timeUnixNano) || microseconds(record.observedTimeUnixNano);
           same = time === moment ? same + 1 : 0;
           moment = time;
-          const at = this.#plausible(time) + same;
+          const at = Math.min(this.#plausible(time), this.#options.now() * 1000) + same;
           lines += this.#logLine(sender, record, at, own, encoding);
         }
     }
@@ -200,7 +202,7 @@ export class OtlpIntake {
     encoding: Encoding,
   ): string {
     const { environment, app, service, release, instance } = sender;
-    const level = record.severityText || severityText(record.severityNumber);
+    const level = levelOf(record);
     const fields = { ...own, ...plainObject(record.attributes) };
     const body = plainValue(record.body);
     const isPlain = Object.keys(fields).length === 0 && typeof body === "string";
@@ -228,6 +230,8 @@ export class OtlpIntake {
   }
 }
 
+const NOT_TAKEN =
+  "a metric without a name, a name that is the platform's, or more series than an app may have";
 const NO_ID = "the id of a trace or span is missing, malformed or all zeros";
 
 /** W3C Trace Context: ids of zeros are none. */
@@ -264,7 +268,12 @@ const cutText = (text: string): string =>
 
 /** A line of JSON; of one that is too long its message, as far as there is room. */
 function lineOf(level: string, message: unknown, fields: Record<string, unknown>): string {
-  const text = clean(JSON.stringify({ level: level || undefined, message, ...fields }));
+  // What a field is called must not hide what was said.
+  const others = Object.entries(fields).map(([key, value]) =>
+    key === "level" || key === "message" ? [`attributes.${key}`, value] : [key, value],
+  );
+  const line = { level: level || undefined, message, ...Object.fromEntries(others) };
+  const text = clean(JSON.stringify(line));
   if (text.length <= TEXT_MAX_CHARS) return text;
   const said = typeof message === "string" ? message : JSON.stringify(message);
   return clean(
@@ -283,9 +292,49 @@ function bounded(value: unknown): string {
     : JSON.stringify({ "holdfast.cut": text.slice(0, ATTRIBUTES_MAX_CHARS / 2) });
 }
 
+/** As many as there is room for, with shorter texts where they are long: a stack is cut, not what it is of. */
+function boundedList(events: readonly Readonly<Record<string, unknown>>[]): string {
+  const shortened = (chars: number) =>
+    events.map((event) =>
+      Object.fromEntries(
+        Object.entries(event).map(([key, value]) => {
+          const isLong = typeof value === "string" && value.length > chars;
+          return [
+            key,
+            isLong ? `${value.slice(0, chars)}… (cut: ${value.length} characters)` : value,
+          ];
+        }),
+      ),
+    );
+  for (const chars of [
+    ATTRIBUTES_MAX_CHARS / 4,
+    ATTRIBUTES_MAX_CHARS / 16,
+    ATTRIBUTES_MAX_CHARS / 64,
+  ]) {
+    const text = clean(JSON.stringify(shortened(chars)));
+    if (text.length <= ATTRIBUTES_MAX_CHARS) return text;
+  }
+  const kept: string[] = [];
+  let left = ATTRIBUTES_MAX_CHARS;
+  for (const event of shortened(ATTRIBUTES_MAX_CHARS / 64)) {
+    const text = clean(JSON.stringify(event));
+    left -= text.length + 1;
+    if (left < 0) break;
+    kept.push(text);
+  }
+  return `[${kept.join(",")}]`;
+}
+
 const ERROR = 2;
 const OK = 1;
 const SEVERITIES = ["trace", "debug", "info", "warn", "error", "fatal"];
+
+const KNOWN_LEVEL = /^(trace|debug|info(rmation)?|notice|warn(ing)?|err(or)?|crit(ical)?|fatal)$/i;
+
+/** Its text where that is a level; libraries have others (`ERROR+2`), whose number says what they are. */
+function levelOf({ severityText: text = "", severityNumber }: LogRecord): string {
+  return KNOWN_LEVEL.test(text) ? text : severityText(severityNumber) || text;
+}
 
 /** Four numbers to each. */
 const severityText = (number: number | undefined): string =>
