@@ -3,7 +3,7 @@
 // who approved, and how it ended.
 
 import type { Action } from "../kernel/action.ts";
-import { type HoldfastError, invalid } from "../kernel/error.ts";
+import { asHoldfastError, type HoldfastError, invalid } from "../kernel/error.ts";
 import { APP } from "../resources/app/app.ts";
 import { servedOf } from "../resources/app/rollback-target.ts";
 import {
@@ -282,8 +282,23 @@ export class ChangeOperations {
 
   // --- running it
 
-  /** Once, with the mark that it ran in the same transaction; see ChangeDriver. */
+  /**
+   * Once, with the mark that it ran in the same transaction; see ChangeDriver. What it was asked for and
+   * is no more never comes back: it ends as rejected, with why.
+   */
   execute(number: number): Accepted {
+    try {
+      return this.#execute(number);
+    } catch (error) {
+      const { code, message } = asHoldfastError(error);
+      if (code !== "train.content_changed") throw error;
+      const rejected = { by: SYSTEM.name, at: this.#deps.clock.now(), reason: message };
+      this.#write(number, { rejected }, SYSTEM, "reject");
+      return NOTHING;
+    }
+  }
+
+  #execute(number: number): Accepted {
     const { store, clock } = this.#deps;
     const change = this.find(number);
     const { spec } = change;
@@ -418,6 +433,7 @@ export function assertReason(reason: string | undefined): void {
     });
 }
 
+const SYSTEM = { name: "holdfast", from: "control-plane" };
 const NOTHING: Accepted = { ...NO_APP, changed: false };
 
 type GateSubject = Pick<ChangeSpec, "environment" | "app" | "action" | "request">;

@@ -111,6 +111,33 @@ describe("a train of apps", { timeout: 300_000 }, () => {
     assert.equal(view?.phase, "succeeded", view?.text ?? "no train");
   });
 
+  it("is of the releases that it was asked with, also where others have taken their numbers", async () => {
+    await deploy("page", `${ECHO_SERVER}\n// 4`);
+    const before = await serving();
+    const soon = new Date(Date.now() + 600_000).toISOString();
+    await holdfast.ok("freeze", "set", "hold", "--until", soon, "--reason", "a test");
+    const { code, stdout } = await start("page", "ledger", "--no-wait");
+    assert.equal(code, 0, stdout);
+    const { apps: there } = await holdfast.json<Status>("status", "--env", "staging");
+    const number = there.find(({ name }) => name === "page")?.release ?? 0;
+    await holdfast.ok("destroy", "page", "--env", "staging", "--confirm", "page");
+    for (let release = 1; release <= number; release += 1)
+      await deploy("page", `${ECHO_SERVER}\n// another ${release}`);
+    await holdfast.ok("freeze", "remove", "hold", "--emergency", "--reason", "a test");
+    let last: ChangeView | undefined;
+    await until("the change has come to its end", async () => {
+      const { changes } = await holdfast.json<{ changes: ChangeView[] }>("changes");
+      last = changes.find(({ summary }) => /a train of/.test(summary));
+      return last?.phase === "rejected" || last?.phase === "succeeded";
+    });
+    assert.equal(last?.phase, "rejected");
+    assert.match(
+      JSON.stringify(last),
+      /release \d+ of page in staging is not the one that this train/,
+    );
+    assert.deepEqual(await serving(), before);
+  });
+
   it("is refused where it could not end", async () => {
     const refused = async (args: string[], message: RegExp): Promise<void> => {
       const { code, stdout } = await start(...args);
