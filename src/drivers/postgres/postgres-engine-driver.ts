@@ -165,7 +165,8 @@ export class PostgresEngineDriver implements EngineDriver {
       database,
       query_timeout: QUERY_TIMEOUT_MS,
       // In an app's database, its owner's functions must not be taken for PostgreSQL's own.
-      options: "-c search_path=pg_catalog",
+      // What a migration set for the database must not keep its administrator out.
+      options: "-c search_path=pg_catalog -c default_transaction_read_only=off",
       application_name: "holdfast",
     });
     client.on("error", () => undefined);

@@ -62,7 +62,7 @@ function gone(fact: SchemaFact, after: Schema): string | undefined {
   switch (kind) {
     case "relation":
       // An index that is gone makes things slower; a unique one is a fact of its own.
-      return detail === "index" || detail === "type" ? undefined : `drops ${detail} ${shown(name)}`;
+      return detail === "index" ? undefined : `drops ${detail} ${shown(name)}`;
     case "column":
       return `drops column ${nameOf(fact)}`;
     case "default":
@@ -137,6 +137,10 @@ function changed(before: SchemaFact, now: SchemaFact): string | undefined {
       return `changes ${kind} ${name} of ${shown(of)}`;
     case "unique index":
       return `changes the unique index ${name} of ${shown(of)}`;
+    case "parent":
+      return `changes which rows the part ${shown(of)} holds: from ${before.detail} to ${now.detail}`;
+    case "setting":
+      return settingText(now);
     case "type":
       return `changes the type ${shown(name)}`;
     case "options":
@@ -153,6 +157,7 @@ function changed(before: SchemaFact, now: SchemaFact): string | undefined {
 // What is asked of those who still write to something that was there before.
 function asked(fact: SchemaFact, before: Schema, after: Schema): string | undefined {
   const { kind, of, name, columns } = fact;
+  if (kind === "setting") return settingText(fact);
   const isOld = before.has("relation", "", of) || before.has("type", "", of);
   if (!isOld) return undefined;
   const isNewColumn = (column: string): boolean => !before.has("column", of, column);
@@ -183,6 +188,9 @@ function asked(fact: SchemaFact, before: Schema, after: Schema): string | undefi
       return undefined;
   }
 }
+
+const settingText = ({ name, detail }: SchemaFact): string =>
+  `sets ${name} of the database to ${detail}: the running release has it too`;
 
 // A check that says so already: what still runs keeps to it.
 const isChecked = (of: string, column: string, before: Schema): boolean =>

@@ -23,7 +23,7 @@ UNION ALL SELECT 'relation', '', ${OF}, ${KINDS}, ${NONE}, c.oid::text FROM ${RE
 UNION ALL SELECT 'view', ${OF}, '', pg_get_viewdef(c.oid), ${NONE}, ${NO_ID} FROM ${RELATION} WHERE c.relkind IN ('v', 'm') AND ${noExtension("pg_class", "c.oid")}
 UNION ALL SELECT 'options', ${OF}, '', concat_ws(' ', c.relpersistence::text, CASE WHEN c.relkind = 'v' THEN c.reloptions::text END, s.seqincrement::text, s.seqmax::text, s.seqmin::text), ${NONE}, ${NO_ID}
   FROM ${RELATION} LEFT JOIN pg_sequence s ON s.seqrelid = c.oid WHERE c.relkind IN ('r', 'p', 'v', 'S') AND ${noExtension("pg_class", "c.oid")}
-UNION ALL SELECT 'parent', ${OF}, i.inhparent::text, '', ${NONE}, ${NO_ID} FROM ${RELATION} JOIN pg_inherits i ON i.inhrelid = c.oid AND c.relkind IN ('r', 'p', 'f')
+UNION ALL SELECT 'parent', ${OF}, i.inhparent::text, coalesce(pg_get_expr(c.relpartbound, c.oid), ''), ${NONE}, ${NO_ID} FROM ${RELATION} JOIN pg_inherits i ON i.inhrelid = c.oid AND c.relkind IN ('r', 'p', 'f')
 UNION ALL SELECT 'column', ${OF}, a.attname, format_type(a.atttypid, a.atttypmod) || CASE WHEN a.attcollation NOT IN (0, 100) THEN ' collate ' || a.attcollation ELSE '' END, ${NONE}, c.oid || '.' || a.attnum FROM ${COLUMN}
 UNION ALL SELECT 'not null', ${OF}, a.attname, '', ${NONE}, ${NO_ID} FROM ${COLUMN} AND a.attnotnull
 UNION ALL SELECT 'default', ${OF}, a.attname, a.attidentity::text || CASE WHEN a.attgenerated <> '' THEN (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = c.oid AND d.adnum = a.attnum) ELSE '' END, ${NONE}, ${NO_ID} FROM ${COLUMN} AND (a.atthasdef OR a.attidentity <> '')
@@ -38,9 +38,9 @@ UNION ALL SELECT 'policy', ${OF}, p.polname, concat_ws(' ', CASE WHEN p.polpermi
   FROM pg_policy p JOIN ${RELATION} ON c.oid = p.polrelid
 UNION ALL SELECT 'row security', ${OF}, '', '', ${NONE}, ${NO_ID} FROM ${RELATION} WHERE c.relrowsecurity
 UNION ALL SELECT 'row security', ${OF}, 'forced', '', ${NONE}, ${NO_ID} FROM ${RELATION} WHERE c.relforcerowsecurity
-UNION ALL SELECT 'rule', ${OF}, r.rulename, pg_get_ruledef(r.oid), ${NONE}, ${NO_ID}
+UNION ALL SELECT 'rule', ${OF}, r.rulename, r.ev_enabled::text || ' ' || pg_get_ruledef(r.oid), ${NONE}, ${NO_ID}
   FROM pg_rewrite r JOIN ${RELATION} ON c.oid = r.ev_class WHERE r.rulename <> '_RETURN'
-UNION ALL SELECT 'function', n.nspname || '.' || f.proname, pg_get_function_identity_arguments(f.oid), md5(concat_ws(' ', f.prokind::text, f.prosrc, f.prosqlbody::text, f.prosecdef::text, f.proconfig::text, pg_get_function_result(f.oid))), ${NONE}, ${NO_ID}
+UNION ALL SELECT 'function', n.nspname || '.' || f.proname, pg_get_function_identity_arguments(f.oid), md5(concat_ws(' ', f.prokind::text, f.prosrc, f.prosqlbody::text, f.prosecdef::text, f.proisstrict::text, f.provolatile::text, pg_get_expr(f.proargdefaults, 0), f.proconfig::text, pg_get_function_result(f.oid))), ${NONE}, ${NO_ID}
   FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace AND ${OWN} WHERE ${noExtension("pg_proc", "f.oid")}
 UNION ALL SELECT 'type', '', n.nspname || '.' || t.typname, t.typtype::text || coalesce(format_type(nullif(t.typbasetype, 0), t.typtypmod), ''), ${NONE}, ${NO_ID}
   FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace AND ${OWN} WHERE t.typtype IN ('e', 'd', 'r') AND ${noExtension("pg_type", "t.oid")}
@@ -53,6 +53,10 @@ UNION ALL SELECT 'domain constraint', n.nspname || '.' || t.typname, 'not null',
 UNION ALL SELECT 'right', ${OF}, p.name, '', ${NONE}, ${NO_ID}
   FROM ${RELATION} CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p(name)
   WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND has_table_privilege($1::text, c.oid, p.name)
+UNION ALL SELECT 'right', ${OF}, CASE p.name WHEN 'USAGE' THEN 'USE' ELSE p.name END, '', ${NONE}, ${NO_ID}
+  FROM ${RELATION} CROSS JOIN unnest(ARRAY['USAGE', 'UPDATE']) p(name) WHERE c.relkind = 'S' AND has_sequence_privilege($1::text, c.oid, p.name)
+UNION ALL SELECT 'setting', '', split_part(one.setting, '=', 1), substr(one.setting, strpos(one.setting, '=') + 1), ${NONE}, ${NO_ID}
+  FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) AS one(setting) WHERE s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database()) AND s.setrole = 0
 UNION ALL SELECT 'right', ${OF}, p.name || ' ' || a.attname, '', ${NONE}, ${NO_ID}
   FROM pg_attribute a JOIN ${RELATION} ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'v') CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) p(name)
   WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attacl IS NOT NULL AND has_column_privilege($1::text, c.oid, a.attnum, p.name)

@@ -18,6 +18,8 @@ export interface SchemaFact {
     | "row security"
     | "rule"
     | "function"
+    /** Of the database itself. */
+    | "setting"
     | "type"
     | "enum value"
     | "domain constraint"
