@@ -21,6 +21,7 @@ import {
   type StoreTarget,
   type Target,
 } from "./drivers/prometheus/prometheus-config.ts";
+import { toldMemory } from "./drivers/prometheus/told-memory.ts";
 import { firstStepOf, runbookName } from "./drivers/runbooks.ts";
 import { enginePort, portToStart } from "./host/ports.ts";
 import { systemClock } from "./kernel/clock.ts";
@@ -175,6 +176,7 @@ export function composeMonitoring(options: WorldOptions, store: ResourceStore, w
       prometheus: () => port("prometheus"),
       alertmanager: () => port("alertmanager"),
     }),
+    toldMemory: toldMemory(join(home.monitoringDir, "told.json")),
     mayDeliver: (authorization: string | undefined) =>
       authorization === `Bearer ${deliverToken(key)}`,
     startReporting: (telemetry: TelemetryReader, onProblem: (problem: string) => void) =>

@@ -378,6 +378,7 @@ function apiDeps(
     telemetry: new TelemetryClient(home.telemetrySocket),
     monitoring: monitoring.client,
     mayDeliver: monitoring.mayDeliver,
+    toldMemory: monitoring.toldMemory,
     channelSecrets: world.channelSecrets,
     exportSecrets: world.exportSecrets,
     repositorySecrets: world.repositorySecrets,

@@ -15,6 +15,7 @@ import type { AlertNotice, Delivery } from "../resources/channel/channel.ts";
 import type { CommitNews, ForgeTarget } from "../resources/push/push-driver.ts";
 import type { Provider } from "../resources/repository/repository.ts";
 import type { Task } from "../resources/task/task.ts";
+import type { ToldMemory } from "./told-groups.ts";
 
 export interface SourceUpload {
   readonly digest: string;
@@ -209,6 +210,8 @@ export interface ApiDeps {
   readonly telemetry: TelemetryReader;
   readonly monitoring: MonitoringReader;
   /** Whether a request to deliver alerts comes from our Alertmanager. */
+  /** Whom alerts woke already. */
+  readonly toldMemory: ToldMemory;
   readonly mayDeliver: (authorization: string | undefined) => boolean;
   readonly channelSecrets: ChannelSecrets;
   readonly exportSecrets: ExportSecrets;

@@ -35,6 +35,9 @@ import { findEnvironment } from "./environment-view.ts";
 import { isHeldIn } from "./hold-routes.ts";
 import { type Accepted, ReleaseWriter, type SourceFacts } from "./release-writer.ts";
 
+/** Names that contain the one that is looked for come with it. */
+const EVENTS_MAX = 1_000;
+
 export class AppOperations {
   readonly #deps: ApiDeps;
   readonly #admission: Admission;
@@ -64,6 +67,15 @@ export class AppOperations {
     throw invalid("app.not_found", `${environment} has no app ${app}`, {
       hint: names.length > 0 ? `its apps are: ${names.join(", ")}` : "holdfast deploy <folder>",
     });
+  }
+
+  /** One that is there, or was: what it said last is asked for after it was destroyed. */
+  requireKnown(environment: string, app: string): void {
+    this.requireEnvironment(environment);
+    if (this.findApp(environment, app)) return;
+    const name = appResourceName(environment, app);
+    const events = this.#deps.audit.search({ kind: APP.name, name, limit: EVENTS_MAX });
+    if (!events.some((event) => event.name === name)) this.getApp(environment, app);
   }
 
   releasesOf(appName: string): readonly Release[] {

@@ -101,7 +101,7 @@ export function channelRoutes(deps: ApiDeps): Route[] {
       },
     }),
     testRoute(deps),
-    deliverRoute(deps, new ToldGroups()),
+    deliverRoute(deps, new ToldGroups(deps.toldMemory)),
   ];
 }
 

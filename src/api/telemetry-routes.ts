@@ -61,7 +61,7 @@ export function telemetryRoutes(deps: ApiDeps, operations: AppOperations, access
       }),
       handle: async ({ query: { sinceMs, untilMs, ...rest } }) => {
         operations.requireEnvironment(rest.environment);
-        if (rest.app !== undefined) operations.getApp(rest.environment, rest.app);
+        if (rest.app !== undefined) operations.requireKnown(rest.environment, rest.app);
         const filter = { ...rest, from: from(sinceMs), to: deps.clock.now() - untilMs };
         return { traces: await deps.telemetry.ask<readonly TraceSummary[]>("/traces", filter) };
       },
@@ -107,7 +107,7 @@ function questionRoutes(
         limit: z.coerce.number().int().min(1).max(ROW_LIMIT_MAX).default(20),
       }),
       handle: ({ query: { sinceMs, ...rest } }) => {
-        operations.getApp(rest.environment, rest.app);
+        operations.requireKnown(rest.environment, rest.app);
         const question = { ...rest, from: from(sinceMs), to: deps.clock.now() };
         return deps.telemetry.ask<UsageReport>("/usage", question);
       },
@@ -233,7 +233,7 @@ function logsRoute(
         });
       assertBounded(query.limit, query.context);
       operations.requireEnvironment(query.environment);
-      if (app) operations.getApp(query.environment, app);
+      if (app) operations.requireKnown(query.environment, app);
       const whose = engine === undefined ? { app, service } : { app: "", service: engine };
       const withPlatform = access.decide(actor, "view").allowed;
       return deps.telemetry.logs(

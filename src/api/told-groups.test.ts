@@ -27,6 +27,23 @@ describe("messages of alerts", () => {
     };
   };
 
+  it("wake nobody again because the control plane was killed meanwhile", () => {
+    let kept: string | undefined;
+    const memory = {
+      read: () => (kept === undefined ? undefined : JSON.parse(kept)),
+      keep: (told: unknown) => {
+        kept = JSON.stringify(told);
+      },
+    };
+    const first = new ToldGroups(memory);
+    assert.equal(first.kindOf(SHOP, 0), "first");
+    first.told(SHOP, "first", 0);
+    const second = new ToldGroups(memory);
+    assert.equal(second.kindOf(SHOP, 5 * MINUTE), "none");
+    second.told(over(SHOP), "end", 6 * MINUTE);
+    assert.equal(new ToldGroups(memory).kindOf(SHOP, 7 * MINUTE), "first");
+  });
+
   it("wake somebody once for a cause", () => {
     const tell = teller();
     assert.equal(tell(SHOP, 0), "first");

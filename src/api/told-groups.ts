@@ -43,6 +43,8 @@ export function groupOf(
 /** none: the channel knows all of it. */
 export type MessageKind = "first" | "update" | "end" | "none";
 
+type Kept = Omit<Told, "known"> & { readonly known: readonly (readonly [string, number])[] };
+
 interface Told {
   readonly group: AlertGroup;
   /** Alert → when it was last seen to fire. */
@@ -63,8 +65,24 @@ const HEARD_MS = 16 * MINUTE_MS;
 /** An engine is found to be down so long after the first app that feels it, at most. */
 const DETECTED_MS = 2 * MINUTE_MS;
 
+/** What outlives the control plane: whoever was woken before it was killed is not woken again. */
+export interface ToldMemory {
+  /** Undefined where nothing was kept, or nobody can read it. */
+  readonly read: () => unknown;
+  readonly keep: (told: unknown) => void;
+}
+
 export class ToldGroups {
-  readonly #open = new Map<string, Told>();
+  readonly #open: Map<string, Told>;
+  readonly #memory: ToldMemory | undefined;
+
+  constructor(memory?: ToldMemory) {
+    this.#memory = memory;
+    const kept = (memory?.read() ?? []) as readonly Kept[];
+    this.#open = new Map(
+      kept.map((one) => [keyOf(one.group), { ...one, known: new Map(one.known) }]),
+    );
+  }
 
   kindOf(group: AlertGroup, now: number): MessageKind {
     this.#forget(now);
@@ -85,6 +103,12 @@ export class ToldGroups {
 
   /** It was delivered, or there was nothing to deliver. */
   told(group: AlertGroup, kind: MessageKind, now: number): void {
+    this.#note(group, kind, now);
+    const kept = [...this.#open.values()].map((one): Kept => ({ ...one, known: [...one.known] }));
+    this.#memory?.keep(kept);
+  }
+
+  #note(group: AlertGroup, kind: MessageKind, now: number): void {
     const key = keyOf(group);
     if (kind === "end") {
       this.#open.delete(key);

@@ -433,6 +433,8 @@ describe("the shop", { timeout: 600_000 }, () => {
     assert.equal((await holdfast.run(["destroy", "storefront", "--confirm", "other"])).code, 2);
     await holdfast.ok("destroy", "storefront", "--confirm", "storefront");
     assert.equal((await ask(holdfast, { host: HOST })).status, 404);
+    assert.match(await holdfast.ok("logs", "storefront"), /storefront|listening|order/i);
+    assert.equal((await holdfast.run(["logs", "storefron"])).code, 2);
     await holdfast.ok("deploy", STOREFRONT);
     assert.equal((await ask(holdfast, { host: HOST, path: "/api/orders/1" })).status, 200);
     await holdfast.ok(
