@@ -42,6 +42,10 @@ describe("messages of alerts", () => {
     assert.equal(second.kindOf(SHOP, 5 * MINUTE), "none");
     second.told(over(SHOP), "end", 6 * MINUTE);
     assert.equal(new ToldGroups(memory).kindOf(SHOP, 7 * MINUTE), "first");
+    for (const damaged of ["{}", "[1]", '[{"group":{}}]', "null", '"told"']) {
+      kept = damaged;
+      assert.equal(new ToldGroups(memory).kindOf(SHOP, 8 * MINUTE), "first", damaged);
+    }
   });
 
   it("wake somebody once for a cause", () => {

@@ -2,6 +2,8 @@
 // update, and what the channel knows is not sent. Alertmanager repeats what still fires every few
 // minutes, so a group that is not heard of is over.
 
+import { z } from "zod";
+
 /** A group of alerts in one channel. */
 export interface AlertGroup {
   readonly channel: string;
@@ -43,7 +45,24 @@ export function groupOf(
 /** none: the channel knows all of it. */
 export type MessageKind = "first" | "update" | "end" | "none";
 
-type Kept = Omit<Told, "known"> & { readonly known: readonly (readonly [string, number])[] };
+/** What cannot be read is forgotten: a message too many, never one that is not sent. */
+const keptSchema = z.array(
+  z.object({
+    group: z.object({
+      channel: z.string(),
+      key: z.string(),
+      severity: z.string(),
+      firing: z.array(z.string()),
+      about: z.string(),
+      needs: z.array(z.string()),
+      broken: z.string().optional(),
+    }),
+    known: z.array(z.tuple([z.string(), z.number()])),
+    wokeAt: z.number(),
+    heardAt: z.number(),
+  }),
+);
+type Kept = z.input<typeof keptSchema>[number];
 
 interface Told {
   readonly group: AlertGroup;
@@ -78,9 +97,9 @@ export class ToldGroups {
 
   constructor(memory?: ToldMemory) {
     this.#memory = memory;
-    const kept = (memory?.read() ?? []) as readonly Kept[];
+    const kept = keptSchema.safeParse(memory?.read());
     this.#open = new Map(
-      kept.map((one) => [keyOf(one.group), { ...one, known: new Map(one.known) }]),
+      (kept.data ?? []).map((one) => [keyOf(one.group), { ...one, known: new Map(one.known) }]),
     );
   }
 
@@ -104,7 +123,13 @@ export class ToldGroups {
   /** It was delivered, or there was nothing to deliver. */
   told(group: AlertGroup, kind: MessageKind, now: number): void {
     this.#note(group, kind, now);
-    const kept = [...this.#open.values()].map((one): Kept => ({ ...one, known: [...one.known] }));
+    const kept = [...this.#open.values()].map(
+      ({ group, ...one }): Kept => ({
+        ...one,
+        group: { ...group, firing: [...group.firing], needs: [...group.needs] },
+        known: [...one.known],
+      }),
+    );
     this.#memory?.keep(kept);
   }
 
