@@ -6,6 +6,7 @@ import { writeJson } from "./drivers/files.ts";
 import type { Controller } from "./kernel/controller.ts";
 import { messageOf } from "./kernel/error.ts";
 import type { AnyStep } from "./kernel/plan.ts";
+import { SYSTEM } from "./kernel/resource-store.ts";
 import { APP } from "./resources/app/app.ts";
 import { CHANGE, ENDED } from "./resources/change/change.ts";
 import { CHANNEL } from "./resources/channel/channel.ts";
@@ -32,7 +33,6 @@ import type { SqliteStore } from "./store/sqlite-store.ts";
 
 export type AnyController = Controller<unknown, object, unknown, AnyStep>;
 
-export const SYSTEM = { name: "holdfast", from: "control-plane" } as const;
 const PUSHES_FOLLOWED = 5;
 const CHANGE_FRESH_MS = 24 * 3_600_000;
 const CHANGES_KEPT = 5_000;

@@ -11,7 +11,7 @@ import { composeChangeControl } from "./api/change-control.ts";
 import { anchorOf } from "./api/channel-routes.ts";
 import { createApiServer } from "./api/server.ts";
 import { UnknownTokens } from "./api/unknown-tokens.ts";
-import { type AnyController, linkKinds, SYSTEM } from "./compose-links.ts";
+import { type AnyController, linkKinds } from "./compose-links.ts";
 import {
   composeMonitoring,
   type Monitoring,
@@ -38,6 +38,7 @@ import { systemRandom } from "./kernel/id.ts";
 import type { AnyKind } from "./kernel/kind.ts";
 import type { AnyStep } from "./kernel/plan.ts";
 import type { Reconciler } from "./kernel/reconciler.ts";
+import { SYSTEM } from "./kernel/resource-store.ts";
 import { PLATFORM } from "./kernel/signal.ts";
 import { CEDAR_SCHEMA, rolePolicies } from "./resources/account/permissions.ts";
 import { APP } from "./resources/app/app.ts";

@@ -1,5 +1,6 @@
 // Accounts that somebody made for themselves: their approval is no second pair of eyes, nor is that of
-// who made the account that asks, and may speak in its name. Read from the audit, which nobody can edit unseen, so it also holds for accounts that are gone and came back.
+// who made the account that asks, and may speak in its name. Read from the audit, which nobody can edit
+// unseen, so it also holds for accounts that are gone and came back.
 
 import { OWNER } from "../resources/account/account.ts";
 import type { ApiDeps } from "./api-deps.ts";

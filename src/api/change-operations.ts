@@ -4,6 +4,7 @@
 
 import type { Action } from "../kernel/action.ts";
 import { asHoldfastError, type HoldfastError, invalid } from "../kernel/error.ts";
+import { SYSTEM } from "../kernel/resource-store.ts";
 import { APP } from "../resources/app/app.ts";
 import { servedOf } from "../resources/app/rollback-target.ts";
 import {
@@ -433,7 +434,6 @@ export function assertReason(reason: string | undefined): void {
     });
 }
 
-const SYSTEM = { name: "holdfast", from: "control-plane" };
 const NOTHING: Accepted = { ...NO_APP, changed: false };
 
 type GateSubject = Pick<ChangeSpec, "environment" | "app" | "action" | "request">;

@@ -1,6 +1,6 @@
 // Trains, as they are begun and driven.
 
-import { asHoldfastError, invalid } from "../kernel/error.ts";
+import { asHoldfastError, assert, invalid } from "../kernel/error.ts";
 import type { Actor } from "../kernel/resource-store.ts";
 import { APP } from "../resources/app/app.ts";
 import { CHANGE } from "../resources/change/change.ts";
@@ -99,12 +99,13 @@ export class TrainOperations {
   promoteCar(train: Train, app: string): void {
     const { spec } = train;
     const car = spec.cars.find((one) => one.app === app);
+    assert(car, `train ${spec.number} has no car ${app}`);
     this.#step(train, app, (actor) => {
       const previous = this.#servingOf(spec.environment, app);
-      const source = this.#sourceOf(spec.from, { app, release: 0, ...car });
+      const source = this.#sourceOf(spec.from, car);
       if (source) assertNotHeld(this.#deps, `${spec.environment}/${app}`, source, spec.askedAt);
       const { changed, generation, release } = this.#promotion.promote(
-        { ...car, app, from: spec.from, to: spec.environment },
+        { ...car, from: spec.from, to: spec.environment },
         actor,
       );
       return changed

@@ -114,8 +114,7 @@ export const oneLine = (text: string): string => text.replaceAll(/\r?\n|\r/g, "\
 
 const ESCAPE = "\u001b";
 const CONCEAL = 8;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences are what is looked for
-const COLORS = /\u001b\[([\d;]{0,20})m/g;
+const COLORS = new RegExp(`${ESCAPE}\\[([\\d;]{0,20})m`, "g");
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences take no room on screen
 const visibleLength = (text: string): number => text.replaceAll(/\u001b\[\d+m/g, "").length;

@@ -12,6 +12,9 @@ export interface Actor {
   readonly from: string;
 }
 
+/** The platform itself. */
+export const SYSTEM = { name: "holdfast", from: "control-plane" } as const satisfies Actor;
+
 export interface WriteOptions {
   readonly actor: Actor;
   /** What was asked, as a verb: `deploy`, `scale`. */

@@ -57,6 +57,13 @@ function takeMetric(registry: MetricRegistry, sender: Sender, metric: Metric): n
   const refused = new Set<Point>();
   const { environment, app, service, release, instance } = sender;
   const own: Labels = { environment, app, service, release, instance };
+  // A histogram shows the labels of one point many times over.
+  const known = new Map<Point, Labels>();
+  const labelled = (point: Point): Labels => {
+    const labels = known.get(point) ?? labelsOf(point.attributes);
+    known.set(point, labels);
+    return labels;
+  };
   const observe = (
     type: MetricType,
     point: Point,
@@ -68,7 +75,7 @@ function takeMetric(registry: MetricRegistry, sender: Sender, metric: Metric): n
       type,
       help: metric.description ?? "",
       // What the platform says of a series wins over what the app says.
-      labels: { ...labelsOf(point.attributes), ...own, ...more.labels },
+      labels: { ...labelled(point), ...own, ...more.labels },
       value,
       owner: `${environment}/${app}`,
       ...(more.suffix !== undefined && { suffix: more.suffix }),
@@ -166,7 +173,7 @@ function exponentialBuckets(point: ExponentialPoint): (readonly [number, number]
   const bound = (index: number): number => 2 ** (index / 2 ** scale);
   return [
     // What is below 0 is there, too: up to 0 it is all that is in no other bucket.
-    [0, Number(point.count ?? 0) - counts.reduce((sum, count) => sum + count, 0)],
+    [0, Math.max(0, Number(point.count ?? 0) - counts.reduce((sum, count) => sum + count, 0))],
     ...counts.map((count, i) => [bound(offset + i + 1), count] as const),
     [Infinity, 0],
   ];

@@ -1,6 +1,6 @@
-// Numbers as they stand now, in the text that Prometheus reads. How many series an app may have is
-// bounded: what is over is not taken, counted, and named by its metric. Whatever an app sends, the text
-// can be read: one line that can't be would hide the metrics of everybody.
+// Current values, in the text that Prometheus scrapes. Each app has a limit of series; points over it
+// are refused and counted by metric. The text is always valid, whatever an app sends: with one invalid
+// line Prometheus refuses the metrics of all apps.
 
 export type MetricType = "counter" | "gauge" | "histogram" | "summary";
 export type Labels = Readonly<Record<string, string | number>>;

@@ -331,7 +331,7 @@ const SEVERITIES = ["trace", "debug", "info", "warn", "error", "fatal"];
 
 const KNOWN_LEVEL = /^(trace|debug|info(rmation)?|notice|warn(ing)?|err(or)?|crit(ical)?|fatal)$/i;
 
-/** Its text where that is a level; libraries have others (`ERROR+2`), whose number says what they are. */
+/** The severity text where it is a known level; otherwise the number (Go's slog sends `ERROR+2`, 19). */
 function levelOf({ severityText: text = "", severityNumber }: LogRecord): string {
   return KNOWN_LEVEL.test(text) ? text : severityText(severityNumber) || text;
 }
