@@ -13,6 +13,8 @@ import {
   type ReleaseSpec,
   releaseName,
 } from "../resources/release/release.ts";
+import { SECRET } from "../resources/secret/secret.ts";
+import { SETTINGS } from "../resources/settings/settings.ts";
 import type { Car } from "../resources/train/train.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { AppOperations } from "./app-operations.ts";
@@ -155,7 +157,11 @@ export class ChangeRunner {
           release,
           appBefore,
           appAfter,
-          digest: this.#deps.digest(contentOf(request, release, appBefore, appAfter)),
+          digest: this.#deps.digest(
+            "train" in request
+              ? this.#contentOfTrain(environment, request)
+              : contentOf(request, release, appBefore, appAfter),
+          ),
         });
       });
     } catch (error) {
@@ -163,6 +169,25 @@ export class ChangeRunner {
       throw error;
     }
     assert(false, "a rehearsal was not taken back");
+  }
+
+  // What each car would become: its source, and what the environment adds to it.
+  #contentOfTrain(
+    environment: string,
+    request: Extract<ChangeRequest, { readonly train: unknown }>,
+  ): string {
+    const { store } = this.#deps;
+    const cars = request.train.cars.map(({ app, release }) => {
+      const name = `${environment}/${app}`;
+      return {
+        source: store.find(RELEASE, releaseName(`${request.train.from}/${app}`, release))?.spec
+          .source.digest,
+        settings: store.find(SETTINGS, name)?.spec,
+        secrets: store.list(SECRET, `${name}/`).map(({ name, spec }) => [name, spec.version]),
+        release: store.find(APP, name)?.spec.release ?? 0,
+      };
+    });
+    return canonicalJson([request, cars]);
   }
 
   #rehearseControl(environment: string, request: ControlRequest, actor: Actor): Rehearsal {

@@ -2,6 +2,7 @@
 // asked or run, alone or on a train, as an emergency or not. On a real installation, with tokens.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -240,5 +241,29 @@ cedar: |
 `);
     await refused(owner(...train), /the policy not the cart forbids it/);
     await policy("");
+    // What was approved is what each of them would become, settings included.
+    await done(dev(...train, "--no-wait"));
+    const { number } = await last();
+    await holdfast.ok("config", "set", "cart", "OTHER=1", ...GLASS);
+    await refused(ana("approve", String(number)), /has changed since it was asked for/);
+    await done(dev("change", "withdraw", String(number)));
+  });
+
+  it("waits where the only one who could approve wrote it, or is said to", async () => {
+    const git = (...args: string[]) =>
+      execFileSync("git", ["-C", shop.dir, "-c", "user.name=ana", "-c", "user.email=ana", ...args]);
+    touch(shop);
+    git("init", "-q");
+    git("add", "-A");
+    git("commit", "-qm", "as if ana had written it");
+    await holdfast.ok("env", "create", "shore", "--class", "production", "--hosts", "shore.{host}");
+    const solo = await as("solo", "shore/operator");
+    const kim = await as("ana", "production/approver", "shore/approver");
+    const text = await done(solo("deploy", shop.dir, "--env", "shore", "--no-wait"));
+    const { number, phase, waived, authors } = await last();
+    assert.equal(waived, undefined, text);
+    assert.deepEqual([phase, authors], ["asked", ["ana"]]);
+    await refused(kim("approve", String(number)), /can't approve it/);
+    await done(solo("change", "withdraw", String(number)));
   });
 });
