@@ -92,7 +92,7 @@ const UNREAD_MAX_BYTES = 64 * 1024 ** 2;
 const HELD_MAX = 50_000;
 
 /** Lines to a reader who may stand still: an app that writes on must not fill the memory of telemetry. */
-class LineStream {
+export class LineStream {
   readonly #response: ServerResponse;
   #leftOut = 0;
 
