@@ -62,6 +62,16 @@ describe("a first start", { timeout: 400_000 }, () => {
     await holdfast.ok("up");
   });
 
+  it("ends with a shop that answers, also after a stop and after everything was killed", async () => {
+    const holdfast = fresh();
+    await holdfast.ok("start");
+    await holdfast.ok("down", "--all");
+    await holdfast.ok("start");
+    // As after a loss of power.
+    for (const pid of processesOf(holdfast.home)) tryKill(pid);
+    await holdfast.ok("start");
+  });
+
   it("takes as long as it takes where the machine is slow", async (t) => {
     const group = "/sys/fs/cgroup/cpu/holdfast-test-slow";
     try {

@@ -16,6 +16,24 @@ async function bringUp(
   return (await context.lifecycle()).up({ install, restoreState, onProgress });
 }
 
+const ANSWER_WITHIN_MS = 90_000;
+const LOOK_EVERY_MS = 500;
+
+/** The shop's answer; after a stop or a reboot the same release starts again, which takes a while. */
+async function answerOf(
+  ask: () => Promise<number | undefined>,
+  { output }: CommandContext,
+): Promise<number | undefined> {
+  const until = Date.now() + ANSWER_WITHIN_MS;
+  let status = await ask();
+  if (status !== 200) output.progress("… the shop starts again");
+  while (status !== 200 && Date.now() < until) {
+    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+    status = await ask();
+  }
+  return status;
+}
+
 export const up: Command = {
   usage: "up",
   summary: "Start the control plane, the edge and the stores; what ran before runs again.",
@@ -56,7 +74,7 @@ export const start: Command = {
       adopt: true,
     });
     if (code !== 0) return code;
-    const status = await lifecycle.askOverHttps(SHOP_HOST);
+    const status = await answerOf(() => lifecycle.askOverHttps(SHOP_HOST), context);
     if (status !== 200) {
       throw transient("shop.no_answer", `the shop answers ${status ?? "nothing"} over HTTPS`, {
         hint: "holdfast status, holdfast logs storefront",
