@@ -379,4 +379,18 @@ describe("migrations that programs write", { timeout: 600_000 }, () => {
     await holdfast.ok("deploy", app.dir);
     assert.doesNotMatch(await holdfast.ok("rollout", "notes"), /rehears/);
   });
+
+  it("and what they set for the database keeps nobody from starting the app", async () => {
+    add(
+      raw(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database()); END $$",
+      ),
+    );
+    await holdfast.ok("deploy", app.dir);
+    // What it has prepared once it does not prepare again before it was started anew.
+    process.kill(holdfast.controlPlanePid, "SIGKILL");
+    await until("it is up again", async () => (await holdfast.run(["status"])).code === 0);
+    await holdfast.ok("restart", "notes", "--reason", "instances are made anew");
+    assert.match(await ask("SHOW default_transaction_read_only"), /"on"/);
+  });
 });
