@@ -30,7 +30,14 @@ workers: { liar: { command: "env -i HOLDFAST_DAEMON=${holdfast.home}/run/control
       });
   const killLaunchers = (): number => {
     const launchers = ofInstallation(/launch\.sh|keep-running\.sh/);
-    for (const pid of launchers) process.kill(pid, "SIGKILL");
+    for (const pid of launchers) {
+      try {
+        process.kill(pid, "SIGKILL");
+      } catch (error) {
+        // It has ended since it was listed: one of a deploy that was just done.
+        if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+      }
+    }
     return launchers.length;
   };
   const count = (): number => ofInstallation(/./).length;

@@ -33,8 +33,9 @@ const USERS: Readonly<Record<Provider, string>> = {
   gitlab: "oauth2",
   gitea: "oauth2",
 };
-const REFUSED = /authentication failed|could not read (username|password)|access denied|403|401/i;
-const NOT_THERE = /not found|does not exist|404/i;
+const REFUSED =
+  /authentication failed|could not read (username|password)|access denied|error: 40[13]\b/i;
+const NOT_THERE = /not found|does not exist|error: 404\b/i;
 
 export class RemoteRepositories {
   readonly #dir: string;
@@ -141,17 +142,19 @@ function environmentFor({ url, provider, token }: RemoteBranch): NodeJS.ProcessE
 
 function problemWith({ url, token, branch }: RemoteBranch, stderr: string) {
   const detail = lastLine(stderr);
-  if (/couldn't find remote ref/i.test(stderr))
+  // A port or a name in the address is no answer of the server's.
+  const said = stderr.replaceAll(url, "");
+  if (/couldn't find remote ref/i.test(said))
     return invalid("repository.no_branch", `${url} has no branch ${branch}`, {
       hint: "--branch says which one is deployed",
     });
-  if (REFUSED.test(stderr))
+  if (REFUSED.test(said))
     return invalid("repository.refused", `${url} does not let us in: ${detail}`, {
       hint: token
         ? "give a token that may read it: holdfast repository connect … < token"
         : "is it private? give a token: holdfast repository connect … < token",
     });
-  if (NOT_THERE.test(stderr))
+  if (NOT_THERE.test(said))
     return invalid("repository.not_found", `there is no repository at ${url}: ${detail}`, {
       hint: "check its address; a private one needs a token on standard input",
     });
