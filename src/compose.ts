@@ -44,7 +44,7 @@ import { CEDAR_SCHEMA, rolePolicies } from "./resources/account/permissions.ts";
 import { APP } from "./resources/app/app.ts";
 import type { AppDeps } from "./resources/app/app-driver.ts";
 import { createAppReconciler, startOrdered, technologyOf } from "./resources/app/app-reconciler.ts";
-import { assertKnown } from "./resources/catalog.ts";
+import { assertKnown, CATALOG } from "./resources/catalog.ts";
 import { type ChangeDriver, createChangeReconciler } from "./resources/change/change-reconciler.ts";
 import {
   ALERTING,
@@ -91,6 +91,7 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
     keepHead(headFile, head, options),
   );
   assertKnown(store.kinds());
+  store.assertReadable(CATALOG);
   noteRestore(store, home);
   const vault = new SecretVault(db, key, systemClock);
   const tokens = new TokenStore(db, systemClock);

@@ -12,7 +12,14 @@ const SRC = join(ROOT, "src");
 // "noun": of a sibling kind only its noun file (`<kind>/<kind>.ts`) and types.
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   kernel: [],
-  resources: ["kernel", "type resources", "noun resources"],
+  resources: [
+    "kernel",
+    "type resources",
+    "noun resources",
+    // What the specs of releases and policies are made of.
+    "resources/app/manifest.ts",
+    "resources/environment/environment-rules.ts",
+  ],
   // How a folder becomes an archive: for who sends one, and for who hands one on.
   archive: ["kernel", "drivers/exec.ts"],
   drivers: ["kernel", "archive", "type resources", "noun resources", "resources/app/manifest.ts"],

@@ -2,7 +2,6 @@
 // freezes, accounts. Here they are written; which of them loosen control is said here too.
 
 import { parseDocument } from "yaml";
-import { z } from "zod";
 import { invalid } from "../kernel/error.ts";
 import type { AnyKind } from "../kernel/kind.ts";
 import { canonicalJson } from "../kernel/resource.ts";
@@ -18,13 +17,9 @@ import {
   type EnvironmentSpec,
   guessClass,
 } from "../resources/environment/environment.ts";
-import {
-  CLASS_RULES,
-  effectiveRules,
-  rulesSchema,
-} from "../resources/environment/environment-rules.ts";
+import { CLASS_RULES, effectiveRules } from "../resources/environment/environment-rules.ts";
 import { loosenedRules } from "../resources/environment/loosening.ts";
-import { EMPTY_POLICY, POLICY, type PolicySpec } from "../resources/policy/policy.ts";
+import { EMPTY_POLICY, POLICY, type PolicySpec, policySpec } from "../resources/policy/policy.ts";
 import { TASK, type TaskSpec } from "../resources/task/task.ts";
 import { TELEMETRY } from "../resources/telemetry/telemetry.ts";
 import { WINDOW, type WindowSpec } from "../resources/window/window.ts";
@@ -73,11 +68,6 @@ export interface Loosening {
   readonly reasons: readonly string[];
 }
 
-export const POLICY_MAX_CHARS = 256 * 1024;
-const policyFile = z.strictObject({
-  rules: rulesSchema.partial().default({}),
-  cedar: z.string().max(POLICY_MAX_CHARS).default(""),
-});
 /** Roles that change nothing. */
 const ONLY_LOOKS: readonly Role[] = ["viewer", "auditor"];
 
@@ -158,14 +148,14 @@ export class ControlWrites {
     const [problem] = document.errors;
     const hint = "holdfast policy show prints one to begin with; docs/reference/policy.md";
     if (problem) throw invalid("policy.invalid", problem.message.trim(), { hint });
-    const parsed = policyFile.safeParse(document.toJS() ?? {});
+    const parsed = policySpec.safeParse(document.toJS() ?? {});
     if (!parsed.success) {
       const mistakes = parsed.error.issues.map(
         ({ path, message }) => `${path.join(".") || "the file"}: ${message}`,
       );
       throw invalid("policy.invalid", mistakes.join("; "), { hint });
     }
-    const spec = parsed.data as PolicySpec;
+    const spec = parsed.data;
     this.#deps.authorizer.check(spec.cedar);
     return spec;
   }

@@ -42,6 +42,7 @@ const MIGRATIONS: readonly string[] = [
      one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, seal TEXT NOT NULL
    ) STRICT;`,
   `ALTER TABLE token ADD COLUMN used_at INTEGER;`,
+  `ALTER TABLE resource ADD COLUMN spec_version INTEGER NOT NULL DEFAULT 1;`,
 ];
 
 export function openDatabase(path: string): DatabaseSync {

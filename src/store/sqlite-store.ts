@@ -5,7 +5,7 @@ import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../kernel/clock.ts";
 import { assert, invalid } from "../kernel/error.ts";
 import type { Random } from "../kernel/id.ts";
-import { type Kind, refTo } from "../kernel/kind.ts";
+import { type AnyKind, type Kind, refTo } from "../kernel/kind.ts";
 import type { LeaseStore } from "../kernel/lease.ts";
 import type { AnyStep } from "../kernel/plan.ts";
 import { type AnyResource, canonicalJson, type Ref, type Resource } from "../kernel/resource.ts";
@@ -17,6 +17,7 @@ import type {
 } from "../kernel/resource-store.ts";
 import { AuditChain, fieldChanges } from "./audit-chain.ts";
 import type { AuditHead } from "./audit-head-file.ts";
+import { SpecReader, type StoredRow } from "./spec-reader.ts";
 
 type Listener = Parameters<ResourceStore["subscribe"]>[0];
 
@@ -29,6 +30,7 @@ export class SqliteStore implements ResourceStore, Journal, LeaseStore {
   readonly #db: DatabaseSync;
   readonly #clock: Clock;
   readonly #random: Random;
+  readonly #specs = new SpecReader();
   readonly #listeners = new Set<Listener>();
   #depth = 0;
   #pending: Parameters<Listener>[] = [];
@@ -51,24 +53,33 @@ export class SqliteStore implements ResourceStore, Journal, LeaseStore {
   }
 
   find<Spec, Status>(kind: Kind<Spec, Status>, name: string): Resource<Spec, Status> | undefined {
-    return this.#at({ kind: kind.name, name }) as Resource<Spec, Status> | undefined;
+    const row = this.#row({ kind: kind.name, name });
+    return row && this.#resource(kind, row);
   }
 
-  #at(ref: Ref): AnyResource | undefined {
-    const row = this.#db
+  #row(ref: Ref): Row | undefined {
+    return this.#db
       .prepare("SELECT * FROM resource WHERE kind = ? AND name = ?")
       .get(ref.kind, ref.name);
-    return row && resourceOf(row);
   }
 
-  list<Spec, Status>(
-    { name: kind }: Kind<Spec, Status>,
-    prefix = "",
-  ): readonly Resource<Spec, Status>[] {
+  #resource<Spec, Status>(kind: Kind<Spec, Status>, row: Row): Resource<Spec, Status> {
+    return {
+      ...(resourceOf(row) as Resource<Spec, Status>),
+      spec: this.#specs.read(kind, storedRow(row)),
+    };
+  }
+
+  list<Spec, Status>(kind: Kind<Spec, Status>, prefix = ""): readonly Resource<Spec, Status>[] {
     return this.#db
       .prepare("SELECT * FROM resource WHERE kind = ? AND substr(name, 1, ?) = ? ORDER BY name")
-      .all(kind, prefix.length, prefix)
-      .map((row) => resourceOf(row) as Resource<Spec, Status>);
+      .all(kind.name, prefix.length, prefix)
+      .map((row) => this.#resource(kind, row));
+  }
+
+  /** Reads all that there is of these kinds. @throws state.unreadable */
+  assertReadable(kinds: readonly AnyKind[]): void {
+    for (const kind of kinds) this.list(kind);
   }
 
   /** Names of the kinds that there are resources of. */
@@ -90,17 +101,20 @@ export class SqliteStore implements ResourceStore, Journal, LeaseStore {
       const before = this.find(kind, name);
       checkExpectation(ref, before, options);
       const after = canonicalJson(spec);
+      assertFits(kind, ref, after);
       if (before && canonicalJson(before.spec) === after) return before;
       const now = this.#clock.now();
       const generation = (before?.generation ?? 0) + 1;
       this.#db
         .prepare(
-          `INSERT INTO resource (kind, name, uid, generation, spec, created_at, updated_at)
-           VALUES (?, ?, ?, ?, ?, ?, ?)
+          `INSERT INTO resource
+             (kind, name, uid, generation, spec, spec_version, created_at, updated_at)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?)
            ON CONFLICT (kind, name) DO UPDATE SET
-             generation = excluded.generation, spec = excluded.spec, updated_at = excluded.updated_at`,
+             generation = excluded.generation, spec = excluded.spec,
+             spec_version = excluded.spec_version, updated_at = excluded.updated_at`,
         )
-        .run(ref.kind, ref.name, this.#random.uid(), generation, after, now, now);
+        .run(ref.kind, ref.name, this.#random.uid(), generation, after, kind.version, now, now);
       this.#record(ref, generation, before?.spec, spec, options);
       const written = this.find(kind, name);
       assert(written, `${ref.kind} ${ref.name} was written and is not there`);
@@ -110,7 +124,8 @@ export class SqliteStore implements ResourceStore, Journal, LeaseStore {
 
   markDeleting(ref: Ref, options: WriteOptions): void {
     this.transaction(() => {
-      const before = this.#at(ref);
+      const row = this.#row(ref);
+      const before = row && resourceOf(row);
       checkExpectation(ref, before, options);
       if (!before || before.deleting) return;
       this.#db
@@ -130,6 +145,7 @@ export class SqliteStore implements ResourceStore, Journal, LeaseStore {
 
   forget(ref: Ref, uid: string): void {
     this.#db.prepare("DELETE FROM resource WHERE uid = ? AND deleting = 1").run(uid);
+    this.#specs.forget(uid);
     this.#notify(ref, "forgotten");
   }
 
@@ -257,7 +273,25 @@ function checkExpectation(ref: Ref, before: AnyResource | undefined, options: Wr
   });
 }
 
-function resourceOf(row: Record<string, unknown>): AnyResource {
+// What can't be read again must not be kept: it is refused while whoever wrote it can be told.
+function assertFits(kind: AnyKind, { name }: Ref, text: string): void {
+  const { error } = kind.spec.safeParse(JSON.parse(text));
+  assert(!error, `${kind.name} ${name} does not fit its kind: ${error?.message ?? ""}`);
+}
+
+type Row = Record<string, unknown>;
+
+const storedRow = (row: Row): StoredRow => ({
+  kind: String(row["kind"]),
+  name: String(row["name"]),
+  uid: String(row["uid"]),
+  generation: Number(row["generation"]),
+  spec: String(row["spec"]),
+  specVersion: Number(row["spec_version"]),
+});
+
+/** With its spec as it lies there. */
+function resourceOf(row: Row): AnyResource {
   return {
     kind: String(row["kind"]),
     name: String(row["name"]),
@@ -271,7 +305,7 @@ function resourceOf(row: Record<string, unknown>): AnyResource {
   };
 }
 
-function entryOf(row: Record<string, unknown>): JournalEntry {
+function entryOf(row: Row): JournalEntry {
   return {
     id: Number(row["id"]),
     kind: String(row["kind"]),

@@ -15,6 +15,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
 import { inspect } from "node:util";
+import { z } from "zod";
 import { VirtualClock } from "../../test/support/virtual-clock.ts";
 import { systemClock } from "../kernel/clock.ts";
 import type { HoldfastError } from "../kernel/error.ts";
@@ -32,7 +33,10 @@ import { TokenStore } from "./token-store.ts";
 const folder = mkdtempSync(join(tmpdir(), "holdfast-store-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
 const actor = { name: "ana", from: "socket" };
-const THING = defineKind<Record<string, unknown>>({ name: "thing", scope: "environment" });
+const anything = z.record(z.string(), z.unknown());
+const thing = (name: string) =>
+  defineKind<Record<string, unknown>>({ name, summary: "", scope: "environment", spec: anything });
+const THING = thing("thing");
 const NAME = "production/x";
 const ref = refTo(THING, NAME);
 
@@ -42,10 +46,6 @@ function storeAt(path = ":memory:", clock = systemClock) {
   const db = openDatabase(path);
   return { db, store: new SqliteStore(db, clock, systemRandom, Buffer.alloc(32, 7)) };
 }
-
-/** One that no build knows, by its name. */
-const ofKind = (name: string) =>
-  defineKind<Record<string, unknown>>({ name, scope: "environment" });
 
 describe("store", () => {
   it("counts a generation for each change, and none where nothing changed", () => {
@@ -337,7 +337,7 @@ describe("audit chain, row by row", () => {
   function chainOfAll() {
     const { db, store } = storeAt();
     for (const [kind, name, action] of KINDS)
-      store.writeSpec(ofKind(kind), name, { a: 1 }, { actor, action });
+      store.writeSpec(thing(kind), name, { a: 1 }, { actor, action });
     const { at, source } = { at: 7, source: "127.0.0.1" };
     const change = [{ field: "why", to: "no rule permits it" }];
     const refused = { at, actor: "eve", source, action: "refused", kind: "access", generation: 0 };
@@ -373,7 +373,7 @@ describe("audit chain, row by row", () => {
     // Whoever has the key writes a whole chain again, with one event left out.
     const { store: anew } = storeAt();
     for (const [kind, name, action] of KINDS.slice(1))
-      anew.writeSpec(ofKind(kind), name, { a: 1 }, { actor, action });
+      anew.writeSpec(thing(kind), name, { a: 1 }, { actor, action });
     for (let a = 0; a < 5; a += 1) anew.writeSpec(THING, NAME, { a }, { actor, action: "change" });
     assert.equal(anew.audit.verify().intact, true);
     assert.equal(anew.audit.holds(noted), false);
@@ -496,5 +496,78 @@ describe("lease", () => {
     assert.equal(store.acquire("release-command", "three", 1).owner, "two");
     store.release("release-command", "two");
     assert.equal(store.acquire("release-command", "three", 1).owner, "three");
+  });
+});
+
+describe("specs of other builds", () => {
+  const kindOf = (version: number, spec: z.ZodType<{ readonly port: number }>) =>
+    defineKind<{ readonly port: number }>({
+      name: "thing",
+      summary: "",
+      scope: "environment",
+      spec,
+      version,
+      upgrades: {
+        1: ({ address, ...rest }) => ({ ...rest, port: Number(String(address).split(":")[1]) }),
+      },
+    });
+  const current = kindOf(2, z.strictObject({ port: z.number().int() }));
+  const first = defineKind<{ readonly address: string }>({
+    name: "thing",
+    summary: "",
+    scope: "environment",
+    spec: z.strictObject({ address: z.string() }),
+  });
+
+  it("are upgraded when they are read, and kept so with the next write", () => {
+    const { db, store: writing } = storeAt();
+    writing.writeSpec(first, NAME, { address: "a:81" }, { actor, action: "make" });
+    const store = new SqliteStore(db, systemClock, systemRandom, Buffer.alloc(32, 7));
+    store.assertReadable([current]);
+    assert.deepEqual(store.find(current, NAME)?.spec, { port: 81 });
+    assert.deepEqual(
+      store.list(current).map(({ spec }) => spec.port),
+      [81],
+    );
+    const written = store.writeSpec(current, NAME, { port: 82 }, { actor, action: "make" });
+    assert.deepEqual([written.generation, written.spec], [2, { port: 82 }]);
+    assert.deepEqual(store.find(current, NAME)?.spec, { port: 82 });
+  });
+
+  it("are refused by name where they can't be read", () => {
+    const { db, store: writing } = storeAt();
+    writing.writeSpec(current, NAME, { port: 81 }, { actor, action: "make" });
+    const store = new SqliteStore(db, systemClock, systemRandom, Buffer.alloc(32, 7));
+    const refused = (kind: Parameters<typeof store.find>[0], message: RegExp): void => {
+      const expected = { code: "state.unreadable", message };
+      assert.throws(() => store.assertReadable([kind]), expected);
+      assert.throws(() => store.find(kind, NAME), expected);
+      assert.throws(() => store.list(kind), expected);
+    };
+    refused(first, /thing .* a newer build wrote it \(version 2 of its kind, this one knows 1\)/);
+    refused({ ...current, version: 4 }, /nothing leads on from version 2/);
+    const without = z.strictObject({
+      ports: z.array(z.number()),
+    }) as unknown as typeof current.spec;
+    refused(kindOf(2, without), /ports: .*; the spec: Unrecognized key: "port"/);
+  });
+
+  it("that do not fit their kind are not written", () => {
+    const { store } = storeAt();
+    const wrong = { port: 8.5 };
+    assert.throws(
+      () => store.writeSpec(current, NAME, wrong, { actor, action: "make" }),
+      /thing .* does not fit its kind/,
+    );
+    assert.equal(store.find(current, NAME), undefined);
+    assert.equal(store.audit.search({ limit: 10 }).length, 0);
+  });
+
+  it("can't be changed by who reads them", () => {
+    const { store } = storeAt();
+    store.writeSpec(THING, NAME, { deep: { list: [1] } }, { actor, action: "make" });
+    const { spec } = store.find(THING, NAME) as unknown as { spec: { deep: { list: number[] } } };
+    assert.throws(() => spec.deep.list.push(2), TypeError);
+    assert.deepEqual(store.find(THING, NAME)?.spec, { deep: { list: [1] } });
   });
 });

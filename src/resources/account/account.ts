@@ -2,10 +2,8 @@
 // a role an account may do nothing.
 
 import { z } from "zod";
-import { defineKind } from "../../kernel/kind.ts";
+import { defineKind, type SpecOf } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
-
-export const ACCOUNT = defineKind<AccountSpec>({ name: "account", scope: "installation" });
 
 export const ROLES = ["viewer", "auditor", "developer", "operator", "approver", "admin"] as const;
 export type Role = (typeof ROLES)[number];
@@ -27,11 +25,20 @@ export const rolesByEnvironment = z
   .record(z.string().max(30), z.array(z.enum(ROLES)).max(ROLES.length))
   .describe("Environment, or * for all, → roles.");
 
-export interface AccountSpec {
-  readonly kind: "person" | "service";
-  readonly roles: Readonly<Record<string, readonly Role[]>>;
-  readonly disabled: boolean;
-}
+const accountSpec = z.strictObject({
+  kind: z.enum(["person", "service"]),
+  roles: rolesByEnvironment,
+  disabled: z.boolean(),
+});
+
+export type AccountSpec = SpecOf<typeof accountSpec>;
+
+export const ACCOUNT = defineKind<AccountSpec>({
+  name: "account",
+  summary: "A person or a service account, with its roles in each environment.",
+  scope: "installation",
+  spec: accountSpec,
+});
 
 export type Account = Resource<AccountSpec, never>;
 

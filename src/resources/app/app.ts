@@ -5,35 +5,56 @@
 // Its instances live in two slots per service. What serves is in one; the next release starts in
 // the other, and traffic moves between slots at the edge.
 
+import { z } from "zod";
 import type { WithPass } from "../../kernel/controller.ts";
-import { defineKind } from "../../kernel/kind.ts";
+import { defineKind, type SpecOf } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
 import type { Judgement, Trends } from "./judgement/judgement.ts";
 import type { Tally } from "./judgement/sequential-test.ts";
 import type { TestState } from "./judgement/test-state.ts";
 import type { Strategy } from "./rollout-policy.ts";
 
-export const APP = defineKind<AppSpec, AppStatus>({ name: "app", scope: "environment" });
+const appSpec = z.strictObject({
+  environment: z.string(),
+  release: z
+    .number()
+    .int()
+    .describe("Number of the release that shall carry all traffic; 0 before the first deploy."),
+  restarts: z
+    .record(z.string(), z.number().int())
+    .describe("Release number → how often fresh instances of it were asked for."),
+  scale: z
+    .record(z.string(), z.number().int())
+    .describe("Component → instances, over what the manifest says."),
+  reason: z
+    .enum(["deploy", "promote", "rollback", "restart", "config", "scale"])
+    .describe("What the last write was for, as the timeline names it."),
+  origin: z
+    .string()
+    .optional()
+    .describe("Where its source comes from; another project must not take its name by accident."),
+  holdsNothing: z
+    .boolean()
+    .exactOptional()
+    .describe(
+      "A rollback that says nothing against what it goes back from: another app of its train failed.",
+    ),
+  deleteData: z
+    .boolean()
+    .exactOptional()
+    .describe("Asked for together with the deletion: drop the app's data too."),
+});
 
-export interface AppSpec {
-  readonly environment: string;
-  /** Number of the release that shall carry all traffic; 0 before the first deploy. */
-  readonly release: number;
-  /** Release number → how often fresh instances of it were asked for. */
-  readonly restarts: Readonly<Record<string, number>>;
-  /** Component → instances, over what the manifest says. */
-  readonly scale: Readonly<Record<string, number>>;
-  /** What the last write was for, as the timeline names it. */
-  readonly reason: RolloutReason;
-  /** Where its source comes from; another project must not take its name by accident. */
-  readonly origin?: string | undefined;
-  /** A rollback that says nothing against what it goes back from: another app of its train failed. */
-  readonly holdsNothing?: boolean;
-  /** Asked for together with the deletion: drop the app's data too. */
-  readonly deleteData?: boolean;
-}
+export type AppSpec = SpecOf<typeof appSpec>;
 
-export type RolloutReason = "deploy" | "promote" | "rollback" | "restart" | "config" | "scale";
+export const APP = defineKind<AppSpec, AppStatus>({
+  name: "app",
+  summary: "What a person deploys: which release shall carry its traffic, and how many instances.",
+  scope: "environment",
+  spec: appSpec,
+});
+
+export type RolloutReason = AppSpec["reason"];
 export type Slot = "a" | "b";
 
 /** The instances of one release between two restarts: they are started and retired together. */

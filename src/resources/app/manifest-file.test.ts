@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, it } from "node:test";
 import { HoldfastError } from "../../kernel/error.ts";
+import { storedManifest } from "./manifest.ts";
 import { manifestJsonSchema, parseManifest } from "./manifest-file.ts";
 import { parseDurationMs, parseSizeBytes } from "./quantity.ts";
 
@@ -130,6 +133,30 @@ describe("holdfast.yaml", () => {
       });
     };
     assert.deepEqual(walk(manifestJsonSchema(), ""), []);
+  });
+
+  it("is read from where it is kept as it was written", () => {
+    const storefront = join(import.meta.dirname, "../../../examples/storefront/holdfast.yaml");
+    const texts = [
+      "name: shop\nservices: { web: { command: node web.js } }",
+      readFileSync(storefront, "utf8"),
+      `name: shop
+services:
+  web: { command: run, env: { PORT: 80 }, health: { path: /up }, limits: {}, drain: 2m }
+jobs: { tidy: { command: run, schedule: "@daily", timeout: 5m } }
+stores: { postgres: {}, redis: null }
+build: { resources: { memory: 1GB } }
+rollout: { strategy: canary, steps: [5%, { share: 50%, for: 5m }] }
+environments: { staging: { config: { A: true }, rollout: { preview: ask } } }`,
+    ];
+    for (const text of texts) {
+      const manifest = parseManifest(text);
+      const kept = JSON.parse(JSON.stringify(manifest)) as { keepWarm?: number };
+      assert.deepEqual(storedManifest.parse(kept), manifest);
+      // One of a build that did not know the key yet.
+      delete kept.keepWarm;
+      assert.deepEqual(storedManifest.parse(kept), { ...manifest, keepWarm: 600_000 });
+    }
   });
 });
 

@@ -5,6 +5,8 @@
 // release keeps for ever.
 
 import { z } from "zod";
+import type { SpecOf } from "../../kernel/kind.ts";
+import { gives, storedForm } from "../../kernel/stored-form.ts";
 import { duration, size } from "./quantity.ts";
 import { rolloutSchema } from "./rollout-policy.ts";
 
@@ -32,7 +34,7 @@ const command = z
 const variables = z
   .record(
     z.string().regex(VARIABLE, "must be a variable name: letters, digits, underscores"),
-    z.union([z.string(), z.number(), z.boolean()]).transform(String),
+    gives(z.string(), z.union([z.string(), z.number(), z.boolean()]).transform(String)),
   )
   .default({});
 
@@ -386,13 +388,16 @@ export const manifestSchema = z
   })
   .describe("holdfast.yaml: what an app is and what it needs.");
 
+/** As a release keeps it. */
+export const storedManifest = storedForm(manifestSchema);
+
 export type ManifestInput = z.input<typeof manifestSchema>;
-export type Manifest = z.output<typeof manifestSchema>;
-export type Health = z.output<typeof health>;
-export type Limits = z.output<typeof limits>;
-export type Resources = z.output<typeof resources>;
-export type BuildResources = z.output<typeof buildResources>;
-export type Route = z.output<typeof route>;
+export type Manifest = SpecOf<typeof manifestSchema>;
+export type Health = SpecOf<typeof health>;
+export type Limits = SpecOf<typeof limits>;
+export type Resources = SpecOf<typeof resources>;
+export type BuildResources = SpecOf<typeof buildResources>;
+export type Route = SpecOf<typeof route>;
 
 export const defaultLimits: Limits = limits.parse({});
 export const defaultResources: Resources = resources.parse({});

@@ -1,6 +1,7 @@
 // Durations, sizes and shares as people write them in holdfast.yaml.
 
 import { z } from "zod";
+import { gives } from "../../kernel/stored-form.ts";
 
 const DURATION_UNITS_MS: Readonly<Record<string, number>> = {
   ms: 1,
@@ -39,29 +40,38 @@ const DURATION_MAX = "20d";
 
 /** Whole milliseconds from `min` to 20 days. */
 export const duration = (description: string, min = "0s", max = DURATION_MAX) =>
-  z
-    .string("must be a duration with its unit, such as 500ms, 30s, 5m or 1h30m")
-    .regex(/^(\d+(\.\d+)?(ms|s|m|h|d))+$/, "must be a duration such as 500ms, 30s, 5m or 1h30m")
-    .refine((text) => {
-      const ms = parseDurationMs(text);
-      if (ms === undefined) return true;
-      return ms >= (parseDurationMs(min) ?? 0) && ms <= (parseDurationMs(max) ?? 0);
-    }, `must be from ${min} to ${max}`)
-    .describe(`${description} A duration such as 500ms, 30s, 5m.`)
-    .transform((text) => Math.round(parseDurationMs(text) ?? 0));
+  gives(
+    z.number().int().min(0),
+    z
+      .string("must be a duration with its unit, such as 500ms, 30s, 5m or 1h30m")
+      .regex(/^(\d+(\.\d+)?(ms|s|m|h|d))+$/, "must be a duration such as 500ms, 30s, 5m or 1h30m")
+      .refine((text) => {
+        const ms = parseDurationMs(text);
+        if (ms === undefined) return true;
+        return ms >= (parseDurationMs(min) ?? 0) && ms <= (parseDurationMs(max) ?? 0);
+      }, `must be from ${min} to ${max}`)
+      .describe(`${description} A duration such as 500ms, 30s, 5m.`)
+      .transform((text) => Math.round(parseDurationMs(text) ?? 0)),
+  );
 
 export const size = (description: string) =>
-  z
-    .string("must be a size with its unit, such as 512KB, 256MB or 2GB")
-    .regex(/^\d+(\.\d+)?\s*([kmg]?b)$/i, "must be a size such as 512KB, 256MB or 2GB")
-    .describe(`${description} A size such as 512KB, 256MB, 2GB.`)
-    .transform((text) => parseSizeBytes(text) ?? 0);
+  gives(
+    z.number().int().min(0),
+    z
+      .string("must be a size with its unit, such as 512KB, 256MB or 2GB")
+      .regex(/^\d+(\.\d+)?\s*([kmg]?b)$/i, "must be a size such as 512KB, 256MB or 2GB")
+      .describe(`${description} A size such as 512KB, 256MB, 2GB.`)
+      .transform((text) => parseSizeBytes(text) ?? 0),
+  );
 
 /** `5%`, `0.5%` → of 1,000. */
 export const share = (description: string) =>
-  z
-    .string("must be a share with its sign, such as 5% or 0.5%")
-    .regex(/^\d{1,3}(\.\d)?%$/, "must be a share such as 5% or 0.5%")
-    .refine((text) => Number.parseFloat(text) <= 100, "must be at most 100%")
-    .describe(`${description} A share such as 5% or 0.5%.`)
-    .transform((text) => Math.round(Number.parseFloat(text) * 10));
+  gives(
+    z.number().int().min(0).max(1_000),
+    z
+      .string("must be a share with its sign, such as 5% or 0.5%")
+      .regex(/^\d{1,3}(\.\d)?%$/, "must be a share such as 5% or 0.5%")
+      .refine((text) => Number.parseFloat(text) <= 100, "must be at most 100%")
+      .describe(`${description} A share such as 5% or 0.5%.`)
+      .transform((text) => Math.round(Number.parseFloat(text) * 10)),
+  );

@@ -2,6 +2,7 @@
 // rules between its keys are here too; what an environment allows is its policy's business.
 
 import { z } from "zod";
+import type { SpecOf } from "../../kernel/kind.ts";
 import { duration, share } from "./quantity.ts";
 
 export const STRATEGIES = ["blue-green", "canary", "rolling", "recreate"] as const;
@@ -233,7 +234,7 @@ export const rolloutSchema = z
   })
   .describe("How a new release comes to its users.");
 
-export type RolloutPolicy = z.output<typeof rolloutSchema>;
+export type RolloutPolicy = SpecOf<typeof rolloutSchema>;
 export type RolloutStep = NonNullable<RolloutPolicy["steps"]>[number];
 export type SmokeCheck = RolloutPolicy["smoke"][number];
 export type AnalysisPolicy = RolloutPolicy["analysis"];

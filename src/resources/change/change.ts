@@ -2,82 +2,92 @@
 // scheduled, running, and how it ended. Its spec is what people said; what became of it is its
 // status.
 
-import type { ChangeAction, ControlAction } from "../../kernel/action.ts";
+import { z } from "zod";
+import { CHANGE_ACTIONS, CONTROL_ACTIONS } from "../../kernel/action.ts";
 import type { WithPass } from "../../kernel/controller.ts";
-import { defineKind } from "../../kernel/kind.ts";
+import { defineKind, type SpecOf } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
+
+const approval = z.strictObject({
+  by: z.string(),
+  at: z.number(),
+  digest: z.string().describe("Of the content that was approved: of any other it says nothing."),
+});
+
+const riskPart = z.strictObject({ points: z.number(), why: z.string() });
+
+const fieldDifference = z.strictObject({
+  what: z.string(),
+  before: z.string().exactOptional(),
+  after: z.string().exactOptional(),
+});
+
+export type Approval = SpecOf<typeof approval>;
+export type RiskPart = SpecOf<typeof riskPart>;
+export type FieldDifference = SpecOf<typeof fieldDifference>;
+
+const said = z.strictObject({ by: z.string(), at: z.number() });
+
+const changeSpec = z.strictObject({
+  number: z.number().int(),
+  environment: z.string(),
+  app: z
+    .string()
+    .describe("Empty where it is about the environment itself, or about who may change it."),
+  action: z.enum([...CHANGE_ACTIONS, ...CONTROL_ACTIONS]),
+  request: z
+    .record(z.string(), z.unknown())
+    .describe("What is run once it may: the action's own words."),
+  summary: z.string(),
+  reason: z.string(),
+  digest: z.string().describe("Of all that would be written."),
+  askedBy: z.string(),
+  askedFrom: z.string(),
+  askedAt: z.number().describe("ms since the epoch."),
+  askedThrough: z
+    .string()
+    .exactOptional()
+    .describe("Who made the token that it was asked with, where that was somebody else."),
+  authors: z
+    .array(z.string())
+    .exactOptional()
+    .describe("Whose work it is, beside who asked: names in small letters."),
+  diff: z.array(fieldDifference),
+  risk: z
+    .strictObject({ score: z.number(), parts: z.array(riskPart) })
+    .describe("0 to 100, and what it is made of."),
+  plan: z.array(z.string()),
+  success: z.array(z.string()),
+  rollback: z.string(),
+  needs: z.number().int().describe("How many others have to approve."),
+  waived: z.string().exactOptional().describe("Why they are fewer than the rule says."),
+  approvals: z.array(approval),
+  voided: z.string().exactOptional().describe("Why earlier approvals no longer count."),
+  rejected: said.extend({ reason: z.string() }).exactOptional(),
+  withdrawn: said.exactOptional(),
+  emergency: z.strictObject({ by: z.string(), reason: z.string() }).exactOptional(),
+  review: said.extend({ text: z.string() }).exactOptional(),
+  expiresAt: z.number().describe("Given up where it is not decided by then."),
+  reviewBy: z.number().exactOptional().describe("Emergencies: reviewed by then."),
+  executed: z
+    .strictObject({
+      at: z.number(),
+      release: z.number().int(),
+      generation: z.number().int(),
+      train: z.number().int().exactOptional().describe("The train that it began."),
+    })
+    .exactOptional()
+    .describe("Written in one transaction with what it changed."),
+});
+
+export type ChangeSpec = SpecOf<typeof changeSpec>;
 
 export const CHANGE = defineKind<ChangeSpec, ChangeStatus>({
   name: "change",
+  summary: "A change in a protected environment, through its life: asked, approved, run, ended.",
   scope: "installation",
+  spec: changeSpec,
 });
-
-export interface Approval {
-  readonly by: string;
-  readonly at: number;
-  /** Of the content that was approved: of any other it says nothing. */
-  readonly digest: string;
-}
-
-export interface RiskPart {
-  readonly points: number;
-  readonly why: string;
-}
-
-export interface FieldDifference {
-  readonly what: string;
-  readonly before?: string;
-  readonly after?: string;
-}
-
-export interface ChangeSpec {
-  readonly number: number;
-  readonly environment: string;
-  /** Empty where it is about the environment itself, or about who may change it. */
-  readonly app: string;
-  readonly action: ChangeAction | ControlAction;
-  /** What is run once it may: the action's own words. */
-  readonly request: Readonly<Record<string, unknown>>;
-  readonly summary: string;
-  readonly reason: string;
-  /** Of all that would be written. */
-  readonly digest: string;
-  readonly askedBy: string;
-  readonly askedFrom: string;
-  readonly askedAt: number;
-  /** Who made the token that it was asked with, where that was somebody else. */
-  readonly askedThrough?: string;
-  /** Whose work it is, beside who asked: names in small letters. */
-  readonly authors?: readonly string[];
-  readonly diff: readonly FieldDifference[];
-  /** 0 to 100, and what it is made of. */
-  readonly risk: { readonly score: number; readonly parts: readonly RiskPart[] };
-  readonly plan: readonly string[];
-  readonly success: readonly string[];
-  readonly rollback: string;
-  /** How many others have to approve; why fewer than the rule says, where it is so. */
-  readonly needs: number;
-  readonly waived?: string;
-  readonly approvals: readonly Approval[];
-  /** Why earlier approvals no longer count. */
-  readonly voided?: string;
-  readonly rejected?: { readonly by: string; readonly at: number; readonly reason: string };
-  readonly withdrawn?: { readonly by: string; readonly at: number };
-  readonly emergency?: { readonly by: string; readonly reason: string };
-  readonly review?: { readonly by: string; readonly at: number; readonly text: string };
-  /** Given up where it is not decided by then. */
-  readonly expiresAt: number;
-  /** Emergencies: reviewed by then. */
-  readonly reviewBy?: number;
-  /** Written in one transaction with what it changed. */
-  readonly executed?: {
-    readonly at: number;
-    readonly release: number;
-    readonly generation: number;
-    /** The train that it began. */
-    readonly train?: number;
-  };
-}
 
 export type ChangePhase =
   | "asked"

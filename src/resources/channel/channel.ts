@@ -2,10 +2,8 @@
 // like a secret: who knows the address of a chat may write there.
 
 import { z } from "zod";
-import { defineKind } from "../../kernel/kind.ts";
+import { defineKind, type SpecOf, sealed } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
-
-export const CHANNEL = defineKind<ChannelSpec>({ name: "channel", scope: "installation" });
 
 export const CHANNEL_TYPES = [
   "email",
@@ -33,13 +31,21 @@ export const channelInput = z.strictObject({
   address: z.url().max(2_000),
 });
 
-export interface ChannelSpec {
-  readonly type: ChannelType;
-  readonly severities: readonly Severity[];
-  readonly to?: string;
-  /** Version of the sealed address. */
-  readonly address: { readonly secret: "address"; readonly version: number };
-}
+const channelSpec = z.strictObject({
+  type: z.enum(CHANNEL_TYPES),
+  severities: z.array(z.enum(SEVERITIES)),
+  to: z.string().exactOptional(),
+  address: sealed("address").describe("Version of the sealed address."),
+});
+
+export type ChannelSpec = SpecOf<typeof channelSpec>;
+
+export const CHANNEL = defineKind<ChannelSpec>({
+  name: "channel",
+  summary: "Where alerts are sent to: a mailbox, a chat, a program of one's own.",
+  scope: "installation",
+  spec: channelSpec,
+});
 
 export type Channel = Resource<ChannelSpec, never>;
 

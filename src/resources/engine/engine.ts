@@ -1,23 +1,46 @@
 // An engine is a program that Holdfast runs for the apps: the edge of the installation, the database
 // and the cache of an environment, the programs that watch all of them. Several kinds, one life: create its data once, keep it running.
 
+import { z } from "zod";
 import type { WithPass } from "../../kernel/controller.ts";
-import { defineKind, type Kind, type Scope } from "../../kernel/kind.ts";
+import { defineKind, type Kind, type Scope, type SpecOf } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
 
-const engineKind = (name: string, scope: Scope): Kind<EngineSpec, EngineStatus> =>
-  defineKind({ name, scope });
+const engineSpec = z.strictObject({
+  engine: z.enum([
+    "haproxy",
+    "postgresql",
+    "redis",
+    "prometheus",
+    "alertmanager",
+    "node-exporter",
+    "postgres-exporter",
+    "redis-exporter",
+  ]),
+});
 
-export const DATABASE = engineKind("database", "environment");
-export const CACHE = engineKind("cache", "environment");
-export const EDGE = engineKind("edge", "installation");
-/** What watches: Prometheus, Alertmanager, and what counts the machine. */
-export const METRICS = engineKind("metrics", "installation");
-export const ALERTING = engineKind("alerting", "installation");
-export const HOST_EXPORTER = engineKind("host-exporter", "installation");
-/** What counts an environment's stores; named after the environment like those. */
-export const DATABASE_EXPORTER = engineKind("database-exporter", "environment");
-export const CACHE_EXPORTER = engineKind("cache-exporter", "environment");
+export type EngineSpec = SpecOf<typeof engineSpec>;
+
+const engineKind = (name: string, scope: Scope, summary: string): Kind<EngineSpec, EngineStatus> =>
+  defineKind({ name, summary, scope, spec: engineSpec });
+
+export const DATABASE = engineKind("database", "environment", "The PostgreSQL of an environment.");
+export const CACHE = engineKind("cache", "environment", "The Redis of an environment.");
+export const EDGE = engineKind("edge", "installation", "What takes all requests: HAProxy.");
+export const METRICS = engineKind("metrics", "installation", "What watches: Prometheus.");
+export const ALERTING = engineKind("alerting", "installation", "What sends alerts: Alertmanager.");
+export const HOST_EXPORTER = engineKind("host-exporter", "installation", "Measures the machine.");
+/** Named after the environment, like the store that it measures. */
+export const DATABASE_EXPORTER = engineKind(
+  "database-exporter",
+  "environment",
+  "Measures the PostgreSQL of an environment.",
+);
+export const CACHE_EXPORTER = engineKind(
+  "cache-exporter",
+  "environment",
+  "Measures the Redis of an environment.",
+);
 export const MONITORING = [
   METRICS,
   ALERTING,
@@ -31,18 +54,6 @@ export const STORE_KINDS = { postgres: DATABASE, redis: CACHE } as const;
 
 /** The edge belongs to the installation; databases and caches are named after their environment. */
 export const EDGE_NAME = "edge";
-
-export interface EngineSpec {
-  readonly engine:
-    | "haproxy"
-    | "postgresql"
-    | "redis"
-    | "prometheus"
-    | "alertmanager"
-    | "node-exporter"
-    | "postgres-exporter"
-    | "redis-exporter";
-}
 
 /** The engines of an environment: its stores, and what counts them. */
 export const ENVIRONMENT_ENGINES: readonly (readonly [

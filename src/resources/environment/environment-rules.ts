@@ -3,6 +3,7 @@
 
 import { z } from "zod";
 import { CHANGE_ACTIONS } from "../../kernel/action.ts";
+import type { SpecOf } from "../../kernel/kind.ts";
 import type { Strategy } from "../app/rollout-policy.ts";
 import type { EnvironmentClass } from "./environment.ts";
 
@@ -92,7 +93,16 @@ export const rulesSchema = z
   })
   .describe("Rules of an environment.");
 
-export type EnvironmentRules = z.output<typeof rulesSchema>;
+export type EnvironmentRules = SpecOf<typeof rulesSchema>;
+
+type Rules = typeof rulesSchema.shape;
+
+/** Some of them, each as it is there. */
+export const changedRules = z.strictObject(
+  Object.fromEntries(
+    Object.entries(rulesSchema.shape).map(([rule, schema]) => [rule, schema.exactOptional()]),
+  ) as unknown as { [Rule in keyof Rules]: z.ZodExactOptional<Rules[Rule]> },
+);
 
 const DEVELOPMENT: EnvironmentRules = {
   protected: false,

@@ -3,14 +3,8 @@
 // (environment-rules.ts).
 
 import { z } from "zod";
-import { defineKind } from "../../kernel/kind.ts";
+import { defineKind, type SpecOf } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
-import type { ComputeTechnology } from "../app/app-driver.ts";
-
-export const ENVIRONMENT = defineKind<EnvironmentSpec>({
-  name: "environment",
-  scope: "installation",
-});
 
 export const CLASSES = ["development", "test", "staging", "production"] as const;
 export type EnvironmentClass = (typeof CLASSES)[number];
@@ -23,14 +17,24 @@ export const hostsPattern = z
   .regex(HOSTS, "must end in {host}, such as staging.{host} or {host}")
   .max(100);
 
-export interface EnvironmentSpec {
-  /** Where its apps run unless they say otherwise. */
-  readonly compute: ComputeTechnology;
-  /** Of an earlier build: by its name. */
-  readonly class?: EnvironmentClass;
-  /** What becomes of the hosts that apps ask for: `staging.{host}`. */
-  readonly hosts?: string;
-}
+const environmentSpec = z.strictObject({
+  compute: z
+    .enum(["process", "docker"])
+    .describe("Where its apps run unless their manifest says otherwise."),
+  class: z.enum(CLASSES).exactOptional().describe("Which rules it begins with. Default: by name."),
+  hosts: hostsPattern
+    .exactOptional()
+    .describe("What becomes of the hosts that apps ask for, such as staging.{host}."),
+});
+
+export type EnvironmentSpec = SpecOf<typeof environmentSpec>;
+
+export const ENVIRONMENT = defineKind<EnvironmentSpec>({
+  name: "environment",
+  summary: "Where apps run: production, staging and others, which never meet.",
+  scope: "installation",
+  spec: environmentSpec,
+});
 
 export type Environment = Resource<EnvironmentSpec, never>;
 

@@ -2,10 +2,8 @@
 // `<environment>/<name>`; its headers are sealed like secrets: they let one write there.
 
 import { z } from "zod";
-import { defineKind } from "../../kernel/kind.ts";
-import { EXPORT_SIGNALS, type ExportSignal } from "../../kernel/signal.ts";
-
-export const EXPORT = defineKind<ExportSpec>({ name: "export", scope: "environment" });
+import { defineKind, type SpecOf, sealed } from "../../kernel/kind.ts";
+import { EXPORT_SIGNALS } from "../../kernel/signal.ts";
 
 /** How a message is sent is not for a person to say. */
 const OWN_HEADERS =
@@ -42,9 +40,17 @@ export const exportInput = z.strictObject({
     .describe("Sent with every message, such as an API key; never shown again."),
 });
 
-export interface ExportSpec {
-  readonly endpoint: string;
-  readonly signals: readonly ExportSignal[];
-  /** Version of the sealed headers. */
-  readonly headers: { readonly secret: "headers"; readonly version: number };
-}
+const exportSpec = z.strictObject({
+  endpoint: z.string(),
+  signals: z.array(z.enum(EXPORT_SIGNALS)),
+  headers: sealed("headers").describe("Version of the sealed headers."),
+});
+
+export type ExportSpec = SpecOf<typeof exportSpec>;
+
+export const EXPORT = defineKind<ExportSpec>({
+  name: "export",
+  summary: "Where an environment's telemetry is sent on to, by OTLP.",
+  scope: "environment",
+  spec: exportSpec,
+});

@@ -1,10 +1,20 @@
 // Which held source somebody let go; what is held is in the status of the app.
 
-import { defineKind } from "../../kernel/kind.ts";
+import { z } from "zod";
+import { defineKind, type SpecOf } from "../../kernel/kind.ts";
 
-export const HOLD = defineKind<HoldSpec>({ name: "hold", scope: "app", goesWithApp: true });
+const holdSpec = z.strictObject({
+  released: z
+    .array(z.strictObject({ digest: z.string(), at: z.number() }))
+    .describe("Digests of sources that may be deployed again, with when somebody said so."),
+});
 
-/** Named like its app: what somebody let go. */
-export interface HoldSpec {
-  readonly released: readonly { readonly digest: string; readonly at: number }[];
-}
+export type HoldSpec = SpecOf<typeof holdSpec>;
+
+export const HOLD = defineKind<HoldSpec>({
+  name: "hold",
+  summary: "Which sources that were taken back may be deployed again; named like its app.",
+  scope: "app",
+  spec: holdSpec,
+  goesWithApp: true,
+});

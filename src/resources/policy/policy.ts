@@ -1,15 +1,28 @@
 // What of an environment's rules differs from those of its class, as its policy file has it.
 
-import { defineKind } from "../../kernel/kind.ts";
-import type { EnvironmentRules } from "../environment/environment-rules.ts";
+import { z } from "zod";
+import { defineKind, type SpecOf } from "../../kernel/kind.ts";
+import { changedRules } from "../environment/environment-rules.ts";
 
-export const POLICY = defineKind<PolicySpec>({ name: "policy", scope: "environment" });
+export const POLICY_MAX_CHARS = 256 * 1024;
 
-export interface PolicySpec {
-  /** Only what differs from the class. */
-  readonly rules: Partial<EnvironmentRules>;
-  /** Cedar policies of one's own, beside those of the roles. */
-  readonly cedar: string;
-}
+/** As its file has it, and as it is kept. */
+export const policySpec = z.strictObject({
+  rules: changedRules.default({}).describe("Only what differs from the class."),
+  cedar: z
+    .string()
+    .max(POLICY_MAX_CHARS)
+    .default("")
+    .describe("Cedar policies of one's own, beside those of the roles."),
+});
+
+export type PolicySpec = SpecOf<typeof policySpec>;
+
+export const POLICY = defineKind<PolicySpec>({
+  name: "policy",
+  summary: "What of an environment's rules differs from those of its class.",
+  scope: "environment",
+  spec: policySpec,
+});
 
 export const EMPTY_POLICY: PolicySpec = { rules: {}, cedar: "" };

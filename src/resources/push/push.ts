@@ -2,30 +2,34 @@
 // like any deploy, followed to its end, and told back to where it came from. Named after its
 // repository and its number there.
 
+import { z } from "zod";
 import type { WithPass } from "../../kernel/controller.ts";
-import { defineKind } from "../../kernel/kind.ts";
+import { defineKind, type SpecOf } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
 
-export const PUSH = defineKind<PushSpec, PushStatus>({ name: "push", scope: "installation" });
+const pushSpec = z.strictObject({
+  repository: z.string(),
+  number: z.number().int(),
+  environment: z.string(),
+  commit: z.string(),
+  ref: z.string().describe("Such as refs/heads/main."),
+  message: z.string(),
+  pusher: z.string().describe("Who pushed, as the provider names them."),
+  authors: z.array(z.string()).describe("By which other names they are known there."),
+  delivery: z.string().describe("The provider's id of the delivery: it does not come twice."),
+  bodyDigest: z.string().describe("Of what the delivery said: it does not come twice."),
+  receivedAt: z.number().describe("ms since the epoch."),
+  from: z.string().describe("Address that it came from."),
+});
 
-export interface PushSpec {
-  readonly repository: string;
-  readonly number: number;
-  readonly environment: string;
-  readonly commit: string;
-  /** `refs/heads/main` */
-  readonly ref: string;
-  readonly message: string;
-  /** Who pushed, as the provider names them; and by which other names they are known there. */
-  readonly pusher: string;
-  readonly authors: readonly string[];
-  /** The provider's id of the delivery, and a digest of what it said: neither comes twice. */
-  readonly delivery: string;
-  readonly bodyDigest: string;
-  readonly receivedAt: number;
-  /** Address that it came from. */
-  readonly from: string;
-}
+export type PushSpec = SpecOf<typeof pushSpec>;
+
+export const PUSH = defineKind<PushSpec, PushStatus>({
+  name: "push",
+  summary: "A push to a connected repository, on its way to being deployed.",
+  scope: "installation",
+  spec: pushSpec,
+});
 
 export type PushPhase =
   | "fetching"

@@ -2,68 +2,91 @@
 // it runs with, and the app's own description. It is numbered per app and never edited; going back
 // means pointing the app at an older one.
 
-import { defineKind } from "../../kernel/kind.ts";
+import { z } from "zod";
+import { defineKind, type SpecOf } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
-import type { Manifest } from "../app/manifest.ts";
+import { storedManifest } from "../app/manifest.ts";
 
-export interface Artifact {
-  readonly kind: "directory" | "image";
-  /** sha256 over the content (directory) or the image id. */
-  readonly digest: string;
-}
+const artifact = z.strictObject({
+  kind: z.enum(["directory", "image"]),
+  digest: z.string().describe("sha256 over the content (directory), or the image's id."),
+});
+
+export type Artifact = SpecOf<typeof artifact>;
 
 /** What is known of a release's migrations before they run. */
-export interface MigrationFacts {
-  /** What they take away from the release before it. */
-  readonly contracts?: readonly string[] | undefined;
-  /**
-   * Its release command runs on a copy of the schema first, since its source is not that of the
-   * release before it. refuse: what takes something away is not run on the data.
-   */
-  readonly rehearse?: "refuse" | "note" | undefined;
-}
+export const migrationFacts = z.strictObject({
+  contracts: z
+    .array(z.string())
+    .optional()
+    .describe("What they take away from the release before it."),
+  rehearse: z
+    .enum(["refuse", "note"])
+    .optional()
+    .describe(
+      "Its release command runs on a copy of the schema first, since its source is not that of the release before it. refuse: what takes something away is not run on the data.",
+    ),
+});
 
-export interface ReleaseSpec {
-  readonly environment: string;
-  readonly app: string;
-  readonly number: number;
-  readonly reason: "deploy" | "promote" | "config" | "secret";
-  readonly manifest: Manifest;
-  readonly source: {
-    readonly digest: string;
-    readonly bytes: number;
-    readonly commit?: string | undefined;
-    /** That commit, and changes that nobody committed. */
-    readonly uncommitted?: boolean;
-    /** Whose work it is, in small letters: wherever it is promoted to, they can't approve it. */
-    readonly authors?: readonly string[];
-    readonly contracts?: MigrationFacts["contracts"];
-    readonly rehearse?: MigrationFacts["rehearse"];
-    /** ms since the epoch, where it comes from a repository. */
-    readonly committedAt?: number | undefined;
-    /** The push that it was deployed by. */
-    readonly push?: string;
-    /** Name of the folder that it was; an app without a name has it from there. */
-    readonly folder?: string | undefined;
-    readonly inferred: readonly string[];
-  };
-  /** Settings of this release: those of the manifest, overridden by those that were set. */
-  readonly config: {
-    readonly version: number;
-    readonly values: Readonly<Record<string, string>>;
-    /** Those of them that were set, over the manifest's. */
-    readonly set: Readonly<Record<string, string>>;
-  };
-  /** Secret name → version. Values are only in the vault. */
-  readonly secrets: Readonly<Record<string, number>>;
-  readonly createdBy: string;
-  /** Runs what was built for that release: the same artifact, digest for digest. */
-  readonly promotedFrom?: {
-    readonly environment: string;
-    readonly release: number;
-    readonly artifact: Artifact;
-  };
-}
+export type MigrationFacts = SpecOf<typeof migrationFacts>;
+
+/** Whose work a source is, and where it comes from. */
+const source = z.strictObject({
+  digest: z.string(),
+  bytes: z.number(),
+  commit: z.string().optional(),
+  uncommitted: z
+    .boolean()
+    .exactOptional()
+    .describe("That commit, and changes that nobody committed."),
+  authors: z
+    .array(z.string())
+    .exactOptional()
+    .describe(
+      "Whose work it is, in small letters: wherever it is promoted to, they can't approve it.",
+    ),
+  ...migrationFacts.shape,
+  committedAt: z
+    .number()
+    .optional()
+    .describe("ms since the epoch, where it comes from a repository."),
+  push: z.string().exactOptional().describe("The push that it was deployed by."),
+  folder: z
+    .string()
+    .optional()
+    .describe("Name of the folder that it was; an app without a name has it from there."),
+  inferred: z.array(z.string()).describe("What was concluded from its files, in sentences."),
+});
+
+const releaseSpec = z.strictObject({
+  environment: z.string(),
+  app: z.string(),
+  number: z.number().int(),
+  reason: z.enum(["deploy", "promote", "config", "secret"]),
+  manifest: storedManifest,
+  source,
+  config: z
+    .strictObject({
+      version: z.number().int(),
+      values: z.record(z.string(), z.string()),
+      set: z
+        .record(z.string(), z.string())
+        .describe("Those of them that were set, over the manifest's."),
+    })
+    .describe(
+      "Settings of this release: those of the manifest, overridden by those that were set.",
+    ),
+  secrets: z
+    .record(z.string(), z.number().int())
+    .describe("Secret name → version. Values are only in the vault."),
+  createdBy: z.string(),
+  promotedFrom: z
+    .strictObject({ environment: z.string(), release: z.number().int(), artifact })
+    .exactOptional()
+    .describe("Runs what was built for that release: the same artifact, digest for digest."),
+});
+
+export type ReleaseSpec = SpecOf<typeof releaseSpec>;
 
 export interface ReleaseStatus {
   readonly phase: "building" | "ready" | "failed";
@@ -81,7 +104,12 @@ export interface ReleaseStatus {
 
 export type Release = Resource<ReleaseSpec, ReleaseStatus>;
 
-export const RELEASE = defineKind<ReleaseSpec, ReleaseStatus>({ name: "release", scope: "app" });
+export const RELEASE = defineKind<ReleaseSpec, ReleaseStatus>({
+  name: "release",
+  summary: "What was built, with the settings and secret versions that it runs with; never edited.",
+  scope: "app",
+  spec: releaseSpec,
+});
 
 export const releaseName = (app: string, number: number): string =>
   `${app}/${String(number).padStart(6, "0")}`;

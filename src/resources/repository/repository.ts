@@ -2,10 +2,8 @@
 // GitLab or Gitea, which tell of a push by a signed webhook and are told what became of it.
 
 import { z } from "zod";
-import { defineKind } from "../../kernel/kind.ts";
+import { defineKind, type SpecOf, sealed } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
-
-export const REPOSITORY = defineKind<RepositorySpec>({ name: "repository", scope: "installation" });
 
 export const PROVIDERS = ["github", "gitlab", "gitea"] as const;
 export type Provider = (typeof PROVIDERS)[number];
@@ -51,17 +49,25 @@ export const repositoryInput = z.strictObject({
     .describe("Reads the repository and writes statuses; default: the one that was given before."),
 });
 
-export interface RepositorySpec {
-  readonly environment: string;
-  readonly url: string;
-  readonly provider: Provider;
-  readonly branch: string;
-  readonly folder?: string;
-  readonly api: string;
-  /** Version of the sealed token. */
-  readonly token?: { readonly secret: "token"; readonly version: number };
-  readonly connectedBy: string;
-}
+const repositorySpec = z.strictObject({
+  environment: z.string(),
+  url: z.string(),
+  provider: z.enum(PROVIDERS),
+  branch: z.string(),
+  folder: z.string().exactOptional(),
+  api: z.string(),
+  token: sealed("token").exactOptional().describe("Version of the sealed token."),
+  connectedBy: z.string(),
+});
+
+export type RepositorySpec = SpecOf<typeof repositorySpec>;
+
+export const REPOSITORY = defineKind<RepositorySpec>({
+  name: "repository",
+  summary: "A repository whose pushes are deployed: one branch of it, to one environment.",
+  scope: "installation",
+  spec: repositorySpec,
+});
 
 export type Repository = Resource<RepositorySpec, never>;
 

@@ -1,19 +1,27 @@
 // What a person wants of a rollout under way, as a resource named like its app: written by the API,
 // read with every look. It is about one rollout; the next one does not know it.
 
-import { defineKind } from "../../kernel/kind.ts";
-export const ROLLOUT = defineKind<RolloutWish>({
-  name: "rollout",
-  scope: "app",
-  goesWithApp: true,
+import { z } from "zod";
+import { defineKind, type SpecOf } from "../../kernel/kind.ts";
+
+const rolloutWish = z.strictObject({
+  generation: z.number().int().describe("The generation of the app that the rollout is for."),
+  wish: z.enum(["pause", "resume", "promote", "abort"]),
+  stage: z
+    .number()
+    .int()
+    .exactOptional()
+    .describe("With resume: the stage whose question it answers."),
+  by: z.string(),
+  reason: z.string().exactOptional(),
 });
 
-export interface RolloutWish {
-  /** The generation of the app that the rollout is for. */
-  readonly generation: number;
-  readonly wish: "pause" | "resume" | "promote" | "abort";
-  /** resume: the stage whose question it answers. */
-  readonly stage?: number;
-  readonly by: string;
-  readonly reason?: string;
-}
+export type RolloutWish = SpecOf<typeof rolloutWish>;
+
+export const ROLLOUT = defineKind<RolloutWish>({
+  name: "rollout",
+  summary: "What a person wants of an app's rollout under way; named like the app.",
+  scope: "app",
+  spec: rolloutWish,
+  goesWithApp: true,
+});

@@ -1,14 +1,23 @@
 // A secret of one app in one environment: here is only which version is current. Values are sealed
 // in the vault, and a rotation is the next version.
 
-import { defineKind } from "../../kernel/kind.ts";
+import { z } from "zod";
+import { defineKind, type SpecOf } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
 
-export const SECRET = defineKind<SecretSpec>({ name: "secret", scope: "app", goesWithApp: true });
+const secretSpec = z.strictObject({
+  version: z.number().int().describe("The version that is current."),
+});
 
-export interface SecretSpec {
-  readonly version: number;
-}
+export type SecretSpec = SpecOf<typeof secretSpec>;
+
+export const SECRET = defineKind<SecretSpec>({
+  name: "secret",
+  summary: "A secret of an app: which version is current. Values are sealed in the vault.",
+  scope: "app",
+  spec: secretSpec,
+  goesWithApp: true,
+});
 
 export type Secret = Resource<SecretSpec, never>;
 

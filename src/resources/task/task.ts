@@ -1,21 +1,30 @@
 // A one-off command in an app's environment (`holdfast run`): it starts once, and how it ended is
 // kept.
 
+import { z } from "zod";
 import type { WithPass } from "../../kernel/controller.ts";
-import { defineKind } from "../../kernel/kind.ts";
+import { defineKind, type SpecOf } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
 import type { InstanceExit } from "../app/app-driver.ts";
 
-export const TASK = defineKind<TaskSpec, TaskStatus>({ name: "task", scope: "app" });
+const taskSpec = z.strictObject({
+  appName: z.string().describe("The app, such as production/storefront."),
+  release: z.number().int(),
+  command: z.string(),
+  takesInput: z
+    .boolean()
+    .exactOptional()
+    .describe("What it reads comes from whoever asked for it."),
+});
 
-export interface TaskSpec {
-  /** `production/storefront` */
-  readonly appName: string;
-  readonly release: number;
-  readonly command: string;
-  /** What it reads comes from whoever asked for it. */
-  readonly takesInput?: boolean;
-}
+export type TaskSpec = SpecOf<typeof taskSpec>;
+
+export const TASK = defineKind<TaskSpec, TaskStatus>({
+  name: "task",
+  summary: "A command that was run once in an app's environment.",
+  scope: "app",
+  spec: taskSpec,
+});
 
 export interface TaskStatusFields {
   readonly phase: "starting" | "running" | "ended";

@@ -1,16 +1,28 @@
 // A token of an account: what it may do is what the account may, or less.
 
-import { defineKind } from "../../kernel/kind.ts";
+import { z } from "zod";
+import { defineKind, type SpecOf } from "../../kernel/kind.ts";
 
-export const TOKEN = defineKind<TokenSpec>({ name: "token", scope: "installation" });
+const tokenSpec = z.strictObject({
+  account: z.string(),
+  scope: z
+    .array(z.string())
+    .describe("Of the account's roles only these, such as staging/developer; empty: all of them."),
+  expiresAt: z.number().describe("ms since the epoch."),
+  label: z.string(),
+  madeBy: z
+    .string()
+    .exactOptional()
+    .describe(
+      "Who made it, where it was not the account itself: until that has accepted it, it decides nothing.",
+    ),
+});
 
-export interface TokenSpec {
-  readonly account: string;
-  /** `staging/developer`: of the account's roles only these; empty: all of them. */
-  readonly scope: readonly string[];
-  /** ms since the epoch */
-  readonly expiresAt: number;
-  readonly label: string;
-  /** Who made it, where it was not the account itself: until that has accepted it, it decides nothing. */
-  readonly madeBy?: string;
-}
+export type TokenSpec = SpecOf<typeof tokenSpec>;
+
+export const TOKEN = defineKind<TokenSpec>({
+  name: "token",
+  summary: "A token of an account: what it may do is what the account may, or less.",
+  scope: "installation",
+  spec: tokenSpec,
+});

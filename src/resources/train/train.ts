@@ -1,33 +1,42 @@
 // A train: several apps released together, each once the one before it has all its traffic, and undone
 // in reverse where one of them fails. Named by its number.
 
+import { z } from "zod";
 import type { WithPass } from "../../kernel/controller.ts";
-import { defineKind } from "../../kernel/kind.ts";
+import { defineKind, type SpecOf } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
+import { migrationFacts } from "../release/release.ts";
 
-import type { MigrationFacts } from "../release/release.ts";
+const car = z.strictObject({
+  app: z.string(),
+  release: z.number().int().describe("Release of the environment that it comes from."),
+  source: z
+    .string()
+    .exactOptional()
+    .describe("Digest of its source: of a number alone, another release may take the place."),
+  migrations: migrationFacts.exactOptional(),
+});
 
-export const TRAIN = defineKind<TrainSpec, TrainStatus>({ name: "train", scope: "installation" });
+export type Car = SpecOf<typeof car>;
 
-export interface Car {
-  readonly app: string;
-  /** Release of the environment that it comes from. */
-  readonly release: number;
-  /** Digest of its source: of a number alone, another release may take the place. */
-  readonly source?: string;
-  readonly migrations?: MigrationFacts;
-}
+const trainSpec = z.strictObject({
+  number: z.number().int(),
+  from: z.string().describe("Environment that the releases come from."),
+  environment: z.string(),
+  cars: z.array(car).describe("In the order of their dependencies."),
+  askedBy: z.string(),
+  askedFrom: z.string(),
+  askedAt: z.number().describe("ms since the epoch."),
+});
 
-export interface TrainSpec {
-  readonly number: number;
-  readonly from: string;
-  readonly environment: string;
-  /** In the order of their dependencies. */
-  readonly cars: readonly Car[];
-  readonly askedBy: string;
-  readonly askedFrom: string;
-  readonly askedAt: number;
-}
+export type TrainSpec = SpecOf<typeof trainSpec>;
+
+export const TRAIN = defineKind<TrainSpec, TrainStatus>({
+  name: "train",
+  summary: "Several apps released together, and undone together where one fails.",
+  scope: "installation",
+  spec: trainSpec,
+});
 
 export interface CarState {
   readonly app: string;

@@ -5,11 +5,9 @@ import { Cron } from "croner";
 import { z } from "zod";
 import { type Action, CHANGE_ACTIONS } from "../../kernel/action.ts";
 import { cronFieldsMistake } from "../../kernel/cron-fields.ts";
-import { defineKind } from "../../kernel/kind.ts";
+import { defineKind, type SpecOf } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
 import { wallClockAfter } from "../../kernel/wall-clock.ts";
-
-export const WINDOW = defineKind<WindowSpec>({ name: "window", scope: "installation" });
 
 /** How far ahead a next opening is looked for. */
 export const HORIZON_MS = 90 * 86_400_000;
@@ -45,7 +43,15 @@ export const windowSchema = z
   })
   .describe("When change is not, or only, allowed.");
 
-export type WindowSpec = z.output<typeof windowSchema>;
+export type WindowSpec = SpecOf<typeof windowSchema>;
+
+export const WINDOW = defineKind<WindowSpec>({
+  name: "window",
+  summary: "When change is not allowed (a freeze), or only then (a window).",
+  scope: "installation",
+  spec: windowSchema,
+});
+
 export type Window = Resource<WindowSpec, never>;
 
 /** What can't be; undefined: it is fine. */

@@ -1,0 +1,66 @@
+// Specs as they lie in the state, read by the schema of their kind. What an older build wrote is
+// upgraded step by step; what can't be read is refused by name, never passed on as it is.
+
+import { type HoldfastError, stuck } from "../kernel/error.ts";
+import type { Kind, StoredSpec } from "../kernel/kind.ts";
+import type { Ref } from "../kernel/resource.ts";
+
+export interface StoredRow extends Ref {
+  readonly uid: string;
+  readonly generation: number;
+  readonly spec: string;
+  readonly specVersion: number;
+}
+
+const MISTAKES_SHOWN = 3;
+
+export class SpecReader {
+  /** uid → what was read last; the same for all who ask, so it can't be changed. */
+  readonly #read = new Map<string, { readonly generation: number; readonly spec: unknown }>();
+
+  /** @throws state.unreadable */
+  read<Spec, Status>(kind: Kind<Spec, Status>, row: StoredRow): Spec {
+    const known = this.#read.get(row.uid);
+    if (known?.generation === row.generation) return known.spec as Spec;
+    const spec = frozen(parse(kind, row));
+    this.#read.set(row.uid, { generation: row.generation, spec });
+    return spec;
+  }
+
+  forget(uid: string): void {
+    this.#read.delete(uid);
+  }
+}
+
+function parse<Spec, Status>(kind: Kind<Spec, Status>, row: StoredRow): Spec {
+  if (row.specVersion > kind.version)
+    throw unreadable(
+      row,
+      `a newer build wrote it (version ${row.specVersion} of its kind, this one knows ${kind.version})`,
+    );
+  let stored = JSON.parse(row.spec) as StoredSpec;
+  for (let version = row.specVersion; version < kind.version; version += 1) {
+    const upgrade = kind.upgrades[version];
+    if (!upgrade) throw unreadable(row, `nothing leads on from version ${version} of its kind`);
+    stored = upgrade(stored);
+  }
+  const { success, data, error } = kind.spec.safeParse(stored);
+  if (success) return data;
+  const mistakes = error.issues.map(
+    ({ path, message }) => `${path.join(".") || "the spec"}: ${message}`,
+  );
+  const more =
+    mistakes.length > MISTAKES_SHOWN ? ` and ${mistakes.length - MISTAKES_SHOWN} more` : "";
+  throw unreadable(row, `${mistakes.slice(0, MISTAKES_SHOWN).join("; ")}${more}`);
+}
+
+const unreadable = ({ kind, name }: Ref, why: string): HoldfastError =>
+  stuck("state.unreadable", `${kind} ${name} can't be read by this build: ${why}`, {
+    hint: "start the build that wrote it; nothing was changed",
+  });
+
+function frozen<Value>(value: Value): Value {
+  if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value;
+  for (const inner of Object.values(value)) frozen(inner);
+  return Object.freeze(value);
+}
