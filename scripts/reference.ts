@@ -4,11 +4,11 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { z } from "zod";
-import type { ApiDeps } from "../src/api/api-deps.ts";
 import { renderOpenApi } from "../src/api/openapi.ts";
 import { createRoutes } from "../src/api/routes.ts";
 import { COMMANDS } from "../src/cli/main.ts";
 import { ACTIONS } from "../src/kernel/action.ts";
+import type { OperationDeps } from "../src/operations/operation-deps.ts";
 import { ROLES } from "../src/resources/account/account.ts";
 import { actionsOf, CEDAR_SCHEMA } from "../src/resources/account/permissions.ts";
 import { manifestJsonSchema } from "../src/resources/app/manifest-file.ts";
@@ -227,7 +227,7 @@ const pages: Readonly<Record<string, string>> = {
   "commands.md": commandsPage(),
   "tables.md": tablesPage(),
   "policy.md": policyPage(),
-  "openapi.json": `${JSON.stringify(renderOpenApi(createRoutes({ store: undefined } as unknown as ApiDeps)), null, 2)}\n`,
+  "openapi.json": `${JSON.stringify(renderOpenApi(createRoutes({ store: undefined } as unknown as OperationDeps)), null, 2)}\n`,
 };
 
 const stale = Object.entries(pages).filter(([name, text]) => {

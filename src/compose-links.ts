@@ -1,12 +1,12 @@
 // What one kind's change means for others, and what is forgotten in time. Part of the composition root.
 
-import { PUSHES_KEPT } from "./api/push-operations.ts";
 import type { ControlPlaneOptions, World } from "./compose-world.ts";
 import { writeJson } from "./drivers/files.ts";
 import type { Controller } from "./kernel/controller.ts";
 import { messageOf } from "./kernel/error.ts";
 import type { AnyStep } from "./kernel/plan.ts";
 import { SYSTEM } from "./kernel/resource-store.ts";
+import { PUSHES_KEPT } from "./operations/push-operations.ts";
 import { APP } from "./resources/app/app.ts";
 import { CHANGE, ENDED } from "./resources/change/change.ts";
 import { CHANNEL } from "./resources/channel/channel.ts";

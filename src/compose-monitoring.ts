@@ -5,7 +5,6 @@
 import { existsSync, statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
-import type { TelemetryReader } from "./api/api-deps.ts";
 import { openTargetOf, targetOf } from "./api/export-routes.ts";
 import type { World, WorldOptions } from "./compose-world.ts";
 import { ensureKeyFile, readText, writeWhole } from "./drivers/files.ts";
@@ -53,6 +52,7 @@ import {
 } from "./resources/engine/engine.ts";
 import { EXPORT } from "./resources/export/export.ts";
 import { RELEASE, releaseName } from "./resources/release/release.ts";
+import type { TelemetryReader } from "./resources/telemetry/telemetry-driver.ts";
 import { deliverToken, scrapeToken } from "./telemetry/otlp/sender.ts";
 
 const RETENTION = { time: "30d", size: "2GB" } as const;

@@ -6,11 +6,7 @@ import { chmodSync, chownSync, existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import type { FastifyInstance } from "fastify";
-import type { ApiDeps } from "./api/api-deps.ts";
-import { composeChangeControl } from "./api/change-control.ts";
-import { anchorOf } from "./api/channel-routes.ts";
 import { createApiServer } from "./api/server.ts";
-import { UnknownTokens } from "./api/unknown-tokens.ts";
 import { type AnyController, linkKinds } from "./compose-links.ts";
 import {
   composeMonitoring,
@@ -40,6 +36,10 @@ import type { AnyStep } from "./kernel/plan.ts";
 import type { Reconciler } from "./kernel/reconciler.ts";
 import { SYSTEM } from "./kernel/resource-store.ts";
 import { PLATFORM } from "./kernel/signal.ts";
+import { anchorOf } from "./operations/announcing.ts";
+import { composeChangeControl } from "./operations/change-control.ts";
+import type { OperationDeps } from "./operations/operation-deps.ts";
+import { UnknownTokens } from "./operations/unknown-tokens.ts";
 import { CEDAR_SCHEMA, rolePolicies } from "./resources/account/permissions.ts";
 import { APP } from "./resources/app/app.ts";
 import type { AppDeps } from "./resources/app/app-driver.ts";
@@ -282,7 +282,7 @@ function issueAdminToken(tokens: TokenStore, home: Home): void {
 }
 
 // Wherever logs are kept, the chain can be compared with what it was.
-function noteAuditHead(deps: ApiDeps, { log }: ControlPlaneOptions): () => void {
+function noteAuditHead(deps: OperationDeps, { log }: ControlPlaneOptions): () => void {
   let noted = "";
   const note = (): void => {
     const anchor = anchorOf(deps);
@@ -361,7 +361,7 @@ function apiDeps(
   tokens: TokenStore,
   world: World,
   monitoring: Monitoring,
-): ApiDeps {
+): OperationDeps {
   const { home, ports, version } = options;
   return {
     clock: systemClock,

@@ -25,9 +25,10 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   drivers: ["kernel", "archive", "type resources", "noun resources", "resources/app/manifest.ts"],
   store: ["kernel"],
   telemetry: ["kernel"],
-  api: ["kernel", "resources"],
-  client: ["kernel", "type resources", "type api"],
-  cli: ["client", "archive", "kernel", "type api"],
+  operations: ["kernel", "resources"],
+  api: ["kernel", "resources", "operations"],
+  client: ["kernel", "type resources", "type api", "type operations"],
+  cli: ["client", "archive", "kernel", "type api", "type operations"],
   host: ["kernel", "drivers", "client", "store", "config.ts", "type cli"],
   bin: ["kernel", "host", "drivers", "cli", "telemetry", "config.ts", "compose.ts"],
 };
@@ -35,7 +36,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 // Files at the root belong to no room: composition wires all of them, configuration knows none.
 const ROOT_FILES: Readonly<Record<string, readonly string[]>> = {
   "config.ts": ["kernel"],
-  compose: ["kernel", "resources", "drivers", "store", "telemetry", "api", "host"],
+  compose: ["kernel", "resources", "operations", "drivers", "store", "telemetry", "api", "host"],
 };
 
 const IMPORT =
@@ -104,13 +105,13 @@ const BANS: readonly Ban[] = [
   {
     pattern: /\b(Date\.now\(|new Date\(\)|setTimeout\(|setInterval\(|Math\.random\(|randomUUID\()/,
     outside: ["kernel/clock.ts", "kernel/id.ts"],
-    only: ["kernel", "resources", "api", "store"],
+    only: ["kernel", "resources", "operations", "api", "store"],
     instead: "the injected clock and random",
   },
   {
-    pattern: /from "node:/,
+    pattern: /from "(node:|fastify)/,
     outside: [],
-    only: ["kernel", "resources"],
+    only: ["kernel", "resources", "operations"],
     instead: "a port, implemented by a driver",
   },
   {

@@ -3,6 +3,9 @@
 import { z } from "zod";
 import { ACTIONS, type Action } from "../kernel/action.ts";
 import { invalid } from "../kernel/error.ts";
+import { Access, type Principal } from "../operations/access.ts";
+import type { ControlOperations } from "../operations/control-operations.ts";
+import type { OperationDeps } from "../operations/operation-deps.ts";
 import {
   ACCOUNT,
   type AccountSpec,
@@ -16,9 +19,6 @@ import {
 import { parseDurationMs } from "../resources/app/quantity.ts";
 import { ENVIRONMENT } from "../resources/environment/environment.ts";
 import { TOKEN, type TokenSpec } from "../resources/token/token.ts";
-import { Access, type Principal } from "./access.ts";
-import type { ApiDeps } from "./api-deps.ts";
-import type { ControlOperations } from "./control-operations.ts";
 import { breakGlass, waitingOf } from "./environment-routes.ts";
 import { type Route, route } from "./route.ts";
 
@@ -40,7 +40,7 @@ const GRANT = new RegExp(`^([a-z*][a-z0-9-]*)/(${ROLES.join("|")})$`);
 
 const ofAccount = z.object({ account: accountName });
 
-export function accountRoutes(deps: ApiDeps, controls: ControlOperations): Route[] {
+export function accountRoutes(deps: OperationDeps, controls: ControlOperations): Route[] {
   const { store } = deps;
   const { find, require, tokensOf, revoke } = accountsIn(deps);
   return [
@@ -118,7 +118,7 @@ const tokenBody = z.object({
   label: z.string().trim().min(1).max(100).default("token"),
 });
 
-function tokenRoutes(deps: ApiDeps): Route[] {
+function tokenRoutes(deps: OperationDeps): Route[] {
   const { store } = deps;
   const { require, tokensOf, issue } = accountsIn(deps);
   return [
@@ -167,7 +167,7 @@ function tokenRoutes(deps: ApiDeps): Route[] {
 }
 
 /** Of one's own tokens. */
-function holderRoutes(deps: ApiDeps): Route[] {
+function holderRoutes(deps: OperationDeps): Route[] {
   const { store } = deps;
   const { revoke } = accountsIn(deps);
   return [
@@ -214,10 +214,10 @@ function own(actor: Principal): Required<Pick<Principal, "token">> {
   });
 }
 
-const environmentsIn = (store: ApiDeps["store"]): string[] =>
+const environmentsIn = (store: OperationDeps["store"]): string[] =>
   store.list(ENVIRONMENT).map(({ name }) => name);
 
-function accountsIn(deps: ApiDeps) {
+function accountsIn(deps: OperationDeps) {
   const { store, clock } = deps;
   const find = (name: string) => store.find(ACCOUNT, name);
   return {
@@ -279,7 +279,7 @@ function accountsIn(deps: ApiDeps) {
   };
 }
 
-function whoRoutes(deps: ApiDeps): Route[] {
+function whoRoutes(deps: OperationDeps): Route[] {
   const access = new Access(deps);
   return [
     route({

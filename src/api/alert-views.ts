@@ -1,11 +1,11 @@
 // Alerts that fire, and those that did: why, since when, with what is known of their cause.
 
 import { z } from "zod";
+import { type AlertContext, contextOf } from "../operations/alert-context.ts";
+import type { AppOperations } from "../operations/app-operations.ts";
+import type { OperationDeps } from "../operations/operation-deps.ts";
 import { OF_RELEASE } from "../resources/app/alert-rules.ts";
 import { name as appName } from "../resources/app/manifest.ts";
-import { type AlertContext, contextOf } from "./alert-context.ts";
-import type { ApiDeps } from "./api-deps.ts";
-import type { AppOperations } from "./app-operations.ts";
 import { type Route, route } from "./route.ts";
 
 const HISTORY_STEP_MS = 15_000;
@@ -28,7 +28,7 @@ export interface AlertView extends AlertContext {
   readonly silencedBy?: string;
 }
 
-export function alertsRoute(deps: ApiDeps, operations: AppOperations): Route {
+export function alertsRoute(deps: OperationDeps, operations: AppOperations): Route {
   return route({
     method: "GET",
     path: "/v1/alerts",
@@ -69,7 +69,7 @@ interface Matrix {
 
 /** What fires now, the most severe first; undefined where nobody can say. */
 export async function firingAlerts(
-  deps: ApiDeps,
+  deps: OperationDeps,
   environment: string,
 ): Promise<readonly AlertView[] | undefined> {
   const { alerts } = (await alertViews(deps, environment, 0).catch(() => undefined)) ?? {};
@@ -79,7 +79,7 @@ export async function firingAlerts(
 }
 
 async function alertViews(
-  deps: ApiDeps,
+  deps: OperationDeps,
   environment: string,
   sinceMs: number,
 ): Promise<{ alerts: readonly AlertView[] }> {
@@ -145,7 +145,7 @@ const keyOf = (labels: Readonly<Record<string, string>>): string =>
   JSON.stringify(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)));
 
 /** Labels of alerts nobody is told of → the silence; empty where Alertmanager does not answer. */
-async function silencedAlerts(deps: ApiDeps): Promise<ReadonlyMap<string, string>> {
+async function silencedAlerts(deps: OperationDeps): Promise<ReadonlyMap<string, string>> {
   const path = "alerts?active=false&inhibited=false&silenced=true";
   const alerts = (await deps.monitoring.alertmanager("GET", path).catch(() => [])) as readonly {
     readonly labels: Readonly<Record<string, string>>;
@@ -184,14 +184,14 @@ interface Rules {
 
 type Rule = Rules["data"]["groups"][number]["rules"][number];
 
-async function alertRules(deps: ApiDeps): Promise<readonly Rule[]> {
+async function alertRules(deps: OperationDeps): Promise<readonly Rule[]> {
   const { data } = (await deps.monitoring.ask("rules", { type: "alert" })) as Rules;
   return data.groups.flatMap(({ rules }) => rules);
 }
 
 /** Labels that alerts of this name have from their rule; the most severe where there are several. */
 export async function ruleLabels(
-  deps: ApiDeps,
+  deps: OperationDeps,
   alertname: string,
 ): Promise<Readonly<Record<string, string>> | undefined> {
   const own = (await alertRules(deps)).filter(({ name }) => name === alertname);

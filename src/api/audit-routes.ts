@@ -3,8 +3,8 @@
 import { Readable } from "node:stream";
 import { z } from "zod";
 import type { AuditEvent } from "../kernel/audit.ts";
+import type { OperationDeps } from "../operations/operation-deps.ts";
 import { APP } from "../resources/app/app.ts";
-import type { ApiDeps } from "./api-deps.ts";
 import { type Route, route } from "./route.ts";
 
 const LINES = 50;
@@ -16,7 +16,7 @@ export interface AuditView extends AuditEvent {
   readonly outcome: string;
 }
 
-export function auditRoutes(deps: ApiDeps): Route[] {
+export function auditRoutes(deps: OperationDeps): Route[] {
   return [
     route({
       method: "GET",
@@ -75,7 +75,10 @@ function* lines(events: Iterable<AuditEvent>): Generator<string> {
   for (const event of events) yield `${JSON.stringify(event)}\n`;
 }
 
-function outcomeOf({ store }: ApiDeps, { action, kind, name, generation }: AuditEvent): string {
+function outcomeOf(
+  { store }: OperationDeps,
+  { action, kind, name, generation }: AuditEvent,
+): string {
   if (action === "refused") return "refused";
   if (kind !== APP.name) return "done";
   const status = store.find(APP, name)?.status;

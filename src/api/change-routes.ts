@@ -2,6 +2,11 @@
 
 import { z } from "zod";
 import { invalid } from "../kernel/error.ts";
+import type { ChangeControl } from "../operations/change-control.ts";
+import type { ChangeOperations } from "../operations/change-operations.ts";
+import type { ControlOperations } from "../operations/control-operations.ts";
+import { unknownEnvironment } from "../operations/environment-view.ts";
+import type { OperationDeps } from "../operations/operation-deps.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import {
   CHANGE,
@@ -12,12 +17,7 @@ import {
 } from "../resources/change/change.ts";
 import { ENVIRONMENT } from "../resources/environment/environment.ts";
 import { nextStretch, WINDOW, windowMistake, windowSchema } from "../resources/window/window.ts";
-import type { ApiDeps } from "./api-deps.ts";
-import type { ChangeControl } from "./change-control.ts";
-import type { ChangeOperations } from "./change-operations.ts";
-import type { ControlOperations } from "./control-operations.ts";
 import { waitingOf } from "./environment-routes.ts";
-import { unknownEnvironment } from "./environment-view.ts";
 import { type Route, route } from "./route.ts";
 
 const environment = appName.describe("Name of the environment, such as production.");
@@ -42,7 +42,7 @@ const isToReview = ({ emergency, review }: ChangeSpec): boolean =>
   emergency !== undefined && review === undefined;
 
 export function changeRoutes(
-  deps: ApiDeps,
+  deps: OperationDeps,
   { changes, controls, approvers, access }: ChangeControl,
 ): Route[] {
   const view = ({ spec, status }: Change): ChangeView => ({
@@ -150,7 +150,7 @@ function decisionRoutes(changes: ChangeOperations, view: (change: Change) => Cha
   ];
 }
 
-function windowRoutes(deps: ApiDeps, controls: ControlOperations): Route[] {
+function windowRoutes(deps: OperationDeps, controls: ControlOperations): Route[] {
   const ofWindow = z.object({ environment: z.string().max(30), window: appName });
   const assertPlace = (name: string): void => {
     if (name !== "*" && !deps.store.find(ENVIRONMENT, name))

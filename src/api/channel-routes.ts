@@ -3,19 +3,18 @@
 import { z } from "zod";
 import { type HoldfastError, invalid } from "../kernel/error.ts";
 import { Redacted } from "../kernel/redacted.ts";
+import { contextOf, needsOfApp } from "../operations/alert-context.ts";
+import { deliverTo, getChannel, noticeOf } from "../operations/announcing.ts";
+import type { OperationDeps } from "../operations/operation-deps.ts";
+import { groupOf, ToldGroups } from "../operations/told-groups.ts";
 import { name as channelName } from "../resources/app/manifest.ts";
 import {
   type AlertNotice,
   CHANNEL,
-  type Channel,
   type ChannelSpec,
   channelInput,
-  type Delivery,
 } from "../resources/channel/channel.ts";
-import { contextOf, needsOfApp } from "./alert-context.ts";
-import type { ApiDeps } from "./api-deps.ts";
 import { type Route, route } from "./route.ts";
-import { groupOf, ToldGroups } from "./told-groups.ts";
 
 const ofChannel = z.object({ channel: channelName });
 
@@ -40,7 +39,7 @@ type WebhookAlert = z.output<typeof webhook>["alerts"][number];
 /** Of more alerts in one group nobody reads the words. */
 const NOTICES_MAX = 30;
 
-export function channelRoutes(deps: ApiDeps): Route[] {
+export function channelRoutes(deps: OperationDeps): Route[] {
   return [
     route({
       method: "GET",
@@ -105,7 +104,7 @@ export function channelRoutes(deps: ApiDeps): Route[] {
   ];
 }
 
-function testRoute(deps: ApiDeps): Route {
+function testRoute(deps: OperationDeps): Route {
   return route({
     method: "POST",
     path: "/v1/channels/{channel}/test",
@@ -121,7 +120,7 @@ function testRoute(deps: ApiDeps): Route {
   });
 }
 
-function deliverRoute(deps: ApiDeps, toldGroups: ToldGroups): Route {
+function deliverRoute(deps: OperationDeps, toldGroups: ToldGroups): Route {
   return route({
     method: "POST",
     path: "/v1/channels/{channel}/deliver",
@@ -165,7 +164,7 @@ function deliverRoute(deps: ApiDeps, toldGroups: ToldGroups): Route {
 
 /** What fires first; of more than somebody reads the rest is left out. */
 function noticesOf(
-  deps: ApiDeps,
+  deps: OperationDeps,
   alerts: readonly WebhookAlert[],
 ): Promise<readonly AlertNotice[]> {
   const sorted = alerts.toSorted(
@@ -174,7 +173,7 @@ function noticesOf(
   return Promise.all(sorted.slice(0, NOTICES_MAX).map((one) => noticeOfAlert(deps, one)));
 }
 
-async function noticeOfAlert(deps: ApiDeps, given: WebhookAlert): Promise<AlertNotice> {
+async function noticeOfAlert(deps: OperationDeps, given: WebhookAlert): Promise<AlertNotice> {
   const { status, labels, annotations, startsAt, endsAt } = given;
   // Alertmanager says since when it fires, which is later than it began.
   const since = Date.parse(startsAt) - heldMs(annotations["held"]);
@@ -205,88 +204,5 @@ function heldMs(text = ""): number {
 const testAlert = (channel: string, now: number) =>
   noticeOf("Test", `a test of the channel ${channel}: nothing is wrong`, channel, now);
 
-function noticeOf(alertname: string, summary: string, channel: string, now: number) {
-  const labels = { alertname, severity: "ticket" };
-  const notice: AlertNotice = {
-    state: "firing",
-    alert: labels.alertname,
-    severity: labels.severity,
-    summary,
-    runbook: "",
-    query: "",
-    labels,
-    since: now,
-  };
-  // As Alertmanager's webhook has it, version 4.
-  const raw = {
-    version: "4",
-    groupKey: alertname,
-    status: "firing",
-    receiver: channel,
-    groupLabels: labels,
-    commonLabels: labels,
-    commonAnnotations: { summary },
-    externalURL: "",
-    alerts: [
-      {
-        status: "firing",
-        labels,
-        annotations: { summary },
-        startsAt: new Date(now).toISOString(),
-        endsAt: "0001-01-01T00:00:00Z",
-        generatorURL: "",
-        fingerprint: alertname,
-      },
-    ],
-  };
-  return { notice, raw };
-}
-
-/** Tells every channel of something that is no alert; a channel that can't be told holds up nothing. */
-export async function announce(
-  deps: ApiDeps,
-  { title, text }: { readonly title: string; readonly text: string },
-): Promise<void> {
-  const channels = deps.store.list(CHANNEL);
-  await Promise.allSettled(
-    channels.map((channel) => {
-      const { notice, raw } = noticeOf(title, text, channel.name, deps.clock.now());
-      const id = `announce-${deps.newId()}`;
-      return deliverTo(deps, channel, { id, kind: "first", notices: [notice], raw });
-    }),
-  );
-}
-
-const ANCHOR_CHARS = 24;
-
-/** `120:9f3c…`, as `audit --verify --anchor` takes it. */
-export function anchorOf({ audit }: Pick<ApiDeps, "audit">): string {
-  const { seq, hash } = audit.head();
-  return `${seq}:${hash.slice(0, ANCHOR_CHARS)}`;
-}
-
 const mayNotDeliver = (): HoldfastError =>
   invalid("auth.unauthorized", "only Alertmanager may deliver", { hint: "holdfast channel test" });
-
-function getChannel(deps: ApiDeps, name: string): Channel {
-  const found = deps.store.find(CHANNEL, name);
-  if (found) return found;
-  throw invalid("channel.not_found", `there is no channel ${name}`, {
-    hint: "holdfast channel list",
-  });
-}
-
-async function deliverTo(
-  deps: ApiDeps,
-  { name, spec }: Channel,
-  message: Pick<Delivery, "id" | "kind" | "notices" | "raw">,
-): Promise<void> {
-  await deps.notify({
-    type: spec.type,
-    to: spec.to,
-    address: deps.channelSecrets.read(name, spec.address.version).reveal(),
-    signingKey: deps.channelSecrets.signingKey(name),
-    ...message,
-    anchor: anchorOf(deps),
-  });
-}

@@ -1,12 +1,12 @@
 // How delivery goes: the figures of the trade, by app and environment.
 
 import { z } from "zod";
+import type { Access } from "../operations/access.ts";
+import type { OperationDeps } from "../operations/operation-deps.ts";
 import { APP, type DeliveryRecord } from "../resources/app/app.ts";
 import { type DeliveryFigures, deliveryFigures } from "../resources/app/delivery.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import { ENVIRONMENT } from "../resources/environment/environment.ts";
-import type { Access } from "./access.ts";
-import type { ApiDeps } from "./api-deps.ts";
 import { type Route, route } from "./route.ts";
 
 const DAYS_DEFAULT = 30;
@@ -17,7 +17,7 @@ export interface DeliveryView extends DeliveryFigures {
   readonly app: string;
 }
 
-export function deliveryRoutes({ store, clock }: ApiDeps, access: Access): Route[] {
+export function deliveryRoutes({ store, clock }: OperationDeps, access: Access): Route[] {
   return [
     route({
       method: "GET",

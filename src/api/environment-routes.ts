@@ -1,17 +1,17 @@
 // Environments, their rules, and what is brought from one to another.
 
 import { z } from "zod";
+import { Access } from "../operations/access.ts";
+import type { ChangeControl } from "../operations/change-control.ts";
+import type { ChangeOperations, Outcome } from "../operations/change-operations.ts";
+import type { ControlOperations } from "../operations/control-operations.ts";
+import { findEnvironment } from "../operations/environment-view.ts";
+import type { OperationDeps } from "../operations/operation-deps.ts";
+import { Promotion } from "../operations/promotion.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import { CLASSES, ENVIRONMENT, hostsPattern } from "../resources/environment/environment.ts";
 import { CLASS_RULES } from "../resources/environment/environment-rules.ts";
 import { EMPTY_POLICY, POLICY, POLICY_MAX_CHARS } from "../resources/policy/policy.ts";
-import { Access } from "./access.ts";
-import type { ApiDeps } from "./api-deps.ts";
-import type { ChangeControl } from "./change-control.ts";
-import type { ChangeOperations, Outcome } from "./change-operations.ts";
-import type { ControlOperations } from "./control-operations.ts";
-import { findEnvironment } from "./environment-view.ts";
-import { Promotion } from "./promotion.ts";
 import { type Route, route } from "./route.ts";
 
 const environment = appName.describe("Name of the environment, such as production.");
@@ -26,7 +26,7 @@ export const breakGlass = {
 };
 
 export function environmentRoutes(
-  deps: ApiDeps,
+  deps: OperationDeps,
   { changes, controls }: Pick<ChangeControl, "changes" | "controls">,
 ): Route[] {
   const access = new Access(deps);
@@ -76,7 +76,7 @@ export function environmentRoutes(
   ];
 }
 
-function promotionRoutes(deps: ApiDeps, changes: ChangeOperations): Route[] {
+function promotionRoutes(deps: OperationDeps, changes: ChangeOperations): Route[] {
   const promotion = new Promotion(deps);
   return [
     route({
@@ -115,7 +115,7 @@ export const waitingOf = ({ change, pending }: Outcome): { change?: number; pend
   ...(pending !== undefined && { pending }),
 });
 
-function policyRoutes(deps: ApiDeps, controls: ControlOperations): Route[] {
+function policyRoutes(deps: OperationDeps, controls: ControlOperations): Route[] {
   const find = (name: string) => deps.store.find(POLICY, name);
   return [
     route({

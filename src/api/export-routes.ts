@@ -4,10 +4,10 @@ import { z } from "zod";
 import { invalid } from "../kernel/error.ts";
 import { Redacted } from "../kernel/redacted.ts";
 import type { ExportState, ExportTarget } from "../kernel/signal.ts";
+import type { AppOperations } from "../operations/app-operations.ts";
+import type { OperationDeps } from "../operations/operation-deps.ts";
 import { name as exportName } from "../resources/app/manifest.ts";
 import { EXPORT, type ExportSpec, exportInput } from "../resources/export/export.ts";
-import type { ApiDeps } from "./api-deps.ts";
-import type { AppOperations } from "./app-operations.ts";
 import { type Route, route } from "./route.ts";
 
 const ofEnvironment = z.object({ environment: exportName });
@@ -23,7 +23,7 @@ const path = "/v1/environments/{environment}/exports";
 
 type SendOutcomes = Readonly<Record<string, { readonly is: string; readonly why?: string }>>;
 
-export function exportRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
+export function exportRoutes(deps: OperationDeps, operations: AppOperations): Route[] {
   return [
     route({
       method: "GET",
@@ -80,7 +80,7 @@ export function exportRoutes(deps: ApiDeps, operations: AppOperations): Route[] 
   ];
 }
 
-function testRoute(deps: ApiDeps): Route {
+function testRoute(deps: OperationDeps): Route {
   return route({
     method: "POST",
     path: `${path}/{export}/test`,
@@ -99,7 +99,7 @@ function testRoute(deps: ApiDeps): Route {
   });
 }
 
-function getExport(deps: ApiDeps, environment: string, name: string) {
+function getExport(deps: OperationDeps, environment: string, name: string) {
   const found = deps.store.find(EXPORT, `${environment}/${name}`);
   if (found) return found;
   throw invalid("export.not_found", `there is no export ${name} in ${environment}`, {
@@ -113,7 +113,7 @@ function getExport(deps: ApiDeps, environment: string, name: string) {
  * @throws secret.missing and others, where they can't be opened
  */
 export function targetOf(
-  { exportSecrets }: Pick<ApiDeps, "exportSecrets">,
+  { exportSecrets }: Pick<OperationDeps, "exportSecrets">,
   { name, spec }: { readonly name: string; readonly spec: ExportSpec },
 ): ExportTarget {
   const headers = exportSecrets.read(name, spec.headers.version).reveal();

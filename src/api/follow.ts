@@ -3,6 +3,7 @@
 import { Readable } from "node:stream";
 import { messageOf } from "../kernel/error.ts";
 import type { Ref } from "../kernel/resource.ts";
+import type { OperationDeps } from "../operations/operation-deps.ts";
 import {
   APP,
   type App,
@@ -12,7 +13,6 @@ import {
 } from "../resources/app/app.ts";
 import { RELEASE, releaseName } from "../resources/release/release.ts";
 import { TASK } from "../resources/task/task.ts";
-import type { ApiDeps } from "./api-deps.ts";
 
 export type RolloutEvent =
   | {
@@ -38,7 +38,7 @@ export type RolloutEvent =
     };
 
 export function followRollout(
-  deps: ApiDeps,
+  deps: OperationDeps,
   appName: string,
   generation: number,
   signal: AbortSignal,
@@ -128,7 +128,7 @@ export type TaskEvent =
       readonly detail: string | undefined;
     };
 
-export function followTask(deps: ApiDeps, name: string, signal: AbortSignal): Readable {
+export function followTask(deps: OperationDeps, name: string, signal: AbortSignal): Readable {
   let hasStarted = false;
   return follow(
     deps,
@@ -156,7 +156,7 @@ export function followTask(deps: ApiDeps, name: string, signal: AbortSignal): Re
 
 /** Looks whenever a resource that matters is written; ends with the event that is named `ended`. */
 function follow<Event extends { readonly event: string }>(
-  deps: ApiDeps,
+  deps: OperationDeps,
   matters: (ref: Ref) => boolean,
   signal: AbortSignal,
   look: () => readonly Event[],

@@ -4,10 +4,10 @@ import type { Readable } from "node:stream";
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
 import { invalid } from "../kernel/error.ts";
+import type { Access, Principal } from "../operations/access.ts";
+import { findEnvironment } from "../operations/environment-view.ts";
+import type { OperationDeps } from "../operations/operation-deps.ts";
 import { name as appName } from "../resources/app/manifest.ts";
-import type { Access, Principal } from "./access.ts";
-import type { ApiDeps } from "./api-deps.ts";
-import { findEnvironment } from "./environment-view.ts";
 import { tokenOf } from "./request-token.ts";
 import { type Route, type RouteContext, route } from "./route.ts";
 
@@ -25,7 +25,7 @@ interface Place {
   readonly repository: string;
 }
 
-export function gitRoutes(deps: ApiDeps, access: Access): Route[] {
+export function gitRoutes(deps: OperationDeps, access: Access): Route[] {
   return [
     route({
       method: "GET",
@@ -60,7 +60,7 @@ export function gitRoutes(deps: ApiDeps, access: Access): Route[] {
 
 // Who may deploy there, or ask for it: source is nobody else's business either.
 async function admit(
-  deps: ApiDeps,
+  deps: OperationDeps,
   access: Access,
   { environment, repository: app }: Place,
   actor: Principal,
@@ -84,7 +84,7 @@ async function admit(
 }
 
 async function serve(
-  deps: ApiDeps,
+  deps: OperationDeps,
   { params: place, request, reply, actor, signal }: RouteContext<Place, unknown, unknown>,
   path: string,
   query: string,

@@ -2,10 +2,10 @@
 
 import { z } from "zod";
 import type { AnomalyReport } from "../kernel/signal.ts";
+import type { AppOperations } from "../operations/app-operations.ts";
+import type { OperationDeps } from "../operations/operation-deps.ts";
 import { APP } from "../resources/app/app.ts";
 import { name as appName } from "../resources/app/manifest.ts";
-import type { ApiDeps } from "./api-deps.ts";
-import type { AppOperations } from "./app-operations.ts";
 import { type Route, route } from "./route.ts";
 import { LEAST_POINTS, msUntil, type Point, trendOf } from "./trend.ts";
 
@@ -36,7 +36,7 @@ export interface Forecast {
   readonly neededMs: number;
 }
 
-export function insightRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
+export function insightRoutes(deps: OperationDeps, operations: AppOperations): Route[] {
   return [
     route({
       method: "GET",
@@ -77,7 +77,7 @@ export function insightRoutes(deps: ApiDeps, operations: AppOperations): Route[]
 
 /** An app that is not there any more is missed by nobody. */
 function withoutDestroyed(
-  deps: ApiDeps,
+  deps: OperationDeps,
   { departures, known }: AnomalyReport,
   name: string,
 ): AnomalyReport {
@@ -194,7 +194,7 @@ const LOOKS: readonly Look[] = [
   { spanMs: HOUR_MS, stepMs: 60_000, peak: "[1m:15s]" },
 ];
 
-async function forecastsOf(deps: ApiDeps, question: Question): Promise<Forecast[]> {
+async function forecastsOf(deps: OperationDeps, question: Question): Promise<Forecast[]> {
   const limits = (await deps.monitoring.ask("query", { query: question.limit })) as Series;
   if (limits.data.result.length === 0) return [];
   const pasts = new Map<string, readonly Point[]>();
@@ -218,7 +218,7 @@ async function forecastsOf(deps: ApiDeps, question: Question): Promise<Forecast[
 }
 
 async function pastOf(
-  deps: ApiDeps,
+  deps: OperationDeps,
   { used }: Question,
   { spanMs, stepMs, peak }: Look,
 ): Promise<Map<string, readonly Point[]>> {

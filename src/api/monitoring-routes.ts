@@ -1,24 +1,15 @@
 // Metrics, objectives and alerts: what Prometheus and Alertmanager say, as the platform's facts.
 
 import { z } from "zod";
-import { sleep } from "../kernel/clock.ts";
 import { invalid } from "../kernel/error.ts";
-import type { ObjectiveCounts } from "../kernel/objective-counts.ts";
-import { type Counted, DEFAULT_POLICY } from "../kernel/signal.ts";
+import type { AppOperations } from "../operations/app-operations.ts";
+import { objectiveView } from "../operations/error-budget.ts";
+import type { OperationDeps } from "../operations/operation-deps.ts";
 import { APP, type Rollout, type RolloutReason } from "../resources/app/app.ts";
 import { name as appName } from "../resources/app/manifest.ts";
-import { OBJECTIVE_DAYS, type Objective } from "../resources/app/objectives.ts";
-import { TELEMETRY } from "../resources/telemetry/telemetry.ts";
 import { alertsRoute, ruleLabels } from "./alert-views.ts";
-import type { ApiDeps } from "./api-deps.ts";
-import type { AppOperations } from "./app-operations.ts";
-import type { BudgetLeft } from "./change-risk.ts";
 import { type Route, route } from "./route.ts";
 
-const HOUR_MS = 3_600_000;
-const DAY_MS = 24 * HOUR_MS;
-/** Releases that are named as having spent a budget. */
-const CONSUMERS_MAX = 5;
 const PROMETHEUS = [
   "query",
   "query_range",
@@ -54,21 +45,7 @@ type Fields = z.output<typeof fields>;
 const SILENCE_MAX_MS = 30 * 24 * 3_600_000;
 const environment = appName.default("production");
 
-export interface ObjectiveView extends Objective {
-  readonly days: number;
-  readonly requests: number;
-  readonly bad: number;
-  /** Share of good requests so far; undefined where there were none. */
-  readonly attained?: number;
-  /** Share of the error budget that is left; below 0: overspent. */
-  readonly budgetLeft: number;
-  /** How many times faster than even the budget was spent in the last hour. */
-  readonly burnRate: number;
-  /** Bad requests by release, most first. */
-  readonly consumedBy: readonly { readonly release: number; readonly bad: number }[];
-}
-
-export function monitoringRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
+export function monitoringRoutes(deps: OperationDeps, operations: AppOperations): Route[] {
   return [
     ...PROMETHEUS.map((path) =>
       route({
@@ -120,7 +97,7 @@ export function monitoringRoutes(deps: ApiDeps, operations: AppOperations): Rout
   ];
 }
 
-function askPrometheus(deps: ApiDeps, path: string, { environment, ...rest }: Fields) {
+function askPrometheus(deps: OperationDeps, path: string, { environment, ...rest }: Fields) {
   const given = Object.entries(rest).flatMap(([key, value]) =>
     value === undefined ? [] : [[key, value] as const],
   );
@@ -140,7 +117,7 @@ export interface DeployView {
   readonly endedAt?: number;
 }
 
-function deploysRoute(deps: ApiDeps, operations: AppOperations): Route {
+function deploysRoute(deps: OperationDeps, operations: AppOperations): Route {
   return route({
     method: "GET",
     path: "/v1/deploys",
@@ -203,7 +180,7 @@ export interface TopRow {
 
 const TOP_WINDOW = "30s";
 
-function topRoute(deps: ApiDeps, operations: AppOperations): Route {
+function topRoute(deps: OperationDeps, operations: AppOperations): Route {
   return route({
     method: "GET",
     path: "/v1/top",
@@ -265,7 +242,7 @@ const byName = (one: TopRow, other: TopRow): number =>
   one.service.localeCompare(other.service) ||
   other.release - one.release;
 
-function silenceRoutes(deps: ApiDeps): Route[] {
+function silenceRoutes(deps: OperationDeps): Route[] {
   return [
     route({
       method: "GET",
@@ -327,7 +304,7 @@ function silenceRoutes(deps: ApiDeps): Route[] {
 
 /** An alert stands for all that have its cause: of one trouble nobody is told under another name. */
 async function ofCause(
-  deps: ApiDeps,
+  deps: OperationDeps,
   { alertname, ...rest }: Readonly<Record<string, string>>,
 ): Promise<Readonly<Record<string, string>>> {
   if (alertname === undefined) return rest;
@@ -350,70 +327,3 @@ interface Vector {
     }[];
   };
 }
-
-/** Fewer requests say nothing of a budget of thirty days. */
-const BUDGET_REQUESTS_MIN = 1_000;
-const BUDGET_TIMEOUT_MS = 3_000;
-
-/** What is left of an app's error budgets; nothing where nobody can say. */
-export async function budgetsLeft(
-  deps: ApiDeps,
-  environment: string,
-  app: string,
-): Promise<readonly BudgetLeft[]> {
-  const own = deps.objectives().filter((one) => one.environment === environment && one.app === app);
-  const asked = Promise.all(own.map((one) => objectiveView(deps, one))).catch(() => []);
-  const views = await Promise.race([
-    asked,
-    sleep(deps.clock, BUDGET_TIMEOUT_MS).then((): ObjectiveView[] => []),
-  ]);
-  return views
-    .filter(({ requests }) => requests >= BUDGET_REQUESTS_MIN)
-    .map(({ service, budgetLeft, bad, consumedBy }) => ({
-      service,
-      left: budgetLeft,
-      spentBy: consumedBy.map((one) => ({
-        release: one.release,
-        share: one.bad / Math.max(bad, 1),
-      })),
-    }));
-}
-
-// Counted from request records, exactly: what Prometheus makes of its samples is an estimate.
-async function objectiveView(deps: ApiDeps, objective: Objective): Promise<ObjectiveView> {
-  const { environment, app, service, underSeconds } = objective;
-  const now = deps.clock.now();
-  const count = (sinceMs: number): Promise<readonly ObjectiveCounts[]> =>
-    deps.telemetry.ask("/objective", {
-      ...{ environment, app, service },
-      ...(underSeconds !== undefined && { underMs: underSeconds * 1_000 }),
-      ...{ from: now - sinceMs, to: now },
-    });
-  // No longer than records are kept.
-  const policy = deps.store.find(TELEMETRY, environment);
-  const kept = (policy?.spec ?? DEFAULT_POLICY).retention.requests.days;
-  const days = Math.min(OBJECTIVE_DAYS, kept);
-  const [ofWindow, ofHour] = await Promise.all([count(days * DAY_MS), count(HOUR_MS)]);
-  const { total, bad } = sumOf(ofWindow);
-  const hour = sumOf(ofHour);
-  const budget = 1 - objective.target;
-  const ratioOf = (one: Counted): number => (one.total > 0 ? one.bad / one.total : 0);
-  return {
-    ...objective,
-    days,
-    requests: total,
-    bad,
-    ...(total > 0 && { attained: 1 - bad / total }),
-    budgetLeft: 1 - ratioOf({ total, bad }) / budget,
-    burnRate: ratioOf(hour) / budget,
-    consumedBy: ofWindow
-      .filter((one) => one.bad > 0)
-      .slice(0, CONSUMERS_MAX)
-      .map((one) => ({ release: one.release, bad: one.bad })),
-  };
-}
-
-const sumOf = (counts: readonly Counted[]): Counted => ({
-  total: counts.reduce((sum, { total }) => sum + total, 0),
-  bad: counts.reduce((sum, { bad }) => sum + bad, 0),
-});

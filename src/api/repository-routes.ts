@@ -3,6 +3,10 @@
 import { z } from "zod";
 import { invalid } from "../kernel/error.ts";
 import { Redacted } from "../kernel/redacted.ts";
+import type { Access } from "../operations/access.ts";
+import { findEnvironment } from "../operations/environment-view.ts";
+import type { OperationDeps } from "../operations/operation-deps.ts";
+import { PUSHES_KEPT, type PushOperations } from "../operations/push-operations.ts";
 import { name as repositoryName } from "../resources/app/manifest.ts";
 import type { Push } from "../resources/push/push.ts";
 import {
@@ -14,10 +18,7 @@ import {
   type RepositorySpec,
   repositoryInput,
 } from "../resources/repository/repository.ts";
-import type { Access } from "./access.ts";
-import type { ApiDeps, RefusedDeliveries } from "./api-deps.ts";
-import { findEnvironment } from "./environment-view.ts";
-import { PUSHES_KEPT, type PushOperations } from "./push-operations.ts";
+import type { RefusedDeliveries } from "../resources/repository/repository-driver.ts";
 import { type Route, route } from "./route.ts";
 import { readDelivery, verifyDelivery } from "./webhook.ts";
 
@@ -47,7 +48,11 @@ export interface RepositoryView extends Omit<RepositorySpec, "token"> {
   readonly last?: PushView;
 }
 
-export function repositoryRoutes(deps: ApiDeps, pushes: PushOperations, access: Access): Route[] {
+export function repositoryRoutes(
+  deps: OperationDeps,
+  pushes: PushOperations,
+  access: Access,
+): Route[] {
   const refused = deps.refusedDeliveries;
   return [
     route({
@@ -102,7 +107,7 @@ export function repositoryRoutes(deps: ApiDeps, pushes: PushOperations, access: 
   ];
 }
 
-function connectRoute(deps: ApiDeps, pushes: PushOperations, access: Access): Route {
+function connectRoute(deps: OperationDeps, pushes: PushOperations, access: Access): Route {
   return route({
     method: "PUT",
     path,
@@ -167,7 +172,7 @@ function connectRoute(deps: ApiDeps, pushes: PushOperations, access: Access): Ro
   });
 }
 
-function webhookRoute(deps: ApiDeps, pushes: PushOperations): Route {
+function webhookRoute(deps: OperationDeps, pushes: PushOperations): Route {
   const refused = deps.refusedDeliveries;
   return route({
     method: "POST",
@@ -197,7 +202,11 @@ function webhookRoute(deps: ApiDeps, pushes: PushOperations): Route {
   });
 }
 
-function viewOf(deps: ApiDeps, { name, spec }: Repository, pushes: PushOperations): RepositoryView {
+function viewOf(
+  deps: OperationDeps,
+  { name, spec }: Repository,
+  pushes: PushOperations,
+): RepositoryView {
   const { token, ...open } = spec;
   const [last] = pushes.of(name);
   const { apiUrl } = deps.installation();

@@ -2,11 +2,11 @@
 
 import { z } from "zod";
 import { invalid } from "../kernel/error.ts";
+import type { AppOperations } from "../operations/app-operations.ts";
+import type { OperationDeps } from "../operations/operation-deps.ts";
 import type { App, Rollout } from "../resources/app/app.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import { ROLLOUT, type RolloutWish } from "../resources/rollout/rollout.ts";
-import type { ApiDeps } from "./api-deps.ts";
-import type { AppOperations } from "./app-operations.ts";
 import { type RolloutView, rolloutSeries, rolloutView, type SeriesPoint } from "./rollout-view.ts";
 import { type Route, route } from "./route.ts";
 
@@ -21,7 +21,7 @@ export interface RolloutReport extends RolloutView {
   readonly series: readonly SeriesPoint[];
 }
 
-export function rolloutRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
+export function rolloutRoutes(deps: OperationDeps, operations: AppOperations): Route[] {
   const viewOf = (app: App, rollout: Rollout): RolloutView => {
     const release = operations
       .releasesOf(app.name)
@@ -78,7 +78,7 @@ const SUMMARIES = {
   abort: "Gives all requests back to what serves, and ends it.",
 } as const;
 
-const wishOf = ({ store }: ApiDeps, app: App): RolloutWish | undefined =>
+const wishOf = ({ store }: OperationDeps, app: App): RolloutWish | undefined =>
   store.find(ROLLOUT, app.name)?.spec;
 
 function findRollout(app: App, release: number | undefined): Rollout {

@@ -2,6 +2,7 @@
 // of it so far and why.
 
 import type { ResultTable } from "../kernel/signal.ts";
+import type { OperationDeps } from "../operations/operation-deps.ts";
 import type { App, Rollout, StageResult, Verdict } from "../resources/app/app.ts";
 import type { ArmSummary } from "../resources/app/judgement/arms.ts";
 import { findingsOf } from "../resources/app/judgement/findings.ts";
@@ -10,7 +11,6 @@ import { verdictOf } from "../resources/app/rollout-judge.ts";
 import { defaultRollout } from "../resources/app/rollout-policy.ts";
 import { candidateKey } from "../resources/app/traffic-plan.ts";
 import type { RolloutWish } from "../resources/rollout/rollout.ts";
-import type { ApiDeps } from "./api-deps.ts";
 
 export type { ArmSummary };
 
@@ -156,7 +156,7 @@ export interface SeriesPoint {
 
 /** What both releases did over the rollout's time; empty where telemetry knows nothing any more. */
 export async function rolloutSeries(
-  { telemetry }: ApiDeps,
+  { telemetry }: OperationDeps,
   view: RolloutView,
   now: number,
 ): Promise<readonly SeriesPoint[]> {

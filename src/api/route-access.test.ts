@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { ApiDeps } from "./api-deps.ts";
+import type { OperationDeps } from "../operations/operation-deps.ts";
 import { accessOf, WRITES } from "./route-access.ts";
 import { createRoutes } from "./routes.ts";
 
 describe("who may call what", () => {
-  const routes = createRoutes({} as ApiDeps);
+  const routes = createRoutes({} as OperationDeps);
 
   it("is said for every route that writes", () => {
     for (const route of routes) if (!route.open) assert.ok(accessOf(route), route.path);

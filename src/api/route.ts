@@ -2,7 +2,7 @@
 
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { z } from "zod";
-import type { Principal } from "./access.ts";
+import type { Principal } from "../operations/access.ts";
 
 export interface RouteContext<Params, Query, Body> {
   readonly params: Params;

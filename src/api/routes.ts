@@ -3,16 +3,16 @@
 import type { Readable } from "node:stream";
 import { z } from "zod";
 import { Redacted } from "../kernel/redacted.ts";
+import type { AppOperations } from "../operations/app-operations.ts";
+import { composeChangeControl } from "../operations/change-control.ts";
+import type { ChangeOperations } from "../operations/change-operations.ts";
+import type { OperationDeps } from "../operations/operation-deps.ts";
 import { APP, type App, appResourceName, type Rollout } from "../resources/app/app.ts";
 import { INFERENCE_FILES, inferManifest } from "../resources/app/infer.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import { manifestJsonSchema } from "../resources/app/manifest-file.ts";
 import { accountRoutes } from "./account-routes.ts";
-import type { ApiDeps } from "./api-deps.ts";
-import type { AppOperations } from "./app-operations.ts";
 import { auditRoutes } from "./audit-routes.ts";
-import { composeChangeControl } from "./change-control.ts";
-import type { ChangeOperations } from "./change-operations.ts";
 import { changeRoutes } from "./change-routes.ts";
 import { channelRoutes } from "./channel-routes.ts";
 import { deliveryRoutes } from "./delivery-routes.ts";
@@ -51,7 +51,7 @@ const changeOptions = z.object({
 });
 const SETTING_MAX_CHARS = 64 * 1024;
 
-export function createRoutes(deps: ApiDeps): readonly Route[] {
+export function createRoutes(deps: OperationDeps): readonly Route[] {
   const control = composeChangeControl(deps);
   const { operations, access, changes, trains, pushes } = control;
   return [
@@ -79,7 +79,7 @@ export function createRoutes(deps: ApiDeps): readonly Route[] {
   ];
 }
 
-function platformRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
+function platformRoutes(deps: OperationDeps, operations: AppOperations): Route[] {
   return [
     route({
       method: "GET",
@@ -135,7 +135,7 @@ const deployQuery = z.object({
 });
 
 function deployRoutes(
-  deps: ApiDeps,
+  deps: OperationDeps,
   operations: AppOperations,
   changes: ChangeOperations,
 ): Route[] {
@@ -384,7 +384,7 @@ function settingRoutes(operations: AppOperations, changes: ChangeOperations): Ro
   ];
 }
 
-function journalRoutes(deps: ApiDeps): Route[] {
+function journalRoutes(deps: OperationDeps): Route[] {
   return [
     route({
       method: "GET",

@@ -14,9 +14,9 @@ import {
   type Problem,
   problemOf,
 } from "../kernel/error.ts";
+import { Access, type Principal } from "../operations/access.ts";
+import type { OperationDeps } from "../operations/operation-deps.ts";
 import { EVERYWHERE } from "../resources/account/account.ts";
-import { Access, type Principal } from "./access.ts";
-import type { ApiDeps } from "./api-deps.ts";
 import { renderOpenApi } from "./openapi.ts";
 import { tokenOf } from "./request-token.ts";
 import type { Route } from "./route.ts";
@@ -32,7 +32,7 @@ export const NDJSON = "application/x-ndjson";
 export const UPLOAD_TYPE = "application/gzip";
 
 export interface ApiServerOptions {
-  readonly deps: ApiDeps;
+  readonly deps: OperationDeps;
   /** `socket`: whoever can open it is the owner. `tcp`: bearer tokens. `edge`: the same, from outside. */
   readonly access: "socket" | "tcp" | "edge";
   readonly onBug: (error: HoldfastError, request: string) => void;

@@ -3,11 +3,11 @@
 import { sleep } from "../kernel/clock.ts";
 import type { PassReport } from "../kernel/controller.ts";
 import { PLATFORM, type TrafficSummary } from "../kernel/signal.ts";
+import type { OperationDeps } from "../operations/operation-deps.ts";
 import { APP, type App } from "../resources/app/app.ts";
 import { CACHE, DATABASE, EDGE, MONITORING } from "../resources/engine/engine.ts";
 import { RELEASE, releaseName } from "../resources/release/release.ts";
 import { firingAlerts } from "./alert-views.ts";
-import type { ApiDeps } from "./api-deps.ts";
 
 /** `status` must not wait for one that hangs. */
 const ALERTS_TIMEOUT_MS = 2_000;
@@ -22,7 +22,7 @@ export interface Blocked {
   readonly hint: string;
 }
 
-export async function statusView(deps: ApiDeps, environment: string) {
+export async function statusView(deps: OperationDeps, environment: string) {
   const [traffic, alerts] = await Promise.all([
     deps.telemetry.traffic(TRAFFIC_WINDOW_MS),
     Promise.race([
@@ -77,7 +77,7 @@ function blockedOf(what: string, pass: PassReport | undefined): Blocked[] {
   return [{ what, verdict, reason, hint }];
 }
 
-function appView(deps: ApiDeps, app: App, traffic: readonly TrafficSummary[]) {
+function appView(deps: OperationDeps, app: App, traffic: readonly TrafficSummary[]) {
   const { status } = app;
   const serving = status?.serving;
   const release = deps.store.find(

@@ -4,11 +4,11 @@ import type { Readable } from "node:stream";
 import { z } from "zod";
 import { sleep } from "../kernel/clock.ts";
 import { invalid, transient } from "../kernel/error.ts";
+import type { ChangeControl } from "../operations/change-control.ts";
+import type { OperationDeps } from "../operations/operation-deps.ts";
 import { appResourceName } from "../resources/app/app.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import { TASK, type Task, taskInstanceName } from "../resources/task/task.ts";
-import type { ApiDeps } from "./api-deps.ts";
-import type { ChangeControl } from "./change-control.ts";
 import { breakGlass, waitingOf } from "./environment-routes.ts";
 import { followTask } from "./follow.ts";
 import { type Route, route } from "./route.ts";
@@ -20,7 +20,7 @@ const ofApp = z.object({
 const ofTask = ofApp.extend({ task: z.string().max(100) });
 type TaskPath = z.output<typeof ofTask>;
 
-function getTask(deps: ApiDeps, { environment, app, task }: TaskPath): Task {
+function getTask(deps: OperationDeps, { environment, app, task }: TaskPath): Task {
   const name = `${appResourceName(environment, app)}/${task}`;
   const found = deps.store.find(TASK, name);
   if (found) return found as Task;
@@ -32,7 +32,11 @@ function getTask(deps: ApiDeps, { environment, app, task }: TaskPath): Task {
 const TASK_START_MS = 60_000;
 const TASK_LOOK_MS = 50;
 
-async function startedTask(deps: ApiDeps, path: TaskPath, signal: AbortSignal): Promise<Task> {
+async function startedTask(
+  deps: OperationDeps,
+  path: TaskPath,
+  signal: AbortSignal,
+): Promise<Task> {
   const deadline = deps.clock.now() + TASK_START_MS;
   while (deps.clock.now() < deadline && !signal.aborted) {
     const task = getTask(deps, path);
@@ -46,7 +50,7 @@ async function startedTask(deps: ApiDeps, path: TaskPath, signal: AbortSignal): 
 
 /** What `holdfast run` asks for. */
 export function taskRoutes(
-  deps: ApiDeps,
+  deps: OperationDeps,
   { operations, controls }: Pick<ChangeControl, "operations" | "controls">,
 ): Route[] {
   return [
@@ -81,7 +85,7 @@ export function taskRoutes(
   ];
 }
 
-function lifeRoutes(deps: ApiDeps): Route[] {
+function lifeRoutes(deps: OperationDeps): Route[] {
   return [
     route({
       method: "GET",

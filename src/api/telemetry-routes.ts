@@ -10,12 +10,12 @@ import {
   type TraceSummary,
   type UsageReport,
 } from "../kernel/signal.ts";
+import type { Access } from "../operations/access.ts";
+import type { AppOperations } from "../operations/app-operations.ts";
+import { type EnvironmentView, findEnvironment } from "../operations/environment-view.ts";
+import type { OperationDeps } from "../operations/operation-deps.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import { changedPolicy, policyChange, TELEMETRY } from "../resources/telemetry/telemetry.ts";
-import type { Access } from "./access.ts";
-import type { ApiDeps } from "./api-deps.ts";
-import type { AppOperations } from "./app-operations.ts";
-import { type EnvironmentView, findEnvironment } from "./environment-view.ts";
 import { type Route, route } from "./route.ts";
 
 const LOG_LIMIT_MAX = 100_000;
@@ -39,7 +39,11 @@ const untilMs = z.coerce
 const release = z.coerce.number().int().min(0).optional();
 const environment = appName.default("production");
 
-export function telemetryRoutes(deps: ApiDeps, operations: AppOperations, access: Access): Route[] {
+export function telemetryRoutes(
+  deps: OperationDeps,
+  operations: AppOperations,
+  access: Access,
+): Route[] {
   const from = (sinceMs: number): number => (sinceMs > 0 ? deps.clock.now() - sinceMs : 0);
   return [
     logsRoute(deps, operations, access, from),
@@ -90,7 +94,7 @@ export function telemetryRoutes(deps: ApiDeps, operations: AppOperations, access
 }
 
 function questionRoutes(
-  deps: ApiDeps,
+  deps: OperationDeps,
   operations: AppOperations,
   from: (sinceMs: number) => number,
 ): Route[] {
@@ -134,7 +138,7 @@ function questionRoutes(
   ];
 }
 
-function policyRoutes(deps: ApiDeps, operations: AppOperations): Route[] {
+function policyRoutes(deps: OperationDeps, operations: AppOperations): Route[] {
   const path = "/v1/environments/{environment}/telemetry";
   const params = z.object({ environment: appName });
   const find = (name: string): TelemetryPolicy | undefined =>
@@ -179,7 +183,7 @@ function assertKept({ name, rules }: EnvironmentView, { retention }: TelemetryPo
 }
 
 function logsRoute(
-  deps: ApiDeps,
+  deps: OperationDeps,
   operations: AppOperations,
   access: Access,
   from: (sinceMs: number) => number,

@@ -2,6 +2,10 @@
 
 import { z } from "zod";
 import { invalid } from "../kernel/error.ts";
+import type { Access } from "../operations/access.ts";
+import type { ChangeOperations } from "../operations/change-operations.ts";
+import type { OperationDeps } from "../operations/operation-deps.ts";
+import type { TrainOperations } from "../operations/train-operations.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import {
   TRAIN,
@@ -10,11 +14,7 @@ import {
   type TrainStatus,
   trainName,
 } from "../resources/train/train.ts";
-import type { Access } from "./access.ts";
-import type { ApiDeps } from "./api-deps.ts";
-import type { ChangeOperations } from "./change-operations.ts";
 import { type Route, route } from "./route.ts";
-import type { TrainOperations } from "./train-operations.ts";
 
 const APPS_MAX = 50;
 
@@ -25,7 +25,7 @@ export interface TrainView extends TrainSpec {
 }
 
 export function trainRoutes(
-  { store }: ApiDeps,
+  { store }: OperationDeps,
   changes: ChangeOperations,
   trains: TrainOperations,
   access: Access,

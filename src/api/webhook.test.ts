@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { type PushEvent, readDelivery } from "./webhook.ts";
+import type { PushEvent } from "../resources/push/push-driver.ts";
+import { readDelivery } from "./webhook.ts";
 
 const AFTER = "a".repeat(40);
 const GITHUB = {

@@ -7,20 +7,10 @@
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import { z } from "zod";
 import { type HoldfastError, invalid } from "../kernel/error.ts";
+import type { PushEvent } from "../resources/push/push-driver.ts";
 import type { Provider } from "../resources/repository/repository.ts";
 
 export type Headers = Readonly<Record<string, string | string[] | undefined>>;
-
-export interface PushEvent {
-  readonly ref: string;
-  readonly commit: string;
-  readonly project: string;
-  readonly message: string;
-  readonly pusher: string;
-  readonly authors: readonly string[];
-  readonly delivery: string;
-  readonly bodyDigest: string;
-}
 
 const TOLERANCE_MS = 5 * 60_000;
 const MESSAGE_MAX_CHARS = 200;

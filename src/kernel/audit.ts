@@ -39,3 +39,16 @@ export interface AuditFilter {
 export type AuditVerdict =
   | { readonly intact: true; readonly events: number; readonly head: string }
   | { readonly intact: false; readonly brokenAt: number; readonly reason: string };
+
+/** What was done and by whom, for ever. */
+export interface Audit {
+  /** Newest first. */
+  search(filter: AuditFilter): readonly AuditEvent[];
+  /** Oldest first. */
+  all(): Iterable<AuditEvent>;
+  head(): { readonly seq: number; readonly hash: string };
+  holds(head: { readonly seq: number; readonly hash: string }): boolean;
+  verify(): AuditVerdict;
+  /** What was not let happen is remembered too. */
+  append(event: Omit<AuditEvent, "seq" | "hash" | "prevHash">): void;
+}

@@ -6,7 +6,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import type { ChangeView } from "../../src/api/change-routes.ts";
-import type { EnvironmentDiff } from "../../src/api/promotion.ts";
+import type { EnvironmentDiff } from "../../src/operations/promotion.ts";
 import { AppFolder, ECHO_SERVER } from "../support/app-folder.ts";
 import { ask } from "../support/ask.ts";
 import { done, type Run, refused } from "../support/command-outcome.ts";

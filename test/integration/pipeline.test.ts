@@ -8,8 +8,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import type { ChangeView } from "../../src/api/change-routes.ts";
-import type { HoldView } from "../../src/api/hold-routes.ts";
 import type { ConnectedView, PushView, RepositoryReport } from "../../src/api/repository-routes.ts";
+import type { HoldView } from "../../src/operations/holds.ts";
 import { ECHO_SERVER } from "../support/app-folder.ts";
 import { ask } from "../support/ask.ts";
 import {

@@ -1,7 +1,7 @@
 // Commands that change what is deployed: each is one write, followed to its end.
 
-import type { Outcome } from "../../api/change-operations.ts";
 import { invalid } from "../../kernel/error.ts";
+import type { Outcome } from "../../operations/change-operations.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { CHANGE_OPTIONS, changeFacts } from "./change-options.ts";
 import { followRollout } from "./rollout-progress.ts";

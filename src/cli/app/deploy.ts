@@ -1,4 +1,4 @@
-import type { Outcome } from "../../api/change-operations.ts";
+import type { Outcome } from "../../operations/change-operations.ts";
 import type { Command, CommandContext, Options } from "../command.ts";
 import { load } from "../loading.ts";
 import { CHANGE_OPTIONS, changeFacts } from "./change-options.ts";

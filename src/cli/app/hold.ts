@@ -1,6 +1,6 @@
 // Holds: what was taken back does not come again by itself.
 
-import type { HoldView } from "../../api/hold-routes.ts";
+import type { HoldView } from "../../operations/holds.ts";
 import type { Command } from "../command.ts";
 
 const nameOf = ({ commit, digest }: HoldView): string =>

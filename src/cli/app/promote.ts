@@ -1,5 +1,5 @@
-import type { Outcome } from "../../api/change-operations.ts";
 import { invalid } from "../../kernel/error.ts";
+import type { Outcome } from "../../operations/change-operations.ts";
 import type { Command } from "../command.ts";
 import { appName, chooseApp, wholeNumber } from "./change.ts";
 import { CHANGE_OPTIONS, changeFacts } from "./change-options.ts";

@@ -2,9 +2,9 @@
 // deploy, and what becomes of it is told line by line. Where it is refused or fails, so is the push.
 
 import type { Readable } from "node:stream";
-import type { Outcome } from "../../api/change-operations.ts";
 import { Client, type ClientOptions } from "../../client/client.ts";
 import { asHoldfastError, type HoldfastError, invalid } from "../../kernel/error.ts";
+import type { Outcome } from "../../operations/change-operations.ts";
 import type { Output } from "../output.ts";
 import { followRollout } from "./rollout-progress.ts";
 

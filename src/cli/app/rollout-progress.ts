@@ -1,9 +1,9 @@
 // Following a rollout to its end and saying how it went: what deploy, rollback, restart, scale,
 // config and secret all do after they were accepted.
 
-import type { Outcome } from "../../api/change-operations.ts";
 import type { RolloutEvent } from "../../api/follow.ts";
-import type { Accepted } from "../../api/release-writer.ts";
+import type { Outcome } from "../../operations/change-operations.ts";
+import type { Accepted } from "../../operations/release-writer.ts";
 import type { CommandContext, Options } from "../command.ts";
 import { durationText } from "../output.ts";
 import { awaitChange } from "./change-options.ts";

@@ -3,8 +3,8 @@
 
 import { createInterface } from "node:readline";
 import { Writable } from "node:stream";
-import type { Outcome } from "../../api/change-operations.ts";
 import { invalid } from "../../kernel/error.ts";
+import type { Outcome } from "../../operations/change-operations.ts";
 import type { Command } from "../command.ts";
 import { durationText } from "../output.ts";
 import { CHANGE_OPTIONS, changeFacts } from "./change-options.ts";

@@ -1,6 +1,6 @@
-import type { Outcome } from "../../api/change-operations.ts";
 import type { TrainView } from "../../api/train-routes.ts";
 import { invalid } from "../../kernel/error.ts";
+import type { Outcome } from "../../operations/change-operations.ts";
 import { listOf, wholeNumber } from "../app/change.ts";
 import { awaitChange, CHANGE_OPTIONS, changeFacts } from "../app/change-options.ts";
 import type { Command, CommandContext } from "../command.ts";

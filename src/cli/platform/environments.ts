@@ -1,7 +1,7 @@
 // Environments and what differs between them.
 
-import type { EnvironmentView } from "../../api/environment-view.ts";
-import type { EnvironmentDiff } from "../../api/promotion.ts";
+import type { EnvironmentView } from "../../operations/environment-view.ts";
+import type { EnvironmentDiff } from "../../operations/promotion.ts";
 import type { Command } from "../command.ts";
 import type { Output } from "../output.ts";
 

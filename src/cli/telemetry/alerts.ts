@@ -1,8 +1,8 @@
 // Objectives and alerts.
 
 import type { AlertView } from "../../api/alert-views.ts";
-import type { ObjectiveView } from "../../api/monitoring-routes.ts";
 import { invalid } from "../../kernel/error.ts";
+import type { ObjectiveView } from "../../operations/error-budget.ts";
 import { listOf } from "../app/change.ts";
 import type { Command } from "../command.ts";
 import { durationText } from "../output.ts";

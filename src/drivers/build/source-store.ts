@@ -14,8 +14,8 @@ import {
 } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import type { ByteStream } from "../../kernel/byte-stream.ts";
 import {
   asHoldfastError,
   diskFull,
@@ -27,6 +27,7 @@ import {
   transient,
 } from "../../kernel/error.ts";
 import { Turns } from "../../kernel/turns.ts";
+import { readableOf } from "../byte-stream.ts";
 import { type Argv, run } from "../exec.ts";
 import { removeTree } from "../files.ts";
 import { Cgroup } from "../process/cgroup.ts";
@@ -90,11 +91,11 @@ export class SourceStore {
   }
 
   /** Unpacks a (gzipped) tar. Nothing is left behind where it fails, or where the signal fires. */
-  add(archive: Readable, who: string, signal: AbortSignal): Promise<StoredSource> {
+  add(archive: ByteStream, who: string, signal: AbortSignal): Promise<StoredSource> {
     return this.#uploads.take(who, () => this.#add(archive, signal), signal);
   }
 
-  async #add(archive: Readable, signal: AbortSignal): Promise<StoredSource> {
+  async #add(archive: ByteStream, signal: AbortSignal): Promise<StoredSource> {
     assertDiskSpace(this.#dir);
     const scratch = mkdtempSync(join(this.#dir, "upload-"));
     const tree = join(scratch, "tree");
@@ -102,7 +103,7 @@ export class SourceStore {
     try {
       await pipeline(
         // Who sends is answered, also where the rest of it is not read.
-        archive.iterator({ destroyOnReturn: false }),
+        readableOf(archive).iterator({ destroyOnReturn: false }),
         limitBytes(SOURCE_MAX_BYTES),
         refuseTrickle,
         createWriteStream(file, { mode: 0o600 }),

@@ -6,34 +6,11 @@ import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { PassThrough, type Readable } from "node:stream";
 import { stuck } from "../../kernel/error.ts";
-import type { Redacted } from "../../kernel/redacted.ts";
+import type { GitAnswer, GitRequest } from "../../resources/repository/repository-driver.ts";
+import { readableOf } from "../byte-stream.ts";
 import { pipe, runOrThrow } from "../exec.ts";
 import { writeWhole } from "../files.ts";
 import { gitEnvironment } from "./git.ts";
-
-export interface GitRequest {
-  readonly environment: string;
-  readonly app: string;
-  /** `info/refs`, `git-receive-pack`, `git-upload-pack` */
-  readonly path: string;
-  readonly method: "GET" | "POST";
-  readonly query: string;
-  readonly contentType: string | undefined;
-  readonly contentEncoding: string | undefined;
-  /** What the client says it speaks: `version=2`. */
-  readonly protocol: string | undefined;
-  readonly body: Readable | undefined;
-  readonly actor: string;
-  readonly from: string;
-  readonly token: Redacted;
-  readonly signal: AbortSignal;
-}
-
-export interface GitAnswer {
-  readonly status: number;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: Readable;
-}
 
 export interface GitServerOptions {
   readonly dir: string;
@@ -125,7 +102,7 @@ export class GitServer {
       }),
       timeoutMs: SERVE_TIMEOUT_MS,
       signal: request.signal,
-      ...(request.body && { input: request.body }),
+      ...(request.body && { input: readableOf(request.body) }),
     });
     const answer = await readCgi(stdout);
     if (answer) return { answer, ended };

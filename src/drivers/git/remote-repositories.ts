@@ -5,24 +5,17 @@ import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { invalid, transient } from "../../kernel/error.ts";
-import type { Redacted } from "../../kernel/redacted.ts";
 import type { Provider } from "../../resources/repository/repository.ts";
+import type { RemoteBranch } from "../../resources/repository/repository-driver.ts";
 import { assertDiskSpace } from "../build/source-store.ts";
 import { run } from "../exec.ts";
 import { archiveOf, gitEnvironment, lastLine } from "./git.ts";
-
-export interface RemoteBranch {
-  readonly url: string;
-  readonly branch: string;
-  readonly provider: Provider;
-  readonly token: Redacted | undefined;
-}
 
 export interface FetchedCommit {
   readonly commit: string;
   /** ms since the epoch */
   readonly committedAt: number;
-  readonly archive: Readable;
+  readonly archive: () => Readable;
 }
 
 const LOOK_TIMEOUT_MS = 20_000;
@@ -108,7 +101,7 @@ export class RemoteRepositories {
     return {
       commit,
       committedAt: Number(seconds) * 1_000,
-      archive: archiveOf({ repository, commit, folder }),
+      archive: () => archiveOf({ repository, commit, folder }),
     };
   }
 

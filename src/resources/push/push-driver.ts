@@ -1,7 +1,19 @@
-// What a provider is told of a push.
+// What a provider says of a push, and what it is told of it.
 
 import type { Provider } from "../repository/repository.ts";
 import type { CommitState } from "./push.ts";
+
+/** As its webhook says it. */
+export interface PushEvent {
+  readonly ref: string;
+  readonly commit: string;
+  readonly project: string;
+  readonly message: string;
+  readonly pusher: string;
+  readonly authors: readonly string[];
+  readonly delivery: string;
+  readonly bodyDigest: string;
+}
 
 export interface ForgeTarget {
   readonly provider: Provider;

@@ -1,20 +1,11 @@
 // What a migration's reader finds.
 
+import type { MigrationFinding } from "../../../resources/release/release-driver.ts";
+
 /** Before it has its file and line. */
-export interface Found {
-  /**
-   * contract: what still runs may break. lock: readers or writers wait meanwhile. unread: nobody can
-   * say what it does. start: what runs it can't be held back.
-   */
-  readonly kind: "contract" | "lock" | "unread" | "start";
-  readonly text: string;
+export interface Found extends Pick<MigrationFinding, "kind" | "text"> {
   /** Lines below the statement's own: of a block's body. */
   readonly line?: number;
-}
-
-export interface MigrationFinding extends Found {
-  readonly file: string;
-  readonly line: number;
 }
 
 export const contract = (text: string): Found[] => [{ kind: "contract", text }];

@@ -4,7 +4,8 @@
 
 import { loadModule } from "libpg-query";
 import { messageOf } from "../../../kernel/error.ts";
-import type { Found, MigrationFinding } from "./finding.ts";
+import type { MigrationFinding } from "../../../resources/release/release-driver.ts";
+import type { Found } from "./finding.ts";
 import { MigrationScope } from "./migration-scope.ts";
 import { ProceduralReader, statementsOf } from "./procedural.ts";
 import type { Schema } from "./schema.ts";

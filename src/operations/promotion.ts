@@ -11,10 +11,10 @@ import { INFERENCE_FILES, inferManifest, usesDockerfile } from "../resources/app
 import type { Artifact, MigrationFacts, Release } from "../resources/release/release.ts";
 import { SETTINGS } from "../resources/settings/settings.ts";
 import { Admission } from "./admission.ts";
-import type { ApiDeps } from "./api-deps.ts";
 import { assertCodeFrom, assertRules } from "./environment-admission.ts";
 import { type EnvironmentView, findEnvironment } from "./environment-view.ts";
-import { isHeldIn } from "./hold-routes.ts";
+import { isHeldIn } from "./holds.ts";
+import type { OperationDeps } from "./operation-deps.ts";
 import { type Accepted, ReleaseWriter, type SourceFacts } from "./release-writer.ts";
 
 export interface PromotionRequest {
@@ -27,11 +27,11 @@ export interface PromotionRequest {
 }
 
 export class Promotion {
-  readonly #deps: ApiDeps;
+  readonly #deps: OperationDeps;
   readonly #admission: Admission;
   readonly #releases: ReleaseWriter;
 
-  constructor(deps: ApiDeps) {
+  constructor(deps: OperationDeps) {
     this.#deps = deps;
     this.#admission = new Admission(deps);
     this.#releases = new ReleaseWriter(deps);

@@ -24,7 +24,7 @@ import { classOf, ENVIRONMENT } from "../resources/environment/environment.ts";
 import { POLICY } from "../resources/policy/policy.ts";
 import { REPOSITORY } from "../resources/repository/repository.ts";
 import { TOKEN, type TokenSpec } from "../resources/token/token.ts";
-import type { ApiDeps } from "./api-deps.ts";
+import type { OperationDeps } from "./operation-deps.ts";
 
 export interface Principal extends Actor {
   readonly kind: "owner" | "person" | "service";
@@ -41,7 +41,7 @@ const NO_TOKEN_HINT =
   "set HOLDFAST_TOKEN, or run on the machine itself as the user who owns the installation";
 
 type AccessDeps = Pick<
-  ApiDeps,
+  OperationDeps,
   "store" | "clock" | "authorizer" | "findToken" | "unknownTokens" | "audit"
 >;
 

@@ -4,7 +4,7 @@
 import { closest, distance } from "fastest-levenshtein";
 import { invalid } from "../kernel/error.ts";
 import type { AppMetric } from "../resources/app/rollout-policy.ts";
-import type { ApiDeps } from "./api-deps.ts";
+import type { OperationDeps } from "./operation-deps.ts";
 
 const SINCE_MS = 10 * 60_000;
 const NEAR_ENOUGH = 6;
@@ -17,7 +17,7 @@ const WORDS = new Set(
 
 /** @throws analysis.bad_metric, analysis.no_metric */
 export async function assertMetrics(
-  deps: ApiDeps,
+  deps: OperationDeps,
   environment: string,
   app: string,
   metrics: readonly AppMetric[],
@@ -41,7 +41,7 @@ export async function assertMetrics(
   }
 }
 
-async function assertThere(deps: ApiDeps, name: string, promql: string): Promise<void> {
+async function assertThere(deps: OperationDeps, name: string, promql: string): Promise<void> {
   const answer = await deps.monitoring
     .ask("label/__name__/values", {})
     .catch(() => ({ data: undefined }));

@@ -16,9 +16,9 @@ import {
 import { SECRET } from "../resources/secret/secret.ts";
 import { SETTINGS } from "../resources/settings/settings.ts";
 import type { Car } from "../resources/train/train.ts";
-import type { ApiDeps } from "./api-deps.ts";
 import type { AppOperations } from "./app-operations.ts";
 import { type ControlRequest, type ControlWrites, isControl } from "./control-writes.ts";
+import type { OperationDeps } from "./operation-deps.ts";
 import type { Promotion } from "./promotion.ts";
 import type { Accepted, SourceFacts } from "./release-writer.ts";
 import type { TrainOperations } from "./train-operations.ts";
@@ -83,14 +83,14 @@ class Rehearsed extends Error {
 }
 
 export class ChangeRunner {
-  readonly #deps: ApiDeps;
+  readonly #deps: OperationDeps;
   readonly #operations: AppOperations;
   readonly #promotion: Promotion;
   readonly #trains: TrainOperations;
   readonly #control: ControlWrites;
 
   constructor(
-    deps: ApiDeps,
+    deps: OperationDeps,
     operations: AppOperations,
     promotion: Promotion,
     trains: TrainOperations,

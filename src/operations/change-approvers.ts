@@ -7,10 +7,10 @@ import type { Standing } from "../resources/change/change-plan.ts";
 import { ENVIRONMENT } from "../resources/environment/environment.ts";
 import { CLASS_RULES } from "../resources/environment/environment-rules.ts";
 import type { Access, Principal } from "./access.ts";
-import type { ApiDeps } from "./api-deps.ts";
 import { tiedAccounts } from "./approver-ties.ts";
 import type { ChangeOptions } from "./change-record.ts";
 import { findEnvironment } from "./environment-view.ts";
+import type { OperationDeps } from "./operation-deps.ts";
 
 /** Of what concerns several environments at once. */
 export const STRICT = { rules: CLASS_RULES.production };
@@ -30,10 +30,10 @@ export function tokenMakerOf({ token }: Principal): string | undefined {
 }
 
 export class ChangeApprovers {
-  readonly #deps: ApiDeps;
+  readonly #deps: OperationDeps;
   readonly #access: Access;
 
-  constructor(deps: ApiDeps, access: Access) {
+  constructor(deps: OperationDeps, access: Access) {
     this.#deps = deps;
     this.#access = access;
   }

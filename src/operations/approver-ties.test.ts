@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { AuditEvent, AuditFilter } from "../kernel/audit.ts";
-import type { ApiDeps } from "./api-deps.ts";
 import { tiedAccounts } from "./approver-ties.ts";
+import type { OperationDeps } from "./operation-deps.ts";
 
 const HOUR_MS = 3_600_000;
 const NOW = 100 * HOUR_MS;
@@ -26,7 +26,7 @@ const depsOf = (events: readonly AuditEvent[]) =>
         events.filter((one) => one.kind === kind && one.at >= from),
     },
     clock: { now: () => NOW },
-  }) as unknown as Pick<ApiDeps, "audit" | "clock">;
+  }) as unknown as Pick<OperationDeps, "audit" | "clock">;
 
 const tied = (events: readonly AuditEvent[], asker: string, hours = 24): string[] =>
   [...tiedAccounts(depsOf(events), asker, hours)].sort();

@@ -5,8 +5,9 @@
 import type { App } from "../resources/app/app.ts";
 import type { FieldDifference, RiskPart } from "../resources/change/change.ts";
 import type { ReleaseSpec } from "../resources/release/release.ts";
-import type { MigrationFinding, SourceDifference } from "./api-deps.ts";
+import type { MigrationFinding } from "../resources/release/release-driver.ts";
 import type { Rehearsal } from "./change-runner.ts";
+import type { SourceDifference } from "./operation-deps.ts";
 
 const DAY_MS = 86_400_000;
 const BASE: Readonly<Record<Rehearsal["action"], number>> = {

@@ -8,7 +8,7 @@ import { APP } from "../resources/app/app.ts";
 import { CACHE } from "../resources/engine/engine.ts";
 import { RELEASE } from "../resources/release/release.ts";
 import { contextOf } from "./alert-context.ts";
-import type { ApiDeps } from "./api-deps.ts";
+import type { OperationDeps } from "./operation-deps.ts";
 
 const MINUTE = 60_000;
 const NOW = 100 * MINUTE;
@@ -26,7 +26,7 @@ interface World {
   readonly cache?: string;
 }
 
-function depsOf({ history, serving, counts = [], cache = "ready" }: World): ApiDeps {
+function depsOf({ history, serving, counts = [], cache = "ready" }: World): OperationDeps {
   const status = {
     history,
     ...(serving && { serving: { set: { release: serving.release }, since: serving.since } }),
@@ -43,7 +43,7 @@ function depsOf({ history, serving, counts = [], cache = "ready" }: World): ApiD
     telemetry: {
       ask: async (_: string, { byRoute }: ObjectiveQuestion) => (byRoute ? counts : merged(counts)),
     },
-  } as unknown as ApiDeps;
+  } as unknown as OperationDeps;
 }
 
 const merged = (counts: readonly ObjectiveCounts[]): ObjectiveCounts[] =>
@@ -154,7 +154,7 @@ describe("an alert's cause", () => {
     const away = {
       ...deps,
       telemetry: { ask: () => Promise.reject(new Error("away")) },
-    } as unknown as ApiDeps;
+    } as unknown as OperationDeps;
     assert.deepEqual(await contextOf(away, BURN, 86 * MINUTE), {});
     assert.deepEqual(await contextOf(away, { ...BURN, release: "3" }, 86 * MINUTE), { release: 3 });
   });

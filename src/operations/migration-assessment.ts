@@ -1,7 +1,6 @@
 // What the migrations of a release would do to the release that still runs, as far as it can be read
 // before they run.
 
-import { basename, dirname } from "node:path";
 import { componentsOf } from "../resources/app/manifest.ts";
 import {
   migrationAt,
@@ -11,7 +10,8 @@ import {
   writerOf,
 } from "../resources/release/migration-layout.ts";
 import type { ReleaseSpec } from "../resources/release/release.ts";
-import type { ApiDeps, MigrationFinding, SourceDifference } from "./api-deps.ts";
+import type { MigrationFinding } from "../resources/release/release-driver.ts";
+import type { OperationDeps, SourceDifference } from "./operation-deps.ts";
 
 /** They say which tools an app uses, and what its commands stand for. */
 const TOOL_FILES = [
@@ -28,7 +28,7 @@ const TOOL_FILES = [
 const DEPENDENCIES =
   /(^|\/)(package(-lock)?\.json|npm-shrinkwrap\.json|yarn\.lock|pnpm-lock\.yaml|requirements[\w-]*\.txt|pyproject\.toml|poetry\.lock|uv\.lock|Pipfile(\.lock)?|go\.(mod|sum)|Gemfile(\.lock)?|Cargo\.(toml|lock)|composer\.(json|lock))$/;
 
-type Deps = Pick<ApiDeps, "sources" | "checkMigrations">;
+type Deps = Pick<OperationDeps, "sources" | "checkMigrations">;
 
 export async function sourceDifference(
   deps: Deps,
@@ -152,3 +152,6 @@ function scriptOf(command: string, manifest: string | undefined): string {
 
 const startOf = (dockerfile = ""): string =>
   [...dockerfile.matchAll(/^[ \t]*(?:CMD|ENTRYPOINT)\b.*(?:\\\n.*)*/gim)].join("\n");
+
+const dirname = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf("/"))) || ".";
+const basename = (path: string): string => path.slice(path.lastIndexOf("/") + 1);

@@ -15,7 +15,7 @@ import {
 } from "../resources/release/release.ts";
 import { SECRET } from "../resources/secret/secret.ts";
 import { SETTINGS } from "../resources/settings/settings.ts";
-import type { ApiDeps } from "./api-deps.ts";
+import type { OperationDeps } from "./operation-deps.ts";
 
 export interface Accepted {
   readonly app: string;
@@ -53,9 +53,9 @@ export interface SourceFacts extends MigrationFacts {
 }
 
 export class ReleaseWriter {
-  readonly #deps: Pick<ApiDeps, "store" | "publicUrl">;
+  readonly #deps: Pick<OperationDeps, "store" | "publicUrl">;
 
-  constructor(deps: Pick<ApiDeps, "store" | "publicUrl">) {
+  constructor(deps: Pick<OperationDeps, "store" | "publicUrl">) {
     this.#deps = deps;
   }
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { AuditEvent } from "../kernel/audit.ts";
-import type { ApiDeps } from "./api-deps.ts";
+import type { OperationDeps } from "./operation-deps.ts";
 import { UnknownTokens } from "./unknown-tokens.ts";
 
 describe("tokens that nobody knows", () => {
@@ -11,7 +11,7 @@ describe("tokens that nobody knows", () => {
     const deps = {
       clock: { now: () => now },
       audit: { append: (event: (typeof events)[number]) => events.push(event) },
-    } as unknown as Pick<ApiDeps, "audit" | "clock">;
+    } as unknown as Pick<OperationDeps, "audit" | "clock">;
     const unknown = new UnknownTokens(deps);
     for (let i = 0; i < 5_000; i += 1) unknown.tried("203.0.113.7");
     unknown.tried("192.0.2.1");

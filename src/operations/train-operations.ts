@@ -16,9 +16,9 @@ import {
 } from "../resources/train/train.ts";
 import type { RolloutState } from "../resources/train/train-plan.ts";
 import { gateAt, WINDOW } from "../resources/window/window.ts";
-import type { ApiDeps } from "./api-deps.ts";
 import type { AppOperations } from "./app-operations.ts";
-import { assertNotHeld } from "./hold-routes.ts";
+import { assertNotHeld } from "./holds.ts";
+import type { OperationDeps } from "./operation-deps.ts";
 import type { Promotion } from "./promotion.ts";
 import type { Accepted } from "./release-writer.ts";
 import { rolloutStateOf } from "./rollout-state.ts";
@@ -27,11 +27,11 @@ import { rolloutStateOf } from "./rollout-state.ts";
 const TRAIN_APP = "train";
 
 export class TrainOperations {
-  readonly #deps: ApiDeps;
+  readonly #deps: OperationDeps;
   readonly #operations: AppOperations;
   readonly #promotion: Promotion;
 
-  constructor(deps: ApiDeps, operations: AppOperations, promotion: Promotion) {
+  constructor(deps: OperationDeps, operations: AppOperations, promotion: Promotion) {
     this.#deps = deps;
     this.#operations = operations;
     this.#promotion = promotion;

@@ -11,9 +11,9 @@ import {
   type ReleaseSpec,
   releaseName,
 } from "../resources/release/release.ts";
+import type { MigrationFinding } from "../resources/release/release-driver.ts";
 import type { Car } from "../resources/train/train.ts";
 import type { Access, Principal } from "./access.ts";
-import type { ApiDeps, MigrationFinding, SourceDifference } from "./api-deps.ts";
 import { assertAccepted, assertExpands, migrationFacts, withMigrations } from "./change-checks.ts";
 import type { ChangeFacts, ChangeOptions } from "./change-record.ts";
 import { pinned } from "./change-record.ts";
@@ -22,10 +22,11 @@ import { type BudgetLeft, riskOf } from "./change-risk.ts";
 import type { ChangeRequest, ChangeRunner, Rehearsal } from "./change-runner.ts";
 import { assertCommitted } from "./environment-admission.ts";
 import type { EnvironmentView } from "./environment-view.ts";
-import { assertNotHeld } from "./hold-routes.ts";
+import { budgetsLeft } from "./error-budget.ts";
+import { assertNotHeld } from "./holds.ts";
 import { assertMetrics } from "./metric-check.ts";
 import { findingsOf, sourceDifference } from "./migration-assessment.ts";
-import { budgetsLeft } from "./monitoring-routes.ts";
+import type { OperationDeps, SourceDifference } from "./operation-deps.ts";
 
 /** One app that the change is about. */
 interface Part {
@@ -47,11 +48,11 @@ export interface Assessment {
 }
 
 export class ChangeAssessor {
-  readonly #deps: ApiDeps;
+  readonly #deps: OperationDeps;
   readonly #runner: ChangeRunner;
   readonly #access: Access;
 
-  constructor(deps: ApiDeps, runner: ChangeRunner, access: Access) {
+  constructor(deps: OperationDeps, runner: ChangeRunner, access: Access) {
     this.#deps = deps;
     this.#runner = runner;
     this.#access = access;

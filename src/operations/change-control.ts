@@ -2,7 +2,6 @@
 // was approved.
 
 import { Access } from "./access.ts";
-import type { ApiDeps } from "./api-deps.ts";
 import { AppOperations } from "./app-operations.ts";
 import { ChangeApprovers } from "./change-approvers.ts";
 import { ChangeAssessor } from "./change-assessment.ts";
@@ -10,6 +9,7 @@ import { ChangeOperations } from "./change-operations.ts";
 import { ChangeRunner } from "./change-runner.ts";
 import { ControlOperations } from "./control-operations.ts";
 import { ControlWrites } from "./control-writes.ts";
+import type { OperationDeps } from "./operation-deps.ts";
 import { Promotion } from "./promotion.ts";
 import { PushOperations } from "./push-operations.ts";
 import { TrainOperations } from "./train-operations.ts";
@@ -24,7 +24,7 @@ export interface ChangeControl {
   readonly pushes: PushOperations;
 }
 
-export function composeChangeControl(deps: ApiDeps): ChangeControl {
+export function composeChangeControl(deps: OperationDeps): ChangeControl {
   const operations = new AppOperations(deps);
   const access = new Access(deps);
   const promotion = new Promotion(deps);

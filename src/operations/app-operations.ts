@@ -29,21 +29,21 @@ import {
   assertSecretValue,
   assertVariable,
 } from "./admission.ts";
-import type { ApiDeps } from "./api-deps.ts";
 import { assertCodeFrom, assertInstances, assertRules } from "./environment-admission.ts";
 import { findEnvironment } from "./environment-view.ts";
-import { isHeldIn } from "./hold-routes.ts";
+import { isHeldIn } from "./holds.ts";
+import type { OperationDeps } from "./operation-deps.ts";
 import { type Accepted, ReleaseWriter, type SourceFacts } from "./release-writer.ts";
 
 /** Names that contain the one that is looked for come with it. */
 const EVENTS_MAX = 1_000;
 
 export class AppOperations {
-  readonly #deps: ApiDeps;
+  readonly #deps: OperationDeps;
   readonly #admission: Admission;
   readonly #releases: ReleaseWriter;
 
-  constructor(deps: ApiDeps) {
+  constructor(deps: OperationDeps) {
     this.#deps = deps;
     this.#admission = new Admission(deps);
     this.#releases = new ReleaseWriter(deps);

@@ -3,15 +3,15 @@
 import { invalid } from "../kernel/error.ts";
 import { EVERYWHERE } from "../resources/account/account.ts";
 import type { Access, Principal } from "./access.ts";
-import type { ApiDeps } from "./api-deps.ts";
+import { announce } from "./announcing.ts";
 import { type ChangeApprovers, STRICT } from "./change-approvers.ts";
 import { assertReason, type ChangeOperations, type Outcome } from "./change-operations.ts";
 import type { ChangeOptions } from "./change-record.ts";
 import type { ChangeRunner } from "./change-runner.ts";
-import { announce } from "./channel-routes.ts";
 import { controlRecordOf } from "./control-record.ts";
 import type { ControlRequest, ControlWrites, Loosening } from "./control-writes.ts";
 import { findEnvironment } from "./environment-view.ts";
+import type { OperationDeps } from "./operation-deps.ts";
 
 export interface ControlParts {
   readonly changes: ChangeOperations;
@@ -22,14 +22,14 @@ export interface ControlParts {
 }
 
 export class ControlOperations {
-  readonly #deps: ApiDeps;
+  readonly #deps: OperationDeps;
   readonly #changes: ChangeOperations;
   readonly #runner: ChangeRunner;
   readonly #access: Access;
   readonly #approvers: ChangeApprovers;
   readonly #control: ControlWrites;
 
-  constructor(deps: ApiDeps, parts: ControlParts) {
+  constructor(deps: OperationDeps, parts: ControlParts) {
     this.#deps = deps;
     this.#changes = parts.changes;
     this.#runner = parts.runner;

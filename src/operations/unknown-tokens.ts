@@ -1,7 +1,7 @@
 // Who comes with a token that nobody knows leaves a trace: the first try from an address at once, then
 // how many there were, in ever larger steps, so that who tries millions fills no disk.
 
-import type { ApiDeps } from "./api-deps.ts";
+import type { OperationDeps } from "./operation-deps.ts";
 
 const HOUR_MS = 3_600_000;
 const ADDRESSES_MAX = 1_000;
@@ -13,10 +13,10 @@ interface Tries {
 }
 
 export class UnknownTokens {
-  readonly #deps: Pick<ApiDeps, "audit" | "clock">;
+  readonly #deps: Pick<OperationDeps, "audit" | "clock">;
   readonly #tries = new Map<string, Tries>();
 
-  constructor(deps: Pick<ApiDeps, "audit" | "clock">) {
+  constructor(deps: Pick<OperationDeps, "audit" | "clock">) {
     this.#deps = deps;
   }
 

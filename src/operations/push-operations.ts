@@ -16,6 +16,7 @@ import {
   type PushStatusFields,
   pushName,
 } from "../resources/push/push.ts";
+import type { PushEvent } from "../resources/push/push-driver.ts";
 import type { PushObserved } from "../resources/push/push-plan.ts";
 import { RELEASE } from "../resources/release/release.ts";
 import {
@@ -25,11 +26,10 @@ import {
   type RepositorySpec,
 } from "../resources/repository/repository.ts";
 import type { Principal } from "./access.ts";
-import type { ApiDeps } from "./api-deps.ts";
 import type { ChangeOperations, Outcome } from "./change-operations.ts";
 import { findEnvironment } from "./environment-view.ts";
+import type { OperationDeps } from "./operation-deps.ts";
 import { rolloutStateOf } from "./rollout-state.ts";
-import type { PushEvent } from "./webhook.ts";
 
 export const PUSHES_KEPT = 100;
 /** Together some hours. */
@@ -41,10 +41,10 @@ const retryIn = (attempts: number): number =>
   Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.max(0, attempts - 1));
 
 export class PushOperations {
-  readonly #deps: ApiDeps;
+  readonly #deps: OperationDeps;
   readonly #changes: ChangeOperations;
 
-  constructor(deps: ApiDeps, changes: ChangeOperations) {
+  constructor(deps: OperationDeps, changes: ChangeOperations) {
     this.#deps = deps;
     this.#changes = changes;
   }
@@ -138,11 +138,10 @@ export class PushOperations {
         signal,
       );
       if (commit !== spec.commit) {
-        archive.destroy();
         const text = `${repository.spec.branch} is at ${commit.slice(0, 12)} by now`;
         return this.#move(push, "superseded", text);
       }
-      const { digest, bytes } = await this.#deps.sources.add(archive, push.name, signal);
+      const { digest, bytes } = await this.#deps.sources.add(archive(), push.name, signal);
       this.#keep(push, (status) => ({ ...status, source: { digest, bytes, committedAt } }));
     } catch (error) {
       this.#failFetch(push, asHoldfastError(error));

@@ -3,7 +3,7 @@
 
 import { invalid } from "../kernel/error.ts";
 import type { MigrationFacts } from "../resources/release/release.ts";
-import type { MigrationFinding } from "./api-deps.ts";
+import type { MigrationFinding } from "../resources/release/release-driver.ts";
 import type { ChangeFacts, ChangeOptions } from "./change-record.ts";
 import type { BudgetLeft } from "./change-risk.ts";
 import type { ChangeRequest, Rehearsal } from "./change-runner.ts";

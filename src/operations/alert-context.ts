@@ -16,7 +16,7 @@ import {
 import { needsOf } from "../resources/app/manifest.ts";
 import { EDGE, EDGE_NAME, STORE_KINDS } from "../resources/engine/engine.ts";
 import { RELEASE, releaseName } from "../resources/release/release.ts";
-import type { ApiDeps } from "./api-deps.ts";
+import type { OperationDeps } from "./operation-deps.ts";
 import type { NeedsOf } from "./told-groups.ts";
 
 export interface AlertContext {
@@ -51,7 +51,7 @@ const ROUTE_SHARE = 0.5;
 
 /** @param until when it was over; while it fires, what is broken now is told */
 export async function contextOf(
-  deps: ApiDeps,
+  deps: OperationDeps,
   labels: Labels,
   since: number,
   until?: number,
@@ -114,7 +114,7 @@ interface Felt {
 }
 
 async function feltBy(
-  deps: ApiDeps,
+  deps: OperationDeps,
   labels: Labels,
   since: number,
   until: number | undefined,
@@ -181,7 +181,7 @@ function routeOf(counts: readonly ObjectiveCounts[], what: string): Pick<Felt, "
 }
 
 /** The engines that an app can't do without, and one of them that does not work now. */
-export function needsOfApp({ store }: ApiDeps, appName: string): ReturnType<NeedsOf> {
+export function needsOfApp({ store }: OperationDeps, appName: string): ReturnType<NeedsOf> {
   const [environment = ""] = appName.split("/");
   const serving = store.find(APP, appName)?.status?.serving;
   const release = store.find(RELEASE, releaseName(appName, serving?.set.release ?? 0));

@@ -8,8 +8,8 @@ import { APP, type App } from "../resources/app/app.ts";
 import { componentsOf, MAX_INSTANCES, type Manifest } from "../resources/app/manifest.ts";
 import { ENVIRONMENT } from "../resources/environment/environment.ts";
 import { RELEASE, releaseName } from "../resources/release/release.ts";
-import type { ApiDeps } from "./api-deps.ts";
 import { unknownEnvironment } from "./environment-view.ts";
+import type { OperationDeps } from "./operation-deps.ts";
 import type { SourceFacts } from "./release-writer.ts";
 
 const SECRET_MAX_BYTES = 64 * 1024;
@@ -24,7 +24,7 @@ export class Admission {
   readonly #store: ResourceStore;
   readonly #apiHost: string | undefined;
 
-  constructor({ store, apiHost }: Pick<ApiDeps, "store" | "apiHost">) {
+  constructor({ store, apiHost }: Pick<OperationDeps, "store" | "apiHost">) {
     this.#store = store;
     this.#apiHost = apiHost;
   }

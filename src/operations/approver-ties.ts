@@ -3,7 +3,7 @@
 // unseen, so it also holds for accounts that are gone and came back.
 
 import { OWNER } from "../resources/account/account.ts";
-import type { ApiDeps } from "./api-deps.ts";
+import type { OperationDeps } from "./operation-deps.ts";
 
 const HOUR_MS = 3_600_000;
 const EVENTS_MAX = 10_000;
@@ -17,7 +17,7 @@ const personOf = (name: string): string => (name === "admin" ? OWNER : name);
  * these: whoever is root needs no token.
  */
 export function tiedAccounts(
-  { audit, clock }: Pick<ApiDeps, "audit" | "clock">,
+  { audit, clock }: Pick<OperationDeps, "audit" | "clock">,
   asker: string,
   hours: number,
 ): ReadonlySet<string> {

@@ -23,8 +23,8 @@ import { EMPTY_POLICY, POLICY, type PolicySpec, policySpec } from "../resources/
 import { TASK, type TaskSpec } from "../resources/task/task.ts";
 import { TELEMETRY } from "../resources/telemetry/telemetry.ts";
 import { WINDOW, type WindowSpec } from "../resources/window/window.ts";
-import type { ApiDeps } from "./api-deps.ts";
 import { findEnvironment } from "./environment-view.ts";
+import type { OperationDeps } from "./operation-deps.ts";
 
 export interface EnvironmentChange {
   readonly compute?: EnvironmentSpec["compute"] | undefined;
@@ -72,9 +72,9 @@ export interface Loosening {
 const ONLY_LOOKS: readonly Role[] = ["viewer", "auditor"];
 
 export class ControlWrites {
-  readonly #deps: Pick<ApiDeps, "store" | "authorizer">;
+  readonly #deps: Pick<OperationDeps, "store" | "authorizer">;
 
-  constructor(deps: Pick<ApiDeps, "store" | "authorizer">) {
+  constructor(deps: Pick<OperationDeps, "store" | "authorizer">) {
     this.#deps = deps;
   }
 
@@ -339,7 +339,7 @@ export class ControlWrites {
 const NOTHING: Loosening = { environments: [], reasons: [] };
 
 function clampTelemetry(
-  { store }: Pick<ApiDeps, "store">,
+  { store }: Pick<OperationDeps, "store">,
   name: string,
   days: number,
   actor: Actor,

@@ -3,11 +3,12 @@
 
 import type { ChangeSpec } from "../resources/change/change.ts";
 import type { ReleaseSpec } from "../resources/release/release.ts";
+import type { MigrationFinding } from "../resources/release/release-driver.ts";
 import type { Principal } from "./access.ts";
-import type { MigrationFinding, SourceDifference } from "./api-deps.ts";
 import { type BudgetLeft, differencesOf, type riskOf } from "./change-risk.ts";
 import type { ChangeRequest, Rehearsal } from "./change-runner.ts";
 import type { EnvironmentView } from "./environment-view.ts";
+import type { SourceDifference } from "./operation-deps.ts";
 
 const DAY_MS = 86_400_000;
 const HOUR_MS = 3_600_000;

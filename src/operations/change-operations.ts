@@ -19,17 +19,17 @@ import {
 import { RELEASE, releaseName } from "../resources/release/release.ts";
 import { type Gate, gateAt, WINDOW } from "../resources/window/window.ts";
 import type { Access, Principal } from "./access.ts";
-import type { ApiDeps } from "./api-deps.ts";
+import { announce } from "./announcing.ts";
 import { type ChangeApprovers, tokenMakerOf } from "./change-approvers.ts";
 import type { Assessment, ChangeAssessor } from "./change-assessment.ts";
 import { assertBudget, findingText } from "./change-checks.ts";
 import { type ChangeOptions, recordOf } from "./change-record.ts";
 import { differencesOf } from "./change-risk.ts";
 import { type ChangeRequest, type ChangeRunner, NO_APP, type Rehearsal } from "./change-runner.ts";
-import { announce } from "./channel-routes.ts";
 import { type ControlRequest, isControl } from "./control-writes.ts";
 import { type EnvironmentView, findEnvironment } from "./environment-view.ts";
-import { assertNotHeld } from "./hold-routes.ts";
+import { assertNotHeld } from "./holds.ts";
+import type { OperationDeps } from "./operation-deps.ts";
 import type { Accepted } from "./release-writer.ts";
 
 /** What became of what was asked for: run, or a change that waits. */
@@ -48,13 +48,13 @@ interface ChangeParts {
 }
 
 export class ChangeOperations {
-  readonly #deps: ApiDeps;
+  readonly #deps: OperationDeps;
   readonly #runner: ChangeRunner;
   readonly #access: Access;
   readonly #assessor: ChangeAssessor;
   readonly #approvers: ChangeApprovers;
 
-  constructor(deps: ApiDeps, parts: ChangeParts) {
+  constructor(deps: OperationDeps, parts: ChangeParts) {
     this.#deps = deps;
     this.#runner = parts.runner;
     this.#access = parts.access;

@@ -1,0 +1,2 @@
+/** Bytes as they come, read once. */
+export type ByteStream = AsyncIterable<Uint8Array>;
