@@ -12,4 +12,7 @@ if [ $# -eq 0 ]; then
   sh scripts/node.sh scripts/check.ts
   set -- $(find src test -name '*.test.ts' | sort)
 fi
-exec sh scripts/node.sh --test --test-reporter=spec --test-concurrency=2 "$@"
+# Most of them wait for engines most of the time.
+exec sh scripts/node.sh --test --test-concurrency=4 \
+  --test-reporter=spec --test-reporter-destination=stdout \
+  --test-reporter=./scripts/slowest-tests.ts --test-reporter-destination=stdout "$@"
