@@ -40,6 +40,8 @@ export interface ResourceStore {
   forget(ref: Ref, uid: string): void;
   /** Several writes, all or nothing. */
   transaction<Result>(work: () => Result): Result;
+  /** What this would give, and nothing of it stays. Never inside a transaction. */
+  rehearse<Result>(work: () => Result): Result;
   /** A hint that a resource was written; losing it costs only time. Returns the unsubscriber. */
   subscribe(listener: (ref: Ref, what: "spec" | "status" | "forgotten") => void): () => void;
 }

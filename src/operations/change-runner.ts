@@ -3,7 +3,6 @@
 // beforehand what it would write, and what would stand in its way.
 
 import type { ChangeAction, ControlAction } from "../kernel/action.ts";
-import { assert } from "../kernel/error.ts";
 import { canonicalJson } from "../kernel/resource.ts";
 import type { Actor } from "../kernel/resource-store.ts";
 import { APP, type AppSpec } from "../resources/app/app.ts";
@@ -74,14 +73,6 @@ export interface Rehearsal {
   readonly digest: string;
 }
 
-class Rehearsed extends Error {
-  readonly rehearsal: Rehearsal;
-  constructor(rehearsal: Rehearsal) {
-    super("rehearsed");
-    this.rehearsal = rehearsal;
-  }
-}
-
 export class ChangeRunner {
   readonly #deps: OperationDeps;
   readonly #operations: AppOperations;
@@ -137,38 +128,26 @@ export class ChangeRunner {
   rehearse(environment: string, request: ChangeRequest | ControlRequest, actor: Actor): Rehearsal {
     if (isControl(request)) return this.#rehearseControl(environment, request, actor);
     const { store } = this.#deps;
-    try {
-      store.transaction(() => {
-        const nameOf = (app: string): string => `${environment}/${app}`;
-        const specOf = (app: string): AppSpec | undefined => store.find(APP, nameOf(app))?.spec;
-        // Of a deploy the name is only known afterwards; nothing else changes it.
-        const known = "app" in request ? specOf(request.app) : undefined;
-        const before = store.list(APP, `${environment}/`);
-        const accepted = this.run(environment, request, actor);
-        const appBefore = known ?? before.find(({ name }) => name === nameOf(accepted.app))?.spec;
-        const appAfter = specOf(accepted.app);
-        const release = store.find(
-          RELEASE,
-          releaseName(nameOf(accepted.app), accepted.release),
-        )?.spec;
-        throw new Rehearsed({
-          accepted,
-          action: request.action,
-          release,
-          appBefore,
-          appAfter,
-          digest: this.#deps.digest(
-            "train" in request
-              ? this.#contentOfTrain(environment, request)
-              : contentOf(request, release, appBefore, appAfter),
-          ),
-        });
-      });
-    } catch (error) {
-      if (error instanceof Rehearsed) return error.rehearsal;
-      throw error;
-    }
-    assert(false, "a rehearsal was not taken back");
+    return store.rehearse(() => {
+      const nameOf = (app: string): string => `${environment}/${app}`;
+      const specOf = (app: string): AppSpec | undefined => store.find(APP, nameOf(app))?.spec;
+      // Of a deploy the name is only known afterwards; nothing else changes it.
+      const known = "app" in request ? specOf(request.app) : undefined;
+      const before = store.list(APP, `${environment}/`);
+      const accepted = this.run(environment, request, actor);
+      const appBefore = known ?? before.find(({ name }) => name === nameOf(accepted.app))?.spec;
+      const appAfter = specOf(accepted.app);
+      const release = store.find(
+        RELEASE,
+        releaseName(nameOf(accepted.app), accepted.release),
+      )?.spec;
+      const content =
+        "train" in request
+          ? this.#contentOfTrain(environment, request)
+          : contentOf(request, release, appBefore, appAfter);
+      const digest = this.#deps.digest(content);
+      return { accepted, action: request.action, release, appBefore, appAfter, digest };
+    });
   }
 
   // What each car would become: its source, and what the environment adds to it.
@@ -191,24 +170,16 @@ export class ChangeRunner {
   }
 
   #rehearseControl(environment: string, request: ControlRequest, actor: Actor): Rehearsal {
-    const rehearsal: Rehearsal = {
+    const digest = this.#deps.digest(this.#control.contentOf(request));
+    this.#deps.store.rehearse(() => this.#control.run(request, actor));
+    return {
       accepted: { ...NO_APP, environment },
       action: request.action,
       release: undefined,
       appBefore: undefined,
       appAfter: undefined,
-      digest: this.#deps.digest(this.#control.contentOf(request)),
+      digest,
     };
-    try {
-      this.#deps.store.transaction(() => {
-        this.#control.run(request, actor);
-        throw new Rehearsed(rehearsal);
-      });
-    } catch (error) {
-      if (error instanceof Rehearsed) return error.rehearsal;
-      throw error;
-    }
-    assert(false, "a rehearsal was not taken back");
   }
 }
 

@@ -7,7 +7,6 @@ import type { Ref } from "../kernel/resource.ts";
 
 export interface StoredRow extends Ref {
   readonly uid: string;
-  readonly generation: number;
   readonly spec: string;
   readonly specVersion: number;
 }
@@ -15,15 +14,16 @@ export interface StoredRow extends Ref {
 const MISTAKES_SHOWN = 3;
 
 export class SpecReader {
-  /** uid → what was read last; the same for all who ask, so it can't be changed. */
-  readonly #read = new Map<string, { readonly generation: number; readonly spec: unknown }>();
+  /** uid → what was read last, and from which text: of a write that was taken back there may be another. */
+  readonly #read = new Map<string, { readonly text: string; readonly spec: unknown }>();
 
   /** @throws state.unreadable */
   read<Spec, Status>(kind: Kind<Spec, Status>, row: StoredRow): Spec {
     const known = this.#read.get(row.uid);
-    if (known?.generation === row.generation) return known.spec as Spec;
+    if (known?.text === row.spec) return known.spec as Spec;
+    // The same for all who ask, so it can't be changed.
     const spec = frozen(parse(kind, row));
-    this.#read.set(row.uid, { generation: row.generation, spec });
+    this.#read.set(row.uid, { text: row.spec, spec });
     return spec;
   }
 

@@ -4,6 +4,7 @@
 import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../kernel/clock.ts";
 import { assert, invalid } from "../kernel/error.ts";
+import { fieldChanges } from "../kernel/field-changes.ts";
 import type { Random } from "../kernel/id.ts";
 import { type AnyKind, type Kind, refTo } from "../kernel/kind.ts";
 import type { LeaseStore } from "../kernel/lease.ts";
@@ -15,11 +16,13 @@ import type {
   ResourceStore,
   WriteOptions,
 } from "../kernel/resource-store.ts";
-import { AuditChain, fieldChanges } from "./audit-chain.ts";
+import { AuditChain } from "./audit-chain.ts";
 import type { AuditHead } from "./audit-head-file.ts";
 import { SpecReader, type StoredRow } from "./spec-reader.ts";
 
 type Listener = Parameters<ResourceStore["subscribe"]>[0];
+
+const TAKEN_BACK = new Error("rehearsed");
 
 /** Journal entries kept per installation; older ones are dropped as new ones come. */
 export const JOURNAL_MAX_ENTRIES = 20_000;
@@ -169,6 +172,22 @@ export class SqliteStore implements ResourceStore, Journal, LeaseStore {
     }
   }
 
+  rehearse<Result>(work: () => Result): Result {
+    // Taking back what is inside another transaction would take that back too.
+    assert(this.#depth === 0, "a rehearsal inside a transaction");
+    let result: { readonly of: Result } | undefined;
+    try {
+      this.transaction(() => {
+        result = { of: work() };
+        throw TAKEN_BACK;
+      });
+    } catch (error) {
+      if (error !== TAKEN_BACK) throw error;
+    }
+    assert(result, "a rehearsal was not run");
+    return result.of;
+  }
+
   subscribe(listener: Listener): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -285,7 +304,6 @@ const storedRow = (row: Row): StoredRow => ({
   kind: String(row["kind"]),
   name: String(row["name"]),
   uid: String(row["uid"]),
-  generation: Number(row["generation"]),
   spec: String(row["spec"]),
   specVersion: Number(row["spec_version"]),
 });

@@ -563,6 +563,23 @@ describe("specs of other builds", () => {
     assert.equal(store.audit.search({ limit: 10 }).length, 0);
   });
 
+  it("are those that were kept, not those of a rehearsal", () => {
+    const { store } = storeAt();
+    const write = (port: number) =>
+      store.writeSpec(current, NAME, { port }, { actor, action: "make" });
+    write(1);
+    assert.equal(store.rehearse(() => write(2)).spec.port, 2);
+    assert.equal(store.find(current, NAME)?.spec.port, 1);
+    assert.deepEqual([write(3).spec, write(3).generation], [{ port: 3 }, 2]);
+    assert.equal(store.audit.search({ limit: 10 }).length, 2);
+    assert.throws(() => store.rehearse(() => assert.fail("refused")), /refused/);
+    assert.throws(
+      () => store.transaction(() => store.rehearse(() => write(4))),
+      /a rehearsal inside a transaction/,
+    );
+    assert.equal(store.find(current, NAME)?.spec.port, 3);
+  });
+
   it("can't be changed by who reads them", () => {
     const { store } = storeAt();
     store.writeSpec(THING, NAME, { deep: { list: [1] } }, { actor, action: "make" });
