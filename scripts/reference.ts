@@ -8,10 +8,12 @@ import { renderOpenApi } from "../src/api/openapi.ts";
 import { createRoutes } from "../src/api/routes.ts";
 import { COMMANDS } from "../src/cli/main.ts";
 import { ACTIONS } from "../src/kernel/action.ts";
+import { DECLARED_KINDS } from "../src/operations/declared/declarations.ts";
 import type { OperationDeps } from "../src/operations/operation-deps.ts";
 import { ROLES } from "../src/resources/account/account.ts";
 import { actionsOf, CEDAR_SCHEMA } from "../src/resources/account/permissions.ts";
 import { manifestJsonSchema } from "../src/resources/app/manifest-file.ts";
+import { CATALOG } from "../src/resources/catalog.ts";
 import { CLASSES } from "../src/resources/environment/environment.ts";
 import {
   CLASS_RULES,
@@ -157,6 +159,42 @@ function tablesPage(): string {
   return [NOTE, "", "# Tables", "", intro, "", ...sections].join("\n");
 }
 
+function resourcesPage(): string {
+  const sections = DECLARED_KINDS.map(({ kind, names, input }) => {
+    const schema = z.toJSONSchema(input, { io: "input", unrepresentable: "any" }) as Node;
+    return [
+      `## ${kind.name}`,
+      "",
+      `${kind.summary} Its name is \`${names.form}\`.`,
+      "",
+      "| key of `spec` | type | default | meaning |",
+      "| --- | --- | --- | --- |",
+      ...rows(schema, ""),
+      "",
+    ].join("\n");
+  });
+  const others = CATALOG.filter(
+    ({ name }) => !DECLARED_KINDS.some(({ kind }) => kind.name === name),
+  );
+  return [
+    NOTE,
+    "",
+    "# Resources",
+    "",
+    "What files may declare: each document has `kind`, `name` and `spec`. `holdfast get KIND -o yaml` prints those that are there, `holdfast plan -f PATH` compares, `holdfast apply -f PATH` makes it so; see [infrastructure in files](../guides/infrastructure-in-files.md).",
+    "",
+    ...sections,
+    "## Kinds that are only looked at",
+    "",
+    "`holdfast get KIND` shows them; deploys and other commands write them.",
+    "",
+    "| kind | what one is |",
+    "| --- | --- |",
+    ...others.map(({ name, summary }) => `| \`${name}\` | ${summary} |`),
+    "",
+  ].join("\n");
+}
+
 function policyPage(): string {
   const rules = z.toJSONSchema(rulesSchema, { io: "input", target: "draft-7" }) as Node;
   const shown = (value: unknown): string =>
@@ -227,6 +265,7 @@ const pages: Readonly<Record<string, string>> = {
   "commands.md": commandsPage(),
   "tables.md": tablesPage(),
   "policy.md": policyPage(),
+  "resources.md": resourcesPage(),
   "openapi.json": `${JSON.stringify(renderOpenApi(createRoutes({ store: undefined } as unknown as OperationDeps)), null, 2)}\n`,
 };
 

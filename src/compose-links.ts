@@ -24,6 +24,7 @@ import { PUSH, PUSH_ENDED } from "./resources/push/push.ts";
 import { RELEASE, type Release } from "./resources/release/release.ts";
 import { buildRequestOf } from "./resources/release/release-reconciler.ts";
 import { releasesToForget } from "./resources/release/release-retention.ts";
+import { REPOSITORY } from "./resources/repository/repository.ts";
 import { ROLLOUT } from "./resources/rollout/rollout.ts";
 import { TASK } from "./resources/task/task.ts";
 import { TELEMETRY } from "./resources/telemetry/telemetry.ts";
@@ -74,6 +75,10 @@ export function linkKinds(
     if (ref.kind === TELEMETRY.name) writePolicies(store, telemetryPolicies);
     if (ref.kind === APP.name || ref.kind === CHANNEL.name)
       for (const { name: kind } of MONITORING) controllers.get(kind)?.lookAtAll();
+    if (ref.kind === REPOSITORY.name && what === "forgotten") {
+      forgetPushes(store, ref.name);
+      world.repositories.remove(ref.name);
+    }
     if (ref.kind === APP.name && what === "forgotten") {
       forgetReleases(store, ref.name);
       const [environment = "", app = ""] = ref.name.split("/");
@@ -173,6 +178,13 @@ function lookAtPushes(
 function writePolicies(store: SqliteStore, file: string): void {
   const policies = store.list(TELEMETRY).map(({ name, spec }) => [name, spec] as const);
   writeJson(file, Object.fromEntries(policies));
+}
+
+function forgetPushes(store: SqliteStore, repository: string): void {
+  for (const push of store.list(PUSH, `${repository}/`)) {
+    store.markDeleting(push, { actor: SYSTEM, action: "disconnect" });
+    store.forget(push, push.uid);
+  }
 }
 
 function forgetReleases(store: SqliteStore, appName: string): void {

@@ -5,7 +5,6 @@
 import { existsSync, statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
-import { openTargetOf, targetOf } from "./api/export-routes.ts";
 import type { World, WorldOptions } from "./compose-world.ts";
 import { ensureKeyFile, readText, writeWhole } from "./drivers/files.ts";
 import { findSystemUser, giveTo } from "./drivers/process/system-user.ts";
@@ -33,6 +32,7 @@ import {
   type PlatformReport,
   RUNBOOKS,
 } from "./kernel/signal.ts";
+import { openTargetOf, targetOf } from "./operations/export-target.ts";
 import { type Backlog, ruleGroups } from "./resources/app/alert-rules.ts";
 import { APP, type App, type InstanceView } from "./resources/app/app.ts";
 import { technologyOf } from "./resources/app/app-reconciler.ts";

@@ -47,6 +47,7 @@ import { classOf, ENVIRONMENT, guessClass } from "./resources/environment/enviro
 import { effectiveRules } from "./resources/environment/environment-rules.ts";
 import { POLICY } from "./resources/policy/policy.ts";
 import type { BuildRequest } from "./resources/release/release-driver.ts";
+import { ResourceVault } from "./store/resource-vault.ts";
 import type { SecretVault } from "./store/secret-vault.ts";
 import type { SqliteStore } from "./store/sqlite-store.ts";
 import { senderToken } from "./telemetry/otlp/sender.ts";
@@ -84,9 +85,7 @@ export function composeWorld(options: WorldOptions, store: SqliteStore, vault: S
       port: options.ports.https,
     }),
     secrets: composeSecrets(vault),
-    channelSecrets: composeChannelSecrets(vault),
-    exportSecrets: composeExportSecrets(vault),
-    repositorySecrets: composeRepositorySecrets(vault),
+    sealed: new ResourceVault(vault),
     repositories: new RemoteRepositories(join(options.home.gitDir, "remote")),
     git: new GitServer({
       dir: join(options.home.gitDir, "hosted"),
@@ -281,56 +280,7 @@ function composeSecrets(vault: SecretVault) {
   };
 }
 
-const SIGNING_KEY_BYTES = 24;
 const STORE_LOOK_MS = 5_000;
-
-function composeChannelSecrets(vault: SecretVault) {
-  const newKey = (): string => `whsec_${randomBytes(SIGNING_KEY_BYTES).toString("base64")}`;
-  return {
-    add: (channel: string, address: Redacted) => vault.add(`channel/${channel}/address`, address),
-    read: (channel: string, version: number) => {
-      const address = vault.find(`channel/${channel}/address`, version);
-      if (address) return address;
-      throw stuck("channel.address_missing", `the address of the channel ${channel} is gone`, {
-        hint: `holdfast channel add ${channel}`,
-      });
-    },
-    signingKey: (channel: string) => vault.ensure(`channel/${channel}/key`, newKey).reveal(),
-    removeAll: (channel: string) => vault.removeAll(`channel/${channel}/`),
-  };
-}
-
-function composeExportSecrets(vault: SecretVault) {
-  return {
-    add: (name: string, headers: Redacted) => vault.add(`export/${name}/headers`, headers),
-    read: (name: string, version: number) => {
-      const headers = vault.find(`export/${name}/headers`, version);
-      if (headers) return headers;
-      throw stuck("export.headers_missing", `the headers of the export ${name} are gone`, {
-        hint: `holdfast export add ${name.split("/")[1]}`,
-      });
-    },
-    removeAll: (name: string) => vault.removeAll(`export/${name}/`),
-  };
-}
-
-function composeRepositorySecrets(vault: SecretVault) {
-  const newKey = (): string => `whsec_${randomBytes(SIGNING_KEY_BYTES).toString("base64")}`;
-  return {
-    add: (repository: string, token: Redacted) =>
-      vault.add(`repository/${repository}/token`, token),
-    token: (repository: string, version: number) => {
-      const token = vault.find(`repository/${repository}/token`, version);
-      if (token) return token;
-      throw stuck("repository.token_missing", `the token of the repository ${repository} is gone`, {
-        hint: `holdfast repository connect ${repository} … < token`,
-      });
-    },
-    webhook: (repository: string) =>
-      vault.ensure(`repository/${repository}/webhook`, newKey).reveal(),
-    removeAll: (repository: string) => vault.removeAll(`repository/${repository}/`),
-  };
-}
 
 function isImage({ manifest, sourceDigest }: BuildRequest, sources: SourceStore): boolean {
   const files = sources.readFiles(sourceDigest, ["Dockerfile"]);

@@ -4,7 +4,8 @@ import { z } from "zod";
 import { ACTIONS, type Action } from "../kernel/action.ts";
 import { invalid } from "../kernel/error.ts";
 import { Access, type Principal } from "../operations/access.ts";
-import type { ControlOperations } from "../operations/control-operations.ts";
+import { getAccount, revokeToken } from "../operations/accounts.ts";
+import type { ChangeControl } from "../operations/change-control.ts";
 import type { OperationDeps } from "../operations/operation-deps.ts";
 import {
   ACCOUNT,
@@ -40,9 +41,12 @@ const GRANT = new RegExp(`^([a-z*][a-z0-9-]*)/(${ROLES.join("|")})$`);
 
 const ofAccount = z.object({ account: accountName });
 
-export function accountRoutes(deps: OperationDeps, controls: ControlOperations): Route[] {
+export function accountRoutes(
+  deps: OperationDeps,
+  { controls, declarations }: Pick<ChangeControl, "controls" | "declarations">,
+): Route[] {
   const { store } = deps;
-  const { find, require, tokensOf, revoke } = accountsIn(deps);
+  const { tokensOf } = accountsIn(deps);
   return [
     route({
       method: "GET",
@@ -67,26 +71,14 @@ export function accountRoutes(deps: OperationDeps, controls: ControlOperations):
         disabled: z.boolean().optional(),
         ...breakGlass,
       }),
-      handle: ({ params, body, actor }) => {
-        const before = find(params.account)?.spec;
-        const spec: AccountSpec = {
-          kind: body.kind ?? before?.kind ?? "person",
-          roles: body.roles ?? before?.roles ?? {},
-          disabled: body.disabled ?? before?.disabled ?? false,
-        };
-        for (const environment of Object.keys(spec.roles)) {
-          if (environment === EVERYWHERE || store.find(ENVIRONMENT, environment)) continue;
-          throw invalid("environment.not_found", `there is no environment ${environment}`, {
-            hint: `there is: ${store
-              .list(ENVIRONMENT)
-              .map(({ name }) => name)
-              .join(", ")}, and * for all`,
-          });
-        }
-        const { reason, emergency } = body;
-        const request = { action: "account", account: params.account, spec } as const;
-        const outcome = controls.submit(request, actor, { reason, emergency });
-        return { name: params.account, ...spec, ...waitingOf(outcome) };
+      handle: async ({ params, body, actor }) => {
+        const { reason, emergency, ...spec } = body;
+        const wanted = { kind: ACCOUNT.name, name: params.account, spec };
+        const { outcome, spec: written } = await declarations.write(wanted, actor, {
+          reason,
+          emergency,
+        });
+        return { name: params.account, ...(written as AccountSpec), ...waitingOf(outcome) };
       },
     }),
     route({
@@ -95,12 +87,8 @@ export function accountRoutes(deps: OperationDeps, controls: ControlOperations):
       summary: "Removes an account with its tokens; what it did stays in the audit.",
       params: ofAccount,
       handle: ({ params, actor }) => {
-        const found = require(params.account);
-        store.transaction(() => {
-          for (const { id } of tokensOf(params.account)) revoke(id, actor);
-          store.markDeleting(found, { actor, action: "account-remove" });
-          store.forget(found, found.uid);
-        });
+        getAccount(deps, params.account);
+        controls.submit({ action: "account", account: params.account, spec: null }, actor);
         return { removed: params.account };
       },
     }),
@@ -120,7 +108,7 @@ const tokenBody = z.object({
 
 function tokenRoutes(deps: OperationDeps): Route[] {
   const { store } = deps;
-  const { require, tokensOf, issue } = accountsIn(deps);
+  const { tokensOf, issue } = accountsIn(deps);
   return [
     route({
       method: "GET",
@@ -137,7 +125,7 @@ function tokenRoutes(deps: OperationDeps): Route[] {
       body: tokenBody,
       handle: ({ params, body, actor }) => {
         const { account } = params;
-        const grants = grantsOf(require(account).spec.roles, environmentsIn(store));
+        const grants = grantsOf(getAccount(deps, account).spec.roles, environmentsIn(store));
         const isOwn = actor.name === account;
         return issue(account, body, grants, actor, isOwn ? {} : { madeBy: actor.name });
       },
@@ -169,7 +157,6 @@ function tokenRoutes(deps: OperationDeps): Route[] {
 /** Of one's own tokens. */
 function holderRoutes(deps: OperationDeps): Route[] {
   const { store } = deps;
-  const { revoke } = accountsIn(deps);
   return [
     route({
       method: "POST",
@@ -185,7 +172,7 @@ function holderRoutes(deps: OperationDeps): Route[] {
           });
         const { madeBy: _, ...rest } = spec;
         return store.transaction(() => {
-          revoke(id, actor);
+          revokeToken(deps, id, actor);
           const next = deps.newId();
           store.writeSpec(TOKEN, next, rest, { actor, action: "token-accept" });
           return { id: next, ...rest, token: deps.tokens.issue(next).reveal() };
@@ -200,7 +187,7 @@ function holderRoutes(deps: OperationDeps): Route[] {
       handle: ({ params, actor }) => {
         const { spec } = store.find(TOKEN, params.token) ?? {};
         if (spec?.account !== actor.name) new Access(deps).require(actor, "account");
-        revoke(params.token, actor);
+        revokeToken(deps, params.token, actor);
         return { revoked: params.token };
       },
     }),
@@ -219,16 +206,7 @@ const environmentsIn = (store: OperationDeps["store"]): string[] =>
 
 function accountsIn(deps: OperationDeps) {
   const { store, clock } = deps;
-  const find = (name: string) => store.find(ACCOUNT, name);
   return {
-    find,
-    require: (name: string) => {
-      const found = find(name);
-      if (found) return found;
-      throw invalid("account.not_found", `there is no account ${name}`, {
-        hint: `holdfast account set ${name} --role staging/developer makes it`,
-      });
-    },
     tokensOf: (account?: string) =>
       store
         .list(TOKEN)
@@ -262,18 +240,6 @@ function accountsIn(deps: OperationDeps) {
       return store.transaction(() => {
         store.writeSpec(TOKEN, id, spec, { actor, action: "token" });
         return { id, ...spec, token: deps.tokens.issue(id).reveal() };
-      });
-    },
-    revoke: (id: string, actor: Principal): void => {
-      const found = store.find(TOKEN, id);
-      if (!found)
-        throw invalid("token.not_found", `there is no token ${id}`, {
-          hint: "holdfast token list",
-        });
-      store.transaction(() => {
-        deps.tokens.remove(id);
-        store.markDeleting(found, { actor, action: "token-revoke" });
-        store.forget(found, found.uid);
       });
     },
   };

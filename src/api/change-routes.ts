@@ -1,13 +1,11 @@
 // Changes of protected environments, and the windows and freezes that say when they may run.
 
 import { z } from "zod";
-import { invalid } from "../kernel/error.ts";
 import type { ChangeControl } from "../operations/change-control.ts";
 import type { ChangeOperations } from "../operations/change-operations.ts";
-import type { ControlOperations } from "../operations/control-operations.ts";
-import { unknownEnvironment } from "../operations/environment-view.ts";
 import type { OperationDeps } from "../operations/operation-deps.ts";
 import { name as appName } from "../resources/app/manifest.ts";
+import { durationText } from "../resources/app/quantity.ts";
 import {
   CHANGE,
   type Change,
@@ -15,8 +13,7 @@ import {
   type ChangeStatus,
   ENDED,
 } from "../resources/change/change.ts";
-import { ENVIRONMENT } from "../resources/environment/environment.ts";
-import { nextStretch, WINDOW, windowMistake, windowSchema } from "../resources/window/window.ts";
+import { nextStretch, WINDOW, windowSchema } from "../resources/window/window.ts";
 import { waitingOf } from "./environment-routes.ts";
 import { type Route, route } from "./route.ts";
 
@@ -41,10 +38,8 @@ export interface ChangeView extends ChangeSpec {
 const isToReview = ({ emergency, review }: ChangeSpec): boolean =>
   emergency !== undefined && review === undefined;
 
-export function changeRoutes(
-  deps: OperationDeps,
-  { changes, controls, approvers, access }: ChangeControl,
-): Route[] {
+export function changeRoutes(deps: OperationDeps, control: ChangeControl): Route[] {
+  const { changes, approvers, access } = control;
   const view = ({ spec, status }: Change): ChangeView => ({
     ...spec,
     phase: status?.phase ?? "asked",
@@ -101,7 +96,7 @@ export function changeRoutes(
       },
     }),
     ...decisionRoutes(changes, view),
-    ...windowRoutes(deps, controls),
+    ...windowRoutes(deps, control),
   ];
 }
 
@@ -150,12 +145,11 @@ function decisionRoutes(changes: ChangeOperations, view: (change: Change) => Cha
   ];
 }
 
-function windowRoutes(deps: OperationDeps, controls: ControlOperations): Route[] {
+function windowRoutes(
+  deps: OperationDeps,
+  { controls, declarations }: Pick<ChangeControl, "controls" | "declarations">,
+): Route[] {
   const ofWindow = z.object({ environment: z.string().max(30), window: appName });
-  const assertPlace = (name: string): void => {
-    if (name !== "*" && !deps.store.find(ENVIRONMENT, name))
-      throw unknownEnvironment(deps.store, name);
-  };
   return [
     route({
       method: "GET",
@@ -179,18 +173,16 @@ function windowRoutes(deps: OperationDeps, controls: ControlOperations): Route[]
       params: ofWindow,
       query: z.object({ emergency: z.stringbool().default(false) }),
       body: windowSchema,
-      handle: ({ params, query, body, actor }) => {
-        assertPlace(params.environment);
-        const mistake = windowMistake(body, deps.clock.now());
-        if (mistake !== undefined)
-          throw invalid("window.invalid", `the ${body.kind} ${params.window} ${mistake}`, {
-            hint: `holdfast ${body.kind} set ${params.window} --cron '0 18 * * 5' --for 62h --tz Europe/Madrid --reason weekend`,
-          });
+      handle: async ({ params, query, body, actor }) => {
         const name = `${params.environment}/${params.window}`;
-        const outcome = controls.submit({ action: "freeze", window: name, spec: body }, actor, {
-          ...query,
-          reason: body.reason,
-        });
+        const { durationMs, ...rest } = body;
+        const spec = {
+          ...rest,
+          ...(durationMs !== undefined && { duration: durationText(durationMs) }),
+        };
+        const options = { ...query, reason: body.reason };
+        const wanted = { kind: WINDOW.name, name, spec };
+        const { outcome } = await declarations.write(wanted, actor, options);
         return { name, ...body, next: nextStretch(body, deps.clock.now()), ...waitingOf(outcome) };
       },
     }),

@@ -2,18 +2,14 @@
 
 import { z } from "zod";
 import { type HoldfastError, invalid } from "../kernel/error.ts";
-import { Redacted } from "../kernel/redacted.ts";
+import { refTo } from "../kernel/kind.ts";
 import { contextOf, needsOfApp } from "../operations/alert-context.ts";
 import { deliverTo, getChannel, noticeOf } from "../operations/announcing.ts";
+import type { Declarations } from "../operations/declared/declarations.ts";
 import type { OperationDeps } from "../operations/operation-deps.ts";
 import { groupOf, ToldGroups } from "../operations/told-groups.ts";
 import { name as channelName } from "../resources/app/manifest.ts";
-import {
-  type AlertNotice,
-  CHANNEL,
-  type ChannelSpec,
-  channelInput,
-} from "../resources/channel/channel.ts";
+import { type AlertNotice, CHANNEL, channelInput } from "../resources/channel/channel.ts";
 import { type Route, route } from "./route.ts";
 
 const ofChannel = z.object({ channel: channelName });
@@ -39,7 +35,7 @@ type WebhookAlert = z.output<typeof webhook>["alerts"][number];
 /** Of more alerts in one group nobody reads the words. */
 const NOTICES_MAX = 30;
 
-export function channelRoutes(deps: OperationDeps): Route[] {
+export function channelRoutes(deps: OperationDeps, declarations: Declarations): Route[] {
   return [
     route({
       method: "GET",
@@ -57,31 +53,17 @@ export function channelRoutes(deps: OperationDeps): Route[] {
       summary: "Makes sure of a channel; answers with the key that signs, for a webhook.",
       params: ofChannel,
       body: channelInput,
-      handle: ({ params: { channel }, body, actor }) => {
-        const { address, to, type, severities } = body;
-        if (type === "email" && to === undefined)
-          throw invalid("channel.no_recipient", "an email channel needs `to`", {
-            hint: `holdfast channel add ${channel} --type email --to ops@example.com`,
-          });
-        return deps.store.transaction(() => {
-          const version = deps.channelSecrets.add(channel, new Redacted(address));
-          const spec: ChannelSpec = {
-            type,
-            severities,
-            ...(to !== undefined && { to }),
-            address: { secret: "address", version },
-          };
-          deps.store.writeSpec(CHANNEL, channel, spec, {
-            actor,
-            action: "channel",
-          });
-          return {
-            name: channel,
-            type,
-            severities,
-            ...(type === "webhook" && { signingKey: deps.channelSecrets.signingKey(channel) }),
-          };
-        });
+      handle: async ({ params: { channel }, body, actor }) => {
+        await declarations.write({ kind: CHANNEL.name, name: channel, spec: body }, actor);
+        const { type, severities } = body;
+        return {
+          name: channel,
+          type,
+          severities,
+          ...(type === "webhook" && {
+            signingKey: deps.sealed.signingKey(refTo(CHANNEL, channel)),
+          }),
+        };
       },
     }),
     route({
@@ -89,13 +71,8 @@ export function channelRoutes(deps: OperationDeps): Route[] {
       path: "/v1/channels/{channel}",
       summary: "Removes a channel.",
       params: ofChannel,
-      handle: ({ params: { channel }, actor }) => {
-        const found = getChannel(deps, channel);
-        deps.store.transaction(() => {
-          deps.store.markDeleting(found, { actor, action: "channel" });
-          deps.store.forget(found, found.uid);
-          deps.channelSecrets.removeAll(channel);
-        });
+      handle: async ({ params: { channel }, actor }) => {
+        await declarations.remove(getChannel(deps, channel), actor);
         return { name: channel, removed: true };
       },
     }),

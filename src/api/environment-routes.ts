@@ -110,9 +110,14 @@ function promotionRoutes(deps: OperationDeps, changes: ChangeOperations): Route[
 }
 
 /** The change that it became; nothing where it is written. */
-export const waitingOf = ({ change, pending }: Outcome): { change?: number; pending?: string } => ({
+export const waitingOf = ({
+  change,
+  pending,
+  emergency,
+}: Outcome): Pick<Outcome, "change" | "pending" | "emergency"> => ({
   ...(change !== undefined && { change }),
   ...(pending !== undefined && { pending }),
+  ...(emergency && { emergency }),
 });
 
 function policyRoutes(deps: OperationDeps, controls: ControlOperations): Route[] {

@@ -2,12 +2,14 @@
 
 import { z } from "zod";
 import { invalid } from "../kernel/error.ts";
-import { Redacted } from "../kernel/redacted.ts";
 import type { ExportState, ExportTarget } from "../kernel/signal.ts";
 import type { AppOperations } from "../operations/app-operations.ts";
+import type { Declarations } from "../operations/declared/declarations.ts";
+import { targetOf } from "../operations/export-target.ts";
 import type { OperationDeps } from "../operations/operation-deps.ts";
 import { name as exportName } from "../resources/app/manifest.ts";
-import { EXPORT, type ExportSpec, exportInput } from "../resources/export/export.ts";
+import { EXPORT, exportInput } from "../resources/export/export.ts";
+import { waitingOf } from "./environment-routes.ts";
 import { type Route, route } from "./route.ts";
 
 const ofEnvironment = z.object({ environment: exportName });
@@ -23,7 +25,11 @@ const path = "/v1/environments/{environment}/exports";
 
 type SendOutcomes = Readonly<Record<string, { readonly is: string; readonly why?: string }>>;
 
-export function exportRoutes(deps: OperationDeps, operations: AppOperations): Route[] {
+export function exportRoutes(
+  deps: OperationDeps,
+  operations: AppOperations,
+  declarations: Declarations,
+): Route[] {
   return [
     route({
       method: "GET",
@@ -50,15 +56,13 @@ export function exportRoutes(deps: OperationDeps, operations: AppOperations): Ro
       summary: "Makes sure of an export; it begins with what comes from now on.",
       params: ofExport,
       body: exportInput,
-      handle: ({ params, body: { headers, endpoint, signals }, actor }) => {
+      handle: async ({ params, body, actor }) => {
         operations.requireEnvironment(params.environment);
         const name = `${params.environment}/${params.export}`;
-        return deps.store.transaction(() => {
-          const version = deps.exportSecrets.add(name, new Redacted(JSON.stringify(headers)));
-          const spec: ExportSpec = { endpoint, signals, headers: { secret: "headers", version } };
-          deps.store.writeSpec(EXPORT, name, spec, { actor, action: "export" });
-          return { name: params.export, endpoint, signals } satisfies ExportView;
-        });
+        const wanted = { kind: EXPORT.name, name, spec: body };
+        const { outcome } = await declarations.write(wanted, actor);
+        const { endpoint, signals } = body;
+        return { name: params.export, endpoint, signals, ...waitingOf(outcome) };
       },
     }),
     route({
@@ -66,14 +70,10 @@ export function exportRoutes(deps: OperationDeps, operations: AppOperations): Ro
       path: `${path}/{export}`,
       summary: "Removes an export, with what still waits for it.",
       params: ofExport,
-      handle: ({ params, actor }) => {
+      handle: async ({ params, actor }) => {
         const found = getExport(deps, params.environment, params.export);
-        deps.store.transaction(() => {
-          deps.store.markDeleting(found, { actor, action: "export" });
-          deps.store.forget(found, found.uid);
-          deps.exportSecrets.removeAll(found.name);
-        });
-        return { name: params.export, removed: true };
+        const waiting = waitingOf(await declarations.remove(found, actor));
+        return { name: params.export, removed: waiting.pending === undefined, ...waiting };
       },
     }),
     testRoute(deps),
@@ -106,30 +106,5 @@ function getExport(deps: OperationDeps, environment: string, name: string) {
     hint: "holdfast export list",
   });
 }
-
-/**
- * With its headers, for telemetry.
- *
- * @throws secret.missing and others, where they can't be opened
- */
-export function targetOf(
-  { exportSecrets }: Pick<OperationDeps, "exportSecrets">,
-  { name, spec }: { readonly name: string; readonly spec: ExportSpec },
-): ExportTarget {
-  const headers = exportSecrets.read(name, spec.headers.version).reveal();
-  return {
-    ...openTargetOf({ name, spec }),
-    headers: JSON.parse(headers) as Record<string, string>,
-  };
-}
-
-/** Without what is secret. */
-export const openTargetOf = ({
-  name,
-  spec: { endpoint, signals },
-}: {
-  readonly name: string;
-  readonly spec: ExportSpec;
-}): ExportTarget => ({ name, environment: name.split("/")[0] ?? "", endpoint, signals });
 
 const shortName = (name: string): string => name.split("/")[1] ?? name;

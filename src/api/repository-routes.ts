@@ -1,24 +1,21 @@
 // Repositories whose pushes are deployed, and the webhooks that tell of them.
 
 import { z } from "zod";
-import { invalid } from "../kernel/error.ts";
-import { Redacted } from "../kernel/redacted.ts";
-import type { Access } from "../operations/access.ts";
-import { findEnvironment } from "../operations/environment-view.ts";
+import { refTo } from "../kernel/kind.ts";
+import type { ChangeControl } from "../operations/change-control.ts";
+import type { Declarations } from "../operations/declared/declarations.ts";
 import type { OperationDeps } from "../operations/operation-deps.ts";
 import { PUSHES_KEPT, type PushOperations } from "../operations/push-operations.ts";
 import { name as repositoryName } from "../resources/app/manifest.ts";
 import type { Push } from "../resources/push/push.ts";
 import {
-  apiOf,
-  isLoopback,
-  providerOf,
   REPOSITORY,
   type Repository,
   type RepositorySpec,
   repositoryInput,
 } from "../resources/repository/repository.ts";
 import type { RefusedDeliveries } from "../resources/repository/repository-driver.ts";
+import { waitingOf } from "./environment-routes.ts";
 import { type Route, route } from "./route.ts";
 import { readDelivery, verifyDelivery } from "./webhook.ts";
 
@@ -50,8 +47,7 @@ export interface RepositoryView extends Omit<RepositorySpec, "token"> {
 
 export function repositoryRoutes(
   deps: OperationDeps,
-  pushes: PushOperations,
-  access: Access,
+  { pushes, access, declarations }: Pick<ChangeControl, "pushes" | "access" | "declarations">,
 ): Route[] {
   const refused = deps.refusedDeliveries;
   return [
@@ -82,32 +78,28 @@ export function repositoryRoutes(
         };
       },
     }),
-    connectRoute(deps, pushes, access),
+    connectRoute(deps, pushes, declarations),
     route({
       method: "DELETE",
       path,
       summary: "Pushes to it are not deployed any more; what runs stays.",
       params: ofRepository,
-      handle: ({ params, actor }) => {
+      handle: async ({ params, actor }) => {
         const found = pushes.find(params.repository);
-        access.require(actor, "deploy", found.spec.environment);
-        deps.store.transaction(() => {
-          for (const one of [found, ...pushes.of(found.name)]) {
-            deps.store.markDeleting(one, { actor, action: "disconnect" });
-            deps.store.forget(one, one.uid);
-          }
-          deps.repositorySecrets.removeAll(found.name);
-        });
-        deps.repositories.remove(found.name);
+        const waiting = waitingOf(await declarations.remove(found, actor));
         refused.delete(found.name);
-        return { name: found.name, removed: true };
+        return { name: found.name, removed: waiting.pending === undefined, ...waiting };
       },
     }),
     webhookRoute(deps, pushes),
   ];
 }
 
-function connectRoute(deps: OperationDeps, pushes: PushOperations, access: Access): Route {
+function connectRoute(
+  deps: OperationDeps,
+  pushes: PushOperations,
+  declarations: Declarations,
+): Route {
   return route({
     method: "PUT",
     path,
@@ -116,57 +108,16 @@ function connectRoute(deps: OperationDeps, pushes: PushOperations, access: Acces
     body: repositoryInput,
     handle: async ({ params, body, actor, signal }) => {
       const name = params.repository;
-      const { environment, url, branch, folder } = body;
-      findEnvironment(deps.store, environment);
-      const before = deps.store.find(REPOSITORY, name);
-      for (const place of new Set([environment, before?.spec.environment ?? environment]))
-        access.require(actor, "deploy", place);
-      const provider = body.provider ?? providerOf(url);
-      if (!provider)
-        throw invalid("repository.unknown_provider", `${url} does not say whose it is`, {
-          hint: "--provider github, gitlab or gitea (Forgejo, too)",
-        });
-      // Another address gets no token that was given for this one.
-      const api = (body.api ?? apiOf(provider, url)).replace(/\/+$/, "");
-      const isSame =
-        before !== undefined &&
-        before.spec.provider === provider &&
-        new URL(before.spec.url).origin === new URL(url).origin &&
-        new URL(before.spec.api).origin === new URL(api).origin;
-      // Nobody else has us ask the machine's own programs.
-      if (actor.kind !== "owner" && [url, api].some(isLoopback))
-        throw invalid("repository.own_forbidden", `${url} is this machine itself`, {
-          hint: "only its owner can connect what runs here",
-        });
-      const kept = isSame ? before.spec.token : undefined;
-      const token = body.token === undefined ? undefined : new Redacted(body.token);
-      const known = token ?? (kept && deps.repositorySecrets.token(name, kept.version));
-      const head = await deps.repositories.head({ url, branch, provider, token: known }, signal);
-      const spec: RepositorySpec = {
-        environment,
-        url,
-        provider,
-        branch,
-        ...(folder !== undefined && { folder }),
-        api,
-        connectedBy: actor.name,
-      };
-      const written = deps.store.transaction(() => {
-        const sealed = token
-          ? ({ secret: "token", version: deps.repositorySecrets.add(name, token) } as const)
-          : kept;
-        return deps.store.writeSpec(
-          REPOSITORY,
-          name,
-          { ...spec, ...(sealed && { token: sealed }) },
-          { actor, action: "connect" },
-        ) as Repository;
-      });
+      const wanted = { kind: REPOSITORY.name, name, spec: body };
+      const { outcome, spec, seen } = await declarations.write(wanted, actor, { signal });
+      const waiting = waitingOf(outcome);
+      const written = deps.store.find(REPOSITORY, name);
       return {
-        ...viewOf(deps, written, pushes),
-        head,
-        secret: deps.repositorySecrets.webhook(name),
+        ...(written ? viewOf(deps, written, pushes) : { name, ...(spec as RepositorySpec) }),
+        ...seen,
+        secret: deps.sealed.signingKey(refTo(REPOSITORY, name)),
         reachable: deps.apiHost !== undefined,
+        ...waiting,
       };
     },
   });
@@ -186,7 +137,7 @@ function webhookRoute(deps: OperationDeps, pushes: PushOperations): Route {
       const body = (request.body as Buffer | undefined) ?? Buffer.alloc(0);
       const { provider } = found.spec;
       try {
-        const secret = deps.repositorySecrets.webhook(found.name);
+        const secret = deps.sealed.signingKey(found);
         verifyDelivery(provider, request.headers, body, secret, deps.clock.now());
         const event = readDelivery(provider, request.headers, body);
         if ("ignored" in event) return event;

@@ -13,6 +13,8 @@ const ENVIRONMENT = "/v1/environments/{environment}";
 export const WRITES: Readonly<Record<string, RouteAccess>> = {
   "POST /v1/inference": "anybody",
   "POST /v1/query": "view",
+  "POST /v1/plan": "anybody",
+  "POST /v1/apply": "anybody",
   [`POST ${ENVIRONMENT}/deploys`]: "deploy",
   [`POST ${ENVIRONMENT}/promotions`]: "promote",
   [`POST ${ENVIRONMENT}/trains`]: "promote",
@@ -67,6 +69,7 @@ export const WRITES: Readonly<Record<string, RouteAccess>> = {
 const LOOKS: Readonly<Record<string, RouteAccess>> = {
   "/v1/schema/manifest": "anybody",
   "/v1/whoami": "anybody",
+  "/v1/kinds": "anybody",
   "/v1/audit": "audit",
   "/v1/audit/verify": "audit",
   "/v1/audit/export": "audit",
@@ -86,6 +89,8 @@ const LOOKS: Readonly<Record<string, RouteAccess>> = {
 
 /** @throws where a route that writes is not in the table */
 export function accessOf({ method, path }: Pick<Route, "method" | "path">): RouteAccess {
+  // Of any kind: what one may do is decided by the resource, not by the path.
+  if (/^\/v1\/(resources|watch)\//.test(path)) return "anybody";
   if (method === "GET") return LOOKS[path] ?? "view";
   if (method === "POST" && path.startsWith("/v1/prometheus/")) return "view";
   const found = WRITES[`${method} ${path}`];

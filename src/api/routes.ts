@@ -24,6 +24,7 @@ import { holdRoutes } from "./hold-routes.ts";
 import { insightRoutes } from "./insight-routes.ts";
 import { monitoringRoutes } from "./monitoring-routes.ts";
 import { repositoryRoutes } from "./repository-routes.ts";
+import { resourceRoutes } from "./resource-routes.ts";
 import { rolloutRoutes } from "./rollout-routes.ts";
 import { type Route, route } from "./route.ts";
 import { statusView } from "./status-view.ts";
@@ -53,7 +54,7 @@ const SETTING_MAX_CHARS = 64 * 1024;
 
 export function createRoutes(deps: OperationDeps): readonly Route[] {
   const control = composeChangeControl(deps);
-  const { operations, access, changes, trains, pushes } = control;
+  const { operations, access, changes, trains } = control;
   return [
     ...platformRoutes(deps, operations),
     ...environmentRoutes(deps, control),
@@ -61,19 +62,20 @@ export function createRoutes(deps: OperationDeps): readonly Route[] {
     ...trainRoutes(deps, changes, trains, access),
     ...auditRoutes(deps),
     ...deliveryRoutes(deps, access),
-    ...accountRoutes(deps, control.controls),
+    ...accountRoutes(deps, control),
     ...deployRoutes(deps, operations, changes),
     ...rolloutRoutes(deps, operations),
     ...holdRoutes(deps, access),
-    ...repositoryRoutes(deps, pushes, access),
+    ...repositoryRoutes(deps, control),
     ...gitRoutes(deps, access),
     ...appRoutes(operations, changes),
     ...settingRoutes(operations, changes),
-    ...telemetryRoutes(deps, operations, access),
+    ...telemetryRoutes(deps, operations, control),
     ...monitoringRoutes(deps, operations),
     ...insightRoutes(deps, operations),
-    ...exportRoutes(deps, operations),
-    ...channelRoutes(deps),
+    ...exportRoutes(deps, operations, control.declarations),
+    ...channelRoutes(deps, control.declarations),
+    ...resourceRoutes(deps, control),
     ...journalRoutes(deps),
     ...taskRoutes(deps, control),
   ];

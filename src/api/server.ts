@@ -15,6 +15,7 @@ import {
   problemOf,
 } from "../kernel/error.ts";
 import { Access, type Principal } from "../operations/access.ts";
+import { shownNotices } from "../operations/notices.ts";
 import type { OperationDeps } from "../operations/operation-deps.ts";
 import { EVERYWHERE } from "../resources/account/account.ts";
 import { renderOpenApi } from "./openapi.ts";
@@ -136,6 +137,11 @@ async function handle(
     ];
     assertMay(route, actor, gate, Object.assign({}, ...named));
   }
+  if (!route.open) {
+    const notices = shownNotices(deps);
+    if (notices.length > 0)
+      reply.header(NOTICES_HEADER, encodeURIComponent(JSON.stringify(notices)));
+  }
   const gone = new AbortController();
   reply.raw.on("close", () => gone.abort());
   const answer = await route.handle({
@@ -150,6 +156,9 @@ async function handle(
   if (answer instanceof Readable) return reply.type(NDJSON).send(answer);
   return answer;
 }
+
+/** What whoever asks anything is to be shown beside the answer: JSON, percent-encoded. */
+const NOTICES_HEADER = "holdfast-notices";
 
 const NOBODY: Principal = { name: "anonymous", from: "", kind: "service", grants: [] };
 

@@ -12,10 +12,12 @@ import {
 } from "../kernel/signal.ts";
 import type { Access } from "../operations/access.ts";
 import type { AppOperations } from "../operations/app-operations.ts";
-import { type EnvironmentView, findEnvironment } from "../operations/environment-view.ts";
+import type { ChangeControl } from "../operations/change-control.ts";
+import type { Declarations } from "../operations/declared/declarations.ts";
 import type { OperationDeps } from "../operations/operation-deps.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import { changedPolicy, policyChange, TELEMETRY } from "../resources/telemetry/telemetry.ts";
+import { waitingOf } from "./environment-routes.ts";
 import { type Route, route } from "./route.ts";
 
 const LOG_LIMIT_MAX = 100_000;
@@ -42,12 +44,12 @@ const environment = appName.default("production");
 export function telemetryRoutes(
   deps: OperationDeps,
   operations: AppOperations,
-  access: Access,
+  { access, declarations }: Pick<ChangeControl, "access" | "declarations">,
 ): Route[] {
   const from = (sinceMs: number): number => (sinceMs > 0 ? deps.clock.now() - sinceMs : 0);
   return [
     logsRoute(deps, operations, access, from),
-    ...policyRoutes(deps, operations),
+    ...policyRoutes(deps, operations, declarations),
     route({
       method: "GET",
       path: "/v1/traces",
@@ -138,7 +140,11 @@ function questionRoutes(
   ];
 }
 
-function policyRoutes(deps: OperationDeps, operations: AppOperations): Route[] {
+function policyRoutes(
+  deps: OperationDeps,
+  operations: AppOperations,
+  declarations: Declarations,
+): Route[] {
   const path = "/v1/environments/{environment}/telemetry";
   const params = z.object({ environment: appName });
   const find = (name: string): TelemetryPolicy | undefined =>
@@ -160,26 +166,14 @@ function policyRoutes(deps: OperationDeps, operations: AppOperations): Route[] {
       summary: "Changes how long telemetry is kept, and what of it is about people.",
       params,
       body: policyChange,
-      handle: ({ params: { environment }, body, actor }) => {
+      handle: async ({ params: { environment }, body, actor }) => {
         operations.requireEnvironment(environment);
-        const policy = changedPolicy(find(environment), body);
-        assertKept(findEnvironment(deps.store, environment), policy);
-        const options = { actor, action: "telemetry" };
-        deps.store.writeSpec(TELEMETRY, environment, policy, options);
-        return policy;
+        const wanted = { kind: TELEMETRY.name, name: environment, spec: body };
+        const { outcome, spec } = await declarations.write(wanted, actor);
+        return { ...(spec as TelemetryPolicy), ...waitingOf(outcome) };
       },
     }),
   ];
-}
-
-function assertKept({ name, rules }: EnvironmentView, { retention }: TelemetryPolicy): void {
-  const longest = Object.entries(retention).find(([, { days }]) => days > rules.telemetryDays);
-  if (!longest) return;
-  throw invalid(
-    "policy.retention",
-    `${longest[0]} for ${longest[1].days} days; ${name} lets telemetry be kept for ${rules.telemetryDays} (rule telemetryDays)`,
-    { hint: "an admin can change it: holdfast policy show, then holdfast policy set <file>" },
-  );
 }
 
 function logsRoute(

@@ -1,6 +1,12 @@
 // The command line, made of commands that are values.
 
-import { Argument, Command as Commander, CommanderError, Option } from "commander";
+import {
+  Argument,
+  Command as Commander,
+  CommanderError,
+  InvalidArgumentError,
+  Option,
+} from "commander";
 import { Client, type ClientOptions } from "../client/client.ts";
 import { asHoldfastError, invalid } from "../kernel/error.ts";
 import {
@@ -52,7 +58,7 @@ import {
   windowRemove,
   windowSet,
 } from "./change/windows.ts";
-import type { Command, CommandContext, Lifecycle, Options } from "./command.ts";
+import type { Command, CommandContext, CommandOption, Lifecycle, Options } from "./command.ts";
 import { Output } from "./output.ts";
 import { diff, envCreate, envList, envShow } from "./platform/environments.ts";
 import { doctor, down, start, up } from "./platform/installation.ts";
@@ -62,6 +68,8 @@ import {
   repositoryRemove,
   repositoryShow,
 } from "./repository/repositories.ts";
+import { apply, plan } from "./resource/apply.ts";
+import { get, remove, set } from "./resource/resources.ts";
 import { alerts, silenceAdd, silenceList, silenceRemove, slo } from "./telemetry/alerts.ts";
 import { channelAdd, channelList, channelRemove, channelTest } from "./telemetry/channels.ts";
 import { exportAdd, exportList, exportRemove, exportTest } from "./telemetry/exports.ts";
@@ -164,6 +172,11 @@ export const COMMANDS: readonly Command[] = [
   delivery,
   audit,
   destroy,
+  get,
+  set,
+  remove,
+  plan,
+  apply,
 ];
 
 const GROUPS: Readonly<Record<string, string>> = {
@@ -254,8 +267,7 @@ function addCommand(
   const built = withGlobals(parent.command(name)).summary(command.summary).exitOverride();
   built.description([command.summary, command.details].filter(Boolean).join("\n"));
   for (const arg of args) built.addArgument(new Argument(arg));
-  for (const option of command.options ?? [])
-    built.option(option.flags, option.description, option.default);
+  for (const option of command.options ?? []) built.addOption(optionOf(option));
   built.addHelpText(
     "after",
     `\nExamples:\n${command.examples.map((line) => `  ${line}`).join("\n")}`,
@@ -265,6 +277,18 @@ function addCommand(
     const positional = given.slice(0, args.length) as (string | string[] | undefined)[];
     const flags = built.optsWithGlobals() as Options;
     onEnd(await runOne(command, positional, flags, options));
+  });
+}
+
+/** One that is given twice is refused: the first would silently not count. */
+function optionOf({ flags, description, default: fallback }: CommandOption): Option {
+  const option = new Option(flags, description).default(fallback);
+  if (!/<[^.]*>/.test(flags)) return option;
+  let isGiven = false;
+  return option.argParser((value) => {
+    if (isGiven) throw new InvalidArgumentError("It is given twice; a list has commas between.");
+    isGiven = true;
+    return value;
   });
 }
 
@@ -294,6 +318,8 @@ async function runOne(
     }
     return output.problem(asHoldfastError(error));
   } finally {
+    for (const { level, text } of client.notices)
+      output.progress(output.paint(level === "warning" ? "yellow" : "cyan", `notice: ${text}`));
     await client.close();
   }
 }

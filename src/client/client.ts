@@ -6,6 +6,7 @@ import { Agent as HttpsAgent, request as requestHttps } from "node:https";
 import type { Readable } from "node:stream";
 import { json, text } from "node:stream/consumers";
 import { errorOfProblem, HoldfastError, type Problem, transient } from "../kernel/error.ts";
+import type { NoticeView } from "../operations/notices.ts";
 
 export interface ClientOptions {
   readonly socket?: string | undefined;
@@ -21,6 +22,7 @@ export class Client {
   readonly #options: ClientOptions;
   readonly #isTls: boolean;
   readonly #agent: HttpAgent;
+  #notices: readonly NoticeView[] = [];
 
   constructor(options: ClientOptions) {
     this.#options = options;
@@ -28,6 +30,11 @@ export class Client {
     // A connection to the socket costs nothing; one elsewhere is kept for the next question.
     const keepAlive = options.url !== undefined;
     this.#agent = this.#isTls ? new HttpsAgent({ keepAlive }) : new HttpAgent({ keepAlive });
+  }
+
+  /** What the last answer asked to be shown beside it. */
+  get notices(): readonly NoticeView[] {
+    return this.#notices;
   }
 
   get<Answer>(path: string, query?: Query): Promise<Answer> {
@@ -133,6 +140,7 @@ export class Client {
         cause,
       });
     });
+    this.#notices = noticesOf(answer);
     const status = answer.statusCode ?? 0;
     if (status < 300) return answer;
     const problem = (await json(answer).catch(() => undefined)) as Problem | undefined;
@@ -165,5 +173,16 @@ export class Client {
       if (body === undefined || typeof body === "string") asked.end(body);
       else body.on("error", (error) => asked.destroy(error)).pipe(asked);
     });
+  }
+}
+
+function noticesOf({ headers }: IncomingMessage): readonly NoticeView[] {
+  const text = headers["holdfast-notices"];
+  if (typeof text !== "string") return [];
+  try {
+    return JSON.parse(decodeURIComponent(text)) as readonly NoticeView[];
+  } catch {
+    // Somebody on the way wrote it; the answer counts all the same.
+    return [];
   }
 }

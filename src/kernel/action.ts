@@ -14,7 +14,17 @@ export const CHANGE_ACTIONS = [
 export type ChangeAction = (typeof CHANGE_ACTIONS)[number];
 
 /** What decides who may change what, where that is loosened; and what may do anything: a change, too. */
-export const CONTROL_ACTIONS = ["policy", "environment", "freeze", "account", "run"] as const;
+export const CONTROL_ACTIONS = [
+  "policy",
+  "environment",
+  "freeze",
+  "account",
+  "run",
+  /** Any other kind of resource that a person declares. */
+  "apply",
+] as const;
+export const isControlAction = (action: string): action is ControlAction =>
+  (CONTROL_ACTIONS as readonly string[]).includes(action);
 export type ControlAction = (typeof CONTROL_ACTIONS)[number];
 
 export const ACTIONS = [

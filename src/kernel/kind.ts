@@ -21,6 +21,8 @@ export interface Kind<Spec, Status> {
   readonly version: number;
   /** Version → what makes the next version of a spec that was kept in it. */
   readonly upgrades: Readonly<Record<number, (spec: StoredSpec) => StoredSpec>>;
+  /** The environment that one is about, where its name does not begin with it. */
+  environmentOf?(name: string, spec: Spec): string | undefined;
   /** Goes with its app, at once, when that is destroyed: nothing in the world hangs on it. */
   readonly goesWithApp?: true;
   /** For types only; never there. */
@@ -46,6 +48,16 @@ export const defineKind = <Spec, Status = never>(
   kind: Omit<Kind<Spec, Status>, "of" | "version" | "upgrades"> &
     Partial<Pick<Kind<Spec, Status>, "version" | "upgrades">>,
 ): Kind<Spec, Status> => ({ version: 1, upgrades: {}, ...kind });
+
+/** The environment that a resource belongs to; undefined: to the installation. */
+export function environmentOf<Spec, Status>(
+  kind: Kind<Spec, Status>,
+  name: string,
+  spec: Spec,
+): string | undefined {
+  if (kind.environmentOf) return kind.environmentOf(name, spec);
+  return kind.scope === "installation" ? undefined : name.split("/")[0];
+}
 
 export const refTo = ({ name: kind }: AnyKind, name: string): Ref => ({ kind, name });
 

@@ -45,6 +45,15 @@ type AccessDeps = Pick<
   "store" | "clock" | "authorizer" | "findToken" | "unknownTokens" | "audit"
 >;
 
+/** Who has a role everywhere has it also in an environment that was made since they were asked who they are. */
+const grantsIn = (grants: readonly string[], environment: string): readonly string[] => [
+  ...grants,
+  ...grants
+    .filter((grant) => grant.startsWith(`${EVERYWHERE}/`))
+    .map((grant) => `${environment}/${grant.slice(EVERYWHERE.length + 1)}`)
+    .filter((grant) => !grants.includes(grant)),
+];
+
 export class Access {
   readonly #deps: AccessDeps;
 
@@ -112,7 +121,7 @@ export class Access {
       return { allowed: true, rules: ["owner"] };
     const now = new Date(clock.now());
     return authorizer.decide({
-      user: principal,
+      user: place ? { ...principal, grants: grantsIn(principal.grants, place.name) } : principal,
       action,
       environment: place && { name: place.name, class: classOf(place) },
       app,

@@ -1,6 +1,7 @@
 // What channels are told: alerts that Alertmanager hands over, and what is announced beside them.
 
 import { invalid } from "../kernel/error.ts";
+import { refTo } from "../kernel/kind.ts";
 import {
   type AlertNotice,
   CHANNEL,
@@ -88,8 +89,8 @@ export async function deliverTo(
   await deps.notify({
     type: spec.type,
     to: spec.to,
-    address: deps.channelSecrets.read(name, spec.address.version).reveal(),
-    signingKey: deps.channelSecrets.signingKey(name),
+    address: deps.sealed.read(refTo(CHANNEL, name), "address", spec.address.version).reveal(),
+    signingKey: deps.sealed.signingKey(refTo(CHANNEL, name)),
     ...message,
     anchor: anchorOf(deps),
   });

@@ -9,6 +9,7 @@ import { ChangeOperations } from "./change-operations.ts";
 import { ChangeRunner } from "./change-runner.ts";
 import { ControlOperations } from "./control-operations.ts";
 import { ControlWrites } from "./control-writes.ts";
+import { Declarations } from "./declared/declarations.ts";
 import type { OperationDeps } from "./operation-deps.ts";
 import { Promotion } from "./promotion.ts";
 import { PushOperations } from "./push-operations.ts";
@@ -22,6 +23,7 @@ export interface ChangeControl {
   readonly controls: ControlOperations;
   readonly trains: TrainOperations;
   readonly pushes: PushOperations;
+  readonly declarations: Declarations;
 }
 
 export function composeChangeControl(deps: OperationDeps): ChangeControl {
@@ -42,6 +44,7 @@ export function composeChangeControl(deps: OperationDeps): ChangeControl {
     trains,
     changes,
     controls,
+    declarations: new Declarations(deps, { access, changes, controls, runner }),
     pushes: new PushOperations(deps, changes),
   };
 }

@@ -2,7 +2,7 @@
 // protected one it becomes a record: who asked for what and why, what it would do, how risky that is,
 // who approved, and how it ended.
 
-import type { Action } from "../kernel/action.ts";
+import { type Action, isControlAction } from "../kernel/action.ts";
 import { asHoldfastError, type HoldfastError, invalid } from "../kernel/error.ts";
 import { SYSTEM } from "../kernel/resource-store.ts";
 import { APP } from "../resources/app/app.ts";
@@ -26,7 +26,7 @@ import { assertBudget, findingText } from "./change-checks.ts";
 import { type ChangeOptions, recordOf } from "./change-record.ts";
 import { differencesOf } from "./change-risk.ts";
 import { type ChangeRequest, type ChangeRunner, NO_APP, type Rehearsal } from "./change-runner.ts";
-import { type ControlRequest, isControl } from "./control-writes.ts";
+import type { ControlRequest } from "./control-writes.ts";
 import { type EnvironmentView, findEnvironment } from "./environment-view.ts";
 import { assertNotHeld } from "./holds.ts";
 import type { OperationDeps } from "./operation-deps.ts";
@@ -37,6 +37,8 @@ export type Outcome = Accepted & {
   readonly change?: number;
   /** It waits: for approvals, or for its time. */
   readonly pending?: string;
+  /** It loosened control, past approvals: to be reviewed. */
+  readonly emergency?: true;
   readonly uid?: string;
 };
 
@@ -172,7 +174,7 @@ export class ChangeOperations {
   gate({ environment, app, action, request }: GateSubject): Gate {
     const { store, clock } = this.#deps;
     // What decides over windows waits for none.
-    if (isControl({ action })) return { open: true };
+    if (isControlAction(action)) return { open: true };
     const windows = store.list(WINDOW);
     const { train } = request as { train?: { cars: readonly { app: string }[] } };
     const apps = train ? train.cars.map((car) => car.app) : [app];

@@ -24,6 +24,7 @@ const BASE: Readonly<Record<Rehearsal["action"], number>> = {
   freeze: 30,
   account: 40,
   run: 40,
+  apply: 20,
 };
 
 export interface BudgetLeft {

@@ -77,14 +77,15 @@ export class ControlOperations {
     const rehearsal = this.#runner.rehearse(place, request, actor);
     const { digest } = rehearsal;
     const now = this.#deps.clock.now();
-    const facts = { request, loosening, place, rules, digest, actor, options, now, waived };
+    const before = this.#control.before(request);
+    const facts = { request, before, loosening, place, rules, digest, actor, options, now, waived };
     const spec = controlRecordOf(facts);
     const { number, superseded } = this.#changes.record(spec, actor);
     if (waived !== undefined && !spec.emergency)
       return { ...this.#changes.execute(number), change: number };
     if (spec.emergency) {
       void this.#changes.shout(number, actor, `${spec.summary}: ${loosening.reasons.join("; ")}`);
-      return { ...this.#changes.execute(number), change: number };
+      return { ...this.#changes.execute(number), change: number, emergency: true };
     }
     return {
       ...rehearsal.accepted,
@@ -93,10 +94,10 @@ export class ControlOperations {
     };
   }
 
-  // A team of one runs its commands; what it loosens is an emergency all the same.
+  // A team of one runs its commands and sets what it likes; what it loosens is an emergency all the same.
   #waivedFor(request: ControlRequest, place: string, actor: Principal): string | undefined {
-    if (request.action !== "run") return undefined;
-    const { rules } = findEnvironment(this.#deps.store, place);
+    if (request.action !== "run" && request.action !== "apply") return undefined;
+    const { rules } = place === EVERYWHERE ? STRICT : findEnvironment(this.#deps.store, place);
     const isAlone = !this.#approvers.areOthers(place, actor.name);
     if (isAlone && rules.approvalsWhenAlone === "waive") return "nobody else could approve it";
     return rules.approvals === 0 ? "the environment asks for no approval" : undefined;
@@ -114,8 +115,8 @@ export class ControlOperations {
       assertReason(reason);
       return;
     }
-    // A command waits for somebody; nobody is hurt by that.
-    if (request.action === "run") return;
+    // These wait for somebody; nobody is hurt by that.
+    if (request.action === "run" || request.action === "apply") return;
     if (this.#approvers.of({ environment: place, askedBy: actor.name }).length > 0) return;
     throw invalid(
       "change.nobody_else",

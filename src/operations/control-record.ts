@@ -1,5 +1,6 @@
 // A change of what decides who may change what, as it is written down when it is asked for.
 
+import { fieldChanges } from "../kernel/field-changes.ts";
 import type { ChangeSpec } from "../resources/change/change.ts";
 import type { EnvironmentRules } from "../resources/environment/environment-rules.ts";
 import type { Principal } from "./access.ts";
@@ -9,10 +10,13 @@ import type { ControlRequest, Loosening } from "./control-writes.ts";
 const DAY_MS = 86_400_000;
 const HOUR_MS = 3_600_000;
 const RISK = 40;
+const RESOURCE_RISK = 20;
 const SHOWN_CHARS = 80;
 
 export interface ControlAsked {
   readonly request: ControlRequest;
+  /** Of a resource that is applied: its spec. */
+  readonly before: unknown;
   readonly loosening: Loosening;
   /** One environment, or `*`. */
   readonly place: string;
@@ -27,7 +31,7 @@ export interface ControlAsked {
 
 /** Its number is given when it is written. */
 export function controlRecordOf(asked: ControlAsked): ChangeSpec {
-  const { request, loosening, place, rules, digest, actor, options, now, waived } = asked;
+  const { request, place, rules, digest, actor, options, now, waived } = asked;
   return {
     number: 0,
     environment: place,
@@ -40,24 +44,7 @@ export function controlRecordOf(asked: ControlAsked): ChangeSpec {
     askedBy: actor.name,
     askedFrom: actor.from,
     askedAt: now,
-    ...(request.action === "run"
-      ? {
-          diff: [{ what: "command", after: request.command }],
-          risk: {
-            score: RISK,
-            parts: [{ points: RISK, why: "a command may do what the app may" }],
-          },
-          plan: ["it runs once, in the release that serves then"],
-          success: ["it ends with 0"],
-          rollback: "none: what a command did stays done",
-        }
-      : {
-          diff: loosening.reasons.map((reason) => ({ what: "loosens", after: reason })),
-          risk: { score: RISK, parts: [{ points: RISK, why: "it loosens what holds changes" }] },
-          plan: ["it is written at once"],
-          success: ["it is in force"],
-          rollback: "what was before, set again",
-        }),
+    ...effectOf(asked),
     // It takes somebody else, also where the environment asks for nobody.
     needs: waived === undefined ? Math.max(1, rules.approvals) : 0,
     ...(waived !== undefined && { waived }),
@@ -70,8 +57,48 @@ export function controlRecordOf(asked: ControlAsked): ChangeSpec {
   };
 }
 
+function effectOf({
+  request,
+  before,
+  loosening,
+}: ControlAsked): Pick<ChangeSpec, "diff" | "risk" | "plan" | "success" | "rollback"> {
+  const risk = (points: number, why: string) => ({ score: points, parts: [{ points, why }] });
+  if (request.action === "run")
+    return {
+      diff: [{ what: "command", after: request.command }],
+      risk: risk(RISK, "a command may do what the app may"),
+      plan: ["it runs once, in the release that serves then"],
+      success: ["it ends with 0"],
+      rollback: "none: what a command did stays done",
+    };
+  const written = {
+    plan: ["it is written at once"],
+    success: ["it is in force"],
+    rollback: "what was before, set again",
+  };
+  if (request.action !== "apply")
+    return {
+      diff: loosening.reasons.map((reason) => ({ what: "loosens", after: reason })),
+      risk: risk(RISK, "it loosens what holds changes"),
+      ...written,
+    };
+  const text = (value: unknown): string =>
+    typeof value === "string" ? value : JSON.stringify(value);
+  return {
+    diff: fieldChanges(before, request.spec ?? undefined).map(({ field, from, to }) => ({
+      what: field,
+      ...(from !== undefined && { before: text(from) }),
+      ...(to !== undefined && { after: text(to) }),
+    })),
+    risk: risk(RESOURCE_RISK, `${request.kind} ${request.name} of a protected environment`),
+    ...written,
+  };
+}
+
 function summaryOf(request: ControlRequest): string {
   switch (request.action) {
+    case "apply":
+      return `${request.spec === null ? "remove" : "set"} ${request.kind} ${request.name}`;
     case "policy":
       return `policy of ${request.environment}`;
     case "environment":

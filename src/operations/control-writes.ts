@@ -2,13 +2,15 @@
 // freezes, accounts. Here they are written; which of them loosen control is said here too.
 
 import { parseDocument } from "yaml";
+import { isControlAction } from "../kernel/action.ts";
 import { invalid } from "../kernel/error.ts";
-import type { AnyKind } from "../kernel/kind.ts";
+import { type AnyKind, environmentOf } from "../kernel/kind.ts";
 import { canonicalJson } from "../kernel/resource.ts";
 import type { Actor } from "../kernel/resource-store.ts";
 import { DEFAULT_POLICY, PLATFORM, SIGNALS, type TelemetryPolicy } from "../kernel/signal.ts";
 import { ACCOUNT, type AccountSpec, EVERYWHERE, type Role } from "../resources/account/account.ts";
 import { APP, appResourceName } from "../resources/app/app.ts";
+import { kindNamed } from "../resources/catalog.ts";
 import { ENVIRONMENT_ENGINES } from "../resources/engine/engine.ts";
 import {
   classOf,
@@ -23,6 +25,7 @@ import { EMPTY_POLICY, POLICY, type PolicySpec, policySpec } from "../resources/
 import { TASK, type TaskSpec } from "../resources/task/task.ts";
 import { TELEMETRY } from "../resources/telemetry/telemetry.ts";
 import { WINDOW, type WindowSpec } from "../resources/window/window.ts";
+import { removeAccount } from "./accounts.ts";
 import { findEnvironment } from "./environment-view.ts";
 import type { OperationDeps } from "./operation-deps.ts";
 
@@ -47,7 +50,15 @@ export type ControlRequest =
     }
   /** `production/weekend`; null removes it. */
   | { readonly action: "freeze"; readonly window: string; readonly spec: WindowSpec | null }
-  | { readonly action: "account"; readonly account: string; readonly spec: AccountSpec }
+  /** null removes it, with its tokens. */
+  | { readonly action: "account"; readonly account: string; readonly spec: AccountSpec | null }
+  /** A resource of any other kind that is declared; null removes it. */
+  | {
+      readonly action: "apply";
+      readonly kind: string;
+      readonly name: string;
+      readonly spec: unknown;
+    }
   /** A command that is run once: it may do whatever the app may. */
   | {
       readonly action: "run";
@@ -60,7 +71,7 @@ export type ControlRequest =
     };
 
 export const isControl = (request: { readonly action: string }): request is ControlRequest =>
-  ["policy", "environment", "freeze", "account", "run"].includes(request.action);
+  isControlAction(request.action);
 
 /** What it takes away from control, and of which protected environments. */
 export interface Loosening {
@@ -71,10 +82,12 @@ export interface Loosening {
 /** Roles that change nothing. */
 const ONLY_LOOKS: readonly Role[] = ["viewer", "auditor"];
 
-export class ControlWrites {
-  readonly #deps: Pick<OperationDeps, "store" | "authorizer">;
+type ControlDeps = Pick<OperationDeps, "store" | "authorizer" | "tokens" | "sealed">;
 
-  constructor(deps: Pick<OperationDeps, "store" | "authorizer">) {
+export class ControlWrites {
+  readonly #deps: ControlDeps;
+
+  constructor(deps: ControlDeps) {
     this.#deps = deps;
   }
 
@@ -89,11 +102,9 @@ export class ControlWrites {
         case "freeze":
           return this.#writeWindow(request.window, request.spec, actor);
         case "account":
-          store.writeSpec(ACCOUNT, request.account, request.spec, {
-            actor,
-            action: "account",
-          });
-          return undefined;
+          return this.#writeAccount(request.account, request.spec, actor);
+        case "apply":
+          return this.#apply(request, actor);
         case "run":
           return this.#beginTask(request, actor);
       }
@@ -117,9 +128,17 @@ export class ControlWrites {
         ],
       freeze: () => "window" in request && specOf(WINDOW, request.window),
       account: () => "account" in request && specOf(ACCOUNT, request.account),
+      apply: () => "kind" in request && specOf(kindNamed(request.kind), request.name),
       run: () => null,
     }[request.action]();
     return canonicalJson([request, before ?? null]);
+  }
+
+  /** What is there of the resource that is to be applied. */
+  before(request: ControlRequest): unknown {
+    return request.action === "apply"
+      ? this.#deps.store.find(kindNamed(request.kind), request.name)?.spec
+      : undefined;
   }
 
   loosening(request: ControlRequest): Loosening {
@@ -132,6 +151,8 @@ export class ControlWrites {
         return this.#ofWindow(request.window, request.spec);
       case "account":
         return this.#ofAccount(request.account, request.spec);
+      case "apply":
+        return this.#ofResource(request);
       case "run": {
         const { environment, app, command } = request;
         const { rules } = findEnvironment(this.#deps.store, environment);
@@ -217,7 +238,27 @@ export class ControlWrites {
     return { environments, reasons: isSame ? [] : [`${before.kind} ${window}: changed`] };
   }
 
-  #ofAccount(account: string, after: AccountSpec): Loosening {
+  // What belongs to a protected environment is changed by a change, whatever its kind.
+  #ofResource({ kind: of, name, spec }: Extract<ControlRequest, { action: "apply" }>): Loosening {
+    const { store } = this.#deps;
+    const kind = kindNamed(of);
+    const before = store.find(kind, name)?.spec;
+    if (canonicalJson(before ?? null) === canonicalJson(spec)) return NOTHING;
+    const places = [before, spec ?? undefined].flatMap((one) =>
+      one === undefined ? [] : [environmentOf(kind, name, one) ?? ""],
+    );
+    const environments = [...new Set(places)].filter(
+      (place) =>
+        store.find(ENVIRONMENT, place) !== undefined &&
+        findEnvironment(store, place).rules.protected,
+    );
+    if (environments.length === 0) return NOTHING;
+    const what = spec === null ? "removed" : before === undefined ? "added" : "changed";
+    return { environments, reasons: [`${of} ${name}: ${what}`] };
+  }
+
+  #ofAccount(account: string, after: AccountSpec | null): Loosening {
+    if (after === null) return NOTHING;
     const before = this.#deps.store.find(ACCOUNT, account)?.spec;
     const grants = (spec: AccountSpec | undefined): Map<string, Set<Role>> => {
       const own = new Map<string, Set<Role>>();
@@ -320,6 +361,29 @@ export class ControlWrites {
       action: "run",
       expectedGeneration: 0,
     });
+  }
+
+  #writeAccount(name: string, spec: AccountSpec | null, actor: Actor): void {
+    if (spec === null) removeAccount(this.#deps, name, actor);
+    else this.#deps.store.writeSpec(ACCOUNT, name, spec, { actor, action: "account" });
+  }
+
+  #apply(
+    { kind: of, name, spec }: Extract<ControlRequest, { action: "apply" }>,
+    actor: Actor,
+  ): void {
+    const { store, sealed } = this.#deps;
+    const kind = kindNamed(of);
+    if (spec !== null) {
+      store.writeSpec(kind, name, spec, { actor, action: of });
+      return;
+    }
+    const found = store.find(kind, name);
+    // Somebody else was quicker.
+    if (!found) return;
+    store.markDeleting(found, { actor, action: `${of}-remove` });
+    store.forget(found, found.uid);
+    sealed.removeAll(found);
   }
 
   #writeWindow(name: string, spec: WindowSpec | null, actor: Actor): void {

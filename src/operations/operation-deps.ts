@@ -4,20 +4,19 @@ import type { Audit } from "../kernel/audit.ts";
 import type { Clock } from "../kernel/clock.ts";
 import type { Ref } from "../kernel/resource.ts";
 import type { JournalEntry, ResourceStore } from "../kernel/resource-store.ts";
+import type { SealedValues } from "../kernel/sealed-values.ts";
 import type { Authorizer } from "../resources/account/permissions.ts";
 import type { MetricScope, MetricValue } from "../resources/app/app-driver.ts";
 import type { Objective } from "../resources/app/objectives.ts";
 import type { AppMetric } from "../resources/app/rollout-policy.ts";
 import type { AlertNotice } from "../resources/channel/channel.ts";
-import type { ChannelSecrets, Notify } from "../resources/channel/channel-driver.ts";
-import type { ExportSecrets } from "../resources/export/export-driver.ts";
+import type { Notify } from "../resources/channel/channel-driver.ts";
 import type { CommitNews, ForgeTarget } from "../resources/push/push-driver.ts";
 import type { MigrationFinding, SourceUploads } from "../resources/release/release-driver.ts";
 import type {
   GitServer,
   RefusedDeliveries,
   RemoteRepositories,
-  RepositorySecrets,
 } from "../resources/repository/repository-driver.ts";
 import type { SecretValues } from "../resources/secret/secret-driver.ts";
 import type { Task } from "../resources/task/task.ts";
@@ -51,9 +50,7 @@ export interface OperationDeps {
   readonly toldMemory: ToldMemory;
   /** Whether a request to deliver alerts comes from our Alertmanager. */
   readonly mayDeliver: (authorization: string | undefined) => boolean;
-  readonly channelSecrets: ChannelSecrets;
-  readonly exportSecrets: ExportSecrets;
-  readonly repositorySecrets: RepositorySecrets;
+  readonly sealed: SealedValues;
   readonly repositories: RemoteRepositories;
   readonly refusedDeliveries: Map<string, RefusedDeliveries>;
   readonly git: GitServer;

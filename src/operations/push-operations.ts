@@ -2,6 +2,7 @@
 // repository's own, followed, and told back.
 
 import { asHoldfastError, type HoldfastError, invalid, messageOf } from "../kernel/error.ts";
+import { refTo } from "../kernel/kind.ts";
 import { EVERYWHERE } from "../resources/account/account.ts";
 import { APP } from "../resources/app/app.ts";
 import { CHANGE } from "../resources/change/change.ts";
@@ -344,7 +345,9 @@ export class PushOperations {
   }
 
   #tokenOf({ name, spec }: Repository) {
-    return spec.token && this.#deps.repositorySecrets.token(name, spec.token.version);
+    return (
+      spec.token && this.#deps.sealed.read(refTo(REPOSITORY, name), "token", spec.token.version)
+    );
   }
 
   #move(push: Push, phase: PushStatusFields["phase"], text: string): void {

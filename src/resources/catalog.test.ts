@@ -35,9 +35,9 @@ describe("the catalog of kinds", () => {
   it("refuses a state with kinds that it does not have, by name", () => {
     assertKnown(CATALOG.map(({ name }) => name));
     assertKnown([]);
-    assert.throws(() => assertKnown(["app", "notice", "bucket"]), {
+    assert.throws(() => assertKnown(["app", "flag", "bucket"]), {
       code: "state.unknown_kind",
-      message: /does not know: notice, bucket/,
+      message: /does not know: flag, bucket/,
     });
   });
 });

@@ -1,6 +1,6 @@
 // Every kind of resource that there is. A kind that is not listed here does not exist.
 
-import { stuck } from "../kernel/error.ts";
+import { invalid, stuck } from "../kernel/error.ts";
 import type { AnyKind } from "../kernel/kind.ts";
 import { ACCOUNT } from "./account/account.ts";
 import { APP } from "./app/app.ts";
@@ -18,7 +18,9 @@ import {
 } from "./engine/engine.ts";
 import { ENVIRONMENT } from "./environment/environment.ts";
 import { EXPORT } from "./export/export.ts";
+import { FILE_SET } from "./file-set/file-set.ts";
 import { HOLD } from "./hold/hold.ts";
+import { NOTICE } from "./notice/notice.ts";
 import { POLICY } from "./policy/policy.ts";
 import { PUSH } from "./push/push.ts";
 import { RELEASE } from "./release/release.ts";
@@ -40,6 +42,8 @@ export const CATALOG: readonly AnyKind[] = [
   ENVIRONMENT,
   POLICY,
   EXPORT,
+  FILE_SET,
+  NOTICE,
   PUSH,
   RELEASE,
   REPOSITORY,
@@ -61,6 +65,15 @@ export const CATALOG: readonly AnyKind[] = [
   DATABASE_EXPORTER,
   CACHE_EXPORTER,
 ];
+
+/** @throws kind.unknown */
+export function kindNamed(name: string): AnyKind {
+  const found = CATALOG.find((kind) => kind.name === name);
+  if (found) return found;
+  throw invalid("kind.unknown", `there is no kind ${name}`, {
+    hint: `there is: ${CATALOG.map((kind) => kind.name).join(", ")}`,
+  });
+}
 
 /** Refuses a state (`state.unknown_kind`) that a build wrote which knows more kinds than this one. */
 export function assertKnown(kinds: readonly string[]): void {

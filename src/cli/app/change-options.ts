@@ -36,15 +36,27 @@ export const CONTROL_OPTIONS: readonly CommandOption[] = [
 export interface Waiting {
   readonly change?: number;
   readonly pending?: string;
+  readonly emergency?: true;
 }
 
 /** What to say where it is not written yet, or was past an approval. */
-export const waitingText = ({ change, pending }: Waiting, output: Output): string | undefined =>
+export const waitingText = (
+  { change, pending, emergency }: Waiting,
+  output: Output,
+): string | undefined =>
   pending !== undefined
-    ? `it loosens control, so it is change ${change}, and ${pending}\n  ${output.paint("cyan", "→")} holdfast change show ${change}`
-    : change !== undefined
+    ? `not written yet: it is change ${change}, and ${pending}\n  ${output.paint("cyan", "→")} holdfast change show ${change}`
+    : emergency
       ? `an emergency: ${output.paint("red", "to be reviewed")}, holdfast change review ${change} --text <what was found>`
-      : undefined;
+      : change === undefined
+        ? undefined
+        : `it is change ${change}`;
+
+/** What was done, or what it waits for. */
+export const doneText = (done: string, facts: Waiting, output: Output): string =>
+  facts.pending === undefined
+    ? [done, waitingText(facts, output)].filter(Boolean).join("\n")
+    : (waitingText(facts, output) ?? "");
 
 /** As the API takes them. */
 export function changeFacts(options: Options): {

@@ -6,6 +6,7 @@ import type {
   RepositoryReport,
   RepositoryView,
 } from "../../api/repository-routes.ts";
+import { doneText, type Waiting } from "../app/change-options.ts";
 import { readSecret } from "../app/secret.ts";
 import type { Command } from "../command.ts";
 import { durationText, type Output } from "../output.ts";
@@ -31,7 +32,7 @@ export const repositoryConnect: Command = {
   run: async ({ client, output, environment }, [name, url], options) => {
     const { provider, branch, folder, api } = options;
     const token = options["token"] === true ? (await readSecret("token: ")).trim() : undefined;
-    const made = await client.put<ConnectedView>(pathOf(name), {
+    const made = await client.put<ConnectedView & Waiting>(pathOf(name), {
       environment,
       url: String(url),
       ...(provider !== undefined && { provider }),
@@ -40,7 +41,7 @@ export const repositoryConnect: Command = {
       ...(api !== undefined && { api }),
       ...(token !== undefined && { token }),
     });
-    output.result(made, () => connectedText(made, output));
+    output.result(made, () => doneText(connectedText(made, output), made, output));
     return 0;
   },
 };
@@ -144,8 +145,9 @@ export const repositoryRemove: Command = {
   summary: "Deploy pushes to it no more; what runs stays.",
   examples: ["holdfast repository remove storefront"],
   run: async ({ client, output }, [name]) => {
-    const gone = await client.delete(pathOf(name));
-    output.result(gone, () => `pushes to ${String(name)} are not deployed any more`);
+    const gone = await client.delete<Waiting>(pathOf(name));
+    const done = `pushes to ${String(name)} are not deployed any more`;
+    output.result(gone, () => doneText(done, gone, output));
     return 0;
   },
 };

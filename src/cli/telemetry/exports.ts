@@ -3,6 +3,7 @@
 import type { ExportView } from "../../api/export-routes.ts";
 import { invalid } from "../../kernel/error.ts";
 import { EXPORT_SIGNALS } from "../../kernel/signal.ts";
+import { doneText, type Waiting } from "../app/change-options.ts";
 import { readSecret } from "../app/secret.ts";
 import type { Command } from "../command.ts";
 
@@ -31,16 +32,13 @@ export const exportAdd: Command = {
       throw invalid("cli.no_endpoint", "an export needs --endpoint: where to send", {
         hint: `holdfast export add ${String(name)} --endpoint https://otlp.example.com`,
       });
-    const made = await client.put<ExportView>(pathOf(environment, name), {
+    const made = await client.put<ExportView & Waiting>(pathOf(environment, name), {
       endpoint: String(options["endpoint"]),
       signals: String(options["signals"] ?? EXPORT_SIGNALS.join()).split(","),
       headers: headersOf(await readSecret("headers (name=value,…): ")),
     });
-    output.result(
-      made,
-      () =>
-        `${made.name} gets ${made.signals.join(", ")} from now on; try it: holdfast export test ${made.name}`,
-    );
+    const done = `${made.name} gets ${made.signals.join(", ")} from now on; try it: holdfast export test ${made.name}`;
+    output.result(made, () => doneText(done, made, output));
     return 0;
   },
 };
@@ -112,8 +110,8 @@ export const exportRemove: Command = {
   summary: "Stop sending telemetry there; what still waits is dropped.",
   examples: ["holdfast export remove vendor"],
   run: async ({ client, output, environment }, [name]) => {
-    const gone = await client.delete(pathOf(environment, name));
-    output.result(gone, () => `${String(name)} gets nothing any more`);
+    const gone = await client.delete<Waiting>(pathOf(environment, name));
+    output.result(gone, () => doneText(`${String(name)} gets nothing any more`, gone, output));
     return 0;
   },
 };

@@ -3,6 +3,7 @@
 import { invalid } from "../../kernel/error.ts";
 import { SIGNALS, type TelemetryPolicy } from "../../kernel/signal.ts";
 import { listOf } from "../app/change.ts";
+import { doneText, type Waiting } from "../app/change-options.ts";
 import type { Command } from "../command.ts";
 import type { Output } from "../output.ts";
 
@@ -28,11 +29,11 @@ export const telemetrySet: Command = {
     "holdfast telemetry set addresses=drop query-strings=drop",
   ],
   run: async ({ client, output, environment }, [pairs]) => {
-    const policy = await client.patch<TelemetryPolicy>(
+    const policy = await client.patch<TelemetryPolicy & Waiting>(
       pathOf(environment),
       changeOf(listOf(pairs)),
     );
-    output.result(policy, () => render(policy, output));
+    output.result(policy, () => doneText(render(policy, output), policy, output));
     return 0;
   },
 };

@@ -28,6 +28,19 @@ export function parseDurationMs(text: string): number | undefined {
   );
 }
 
+/** As `parseDurationMs` reads it: 5,400,000 → `1h30m`. */
+export function durationText(ms: number): string {
+  let left = ms;
+  const parts = Object.entries(DURATION_UNITS_MS)
+    .toReversed()
+    .map(([unit, unitMs]) => {
+      const count = Math.floor(left / unitMs);
+      left -= count * unitMs;
+      return count > 0 ? `${count}${unit}` : "";
+    });
+  return parts.join("") || "0s";
+}
+
 /** `512KB`, `256MB`, `2GB` → bytes; undefined where it is none of these. */
 export function parseSizeBytes(text: string): number | undefined {
   const match = /^(\d+(?:\.\d+)?)\s*(B|KB|MB|GB)$/i.exec(text);

@@ -86,6 +86,7 @@ export const CHANGE = defineKind<ChangeSpec, ChangeStatus>({
   name: "change",
   summary: "A change in a protected environment, through its life: asked, approved, run, ended.",
   scope: "installation",
+  environmentOf: (_name, { environment }) => environment,
   spec: changeSpec,
 });
 

@@ -33,6 +33,7 @@ export const ENVIRONMENT = defineKind<EnvironmentSpec>({
   name: "environment",
   summary: "Where apps run: production, staging and others, which never meet.",
   scope: "installation",
+  environmentOf: (name) => name,
   spec: environmentSpec,
 });
 

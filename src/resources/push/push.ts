@@ -28,6 +28,7 @@ export const PUSH = defineKind<PushSpec, PushStatus>({
   name: "push",
   summary: "A push to a connected repository, on its way to being deployed.",
   scope: "installation",
+  environmentOf: (_name, { environment }) => environment,
   spec: pushSpec,
 });
 

@@ -1,19 +1,9 @@
-// What connected repositories need from the world: a vault, the repositories elsewhere, and those that
-// are pushed to here.
+// What connected repositories need from the world: the repositories elsewhere, and those that are
+// pushed to here.
 
 import type { ByteStream } from "../../kernel/byte-stream.ts";
 import type { Redacted } from "../../kernel/redacted.ts";
 import type { Provider } from "./repository.ts";
-
-/** Tokens of connected repositories, and what their webhooks sign with, sealed. */
-export interface RepositorySecrets {
-  /** Returns its version. */
-  add(repository: string, token: Redacted): number;
-  token(repository: string, version: number): Redacted;
-  /** Made at the first call. */
-  webhook(repository: string): string;
-  removeAll(repository: string): void;
-}
 
 /** Deliveries of a repository's webhook that were not taken, since the control plane started. */
 export interface RefusedDeliveries {

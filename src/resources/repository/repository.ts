@@ -66,6 +66,7 @@ export const REPOSITORY = defineKind<RepositorySpec>({
   name: "repository",
   summary: "A repository whose pushes are deployed: one branch of it, to one environment.",
   scope: "installation",
+  environmentOf: (_name, { environment }) => environment,
   spec: repositorySpec,
 });
 

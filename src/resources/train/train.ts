@@ -35,6 +35,7 @@ export const TRAIN = defineKind<TrainSpec, TrainStatus>({
   name: "train",
   summary: "Several apps released together, and undone together where one fails.",
   scope: "installation",
+  environmentOf: (_name, { environment }) => environment,
   spec: trainSpec,
 });
 

@@ -49,6 +49,7 @@ export const WINDOW = defineKind<WindowSpec>({
   name: "window",
   summary: "When change is not allowed (a freeze), or only then (a window).",
   scope: "installation",
+  environmentOf: (name) => (name.startsWith("*/") ? undefined : name.split("/")[0]),
   spec: windowSchema,
 });
 
