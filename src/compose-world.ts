@@ -18,35 +18,29 @@ import { HaproxyEdgeDriver } from "./drivers/haproxy/haproxy-edge-driver.ts";
 import { LocalCa } from "./drivers/local-ca/local-ca.ts";
 import { PostgresAccess } from "./drivers/postgres/postgres-access.ts";
 import { PostgresEngineDriver } from "./drivers/postgres/postgres-engine-driver.ts";
-import { ensurePostgresMonitor } from "./drivers/postgres/postgres-monitor.ts";
 import { EdgeSmokeProbe } from "./drivers/probe/edge-smoke-probe.ts";
 import { AppUsers, isBuilder } from "./drivers/process/app-user.ts";
-import type { Reach } from "./drivers/process/firewall.ts";
 import { ProcessComputeDriver } from "./drivers/process/process-compute-driver.ts";
 import { RedisAccess } from "./drivers/redis/redis-access.ts";
 import { RedisEngineDriver } from "./drivers/redis/redis-engine-driver.ts";
-import { ensureRedisMonitor, REDIS_MONITOR } from "./drivers/redis/redis-monitor.ts";
+import { storeMonitors } from "./drivers/store-monitors.ts";
+import { telemetrySink } from "./drivers/telemetry-sink.ts";
 import { edgeLayout } from "./host/edge-layout.ts";
 import type { Home } from "./host/home.ts";
 import { wasStoppedAt } from "./host/last-stop.ts";
 import {
+  enginePlaces,
   enginePort,
   type InstallationPorts,
   monitoringPorts,
-  portToStart,
   storePorts,
 } from "./host/ports.ts";
 import type { NodeRuntime } from "./host/runtime.ts";
+import type { Log } from "./host/state-upkeep.ts";
 import { systemClock } from "./kernel/clock.ts";
-import { stuck } from "./kernel/error.ts";
-import { Redacted } from "./kernel/redacted.ts";
-import type { TelemetrySink } from "./resources/app/app-driver.ts";
+import { appReach } from "./operations/app-reach.ts";
 import { usesDockerfile } from "./resources/app/infer.ts";
-import type { EngineDriver } from "./resources/engine/engine-driver.ts";
-import { classOf, ENVIRONMENT, guessClass } from "./resources/environment/environment.ts";
-import { effectiveRules } from "./resources/environment/environment-rules.ts";
-import { POLICY } from "./resources/policy/policy.ts";
-import type { BuildRequest } from "./resources/release/release-driver.ts";
+import { AppSecrets } from "./store/app-secrets.ts";
 import { ResourceVault } from "./store/resource-vault.ts";
 import type { SecretVault } from "./store/secret-vault.ts";
 import type { SqliteStore } from "./store/sqlite-store.ts";
@@ -65,17 +59,14 @@ export interface WorldOptions {
 
 export interface ControlPlaneOptions extends WorldOptions {
   readonly version: string;
-  readonly log: (
-    level: "info" | "warn" | "error",
-    message: string,
-    fields?: Record<string, unknown>,
-  ) => void;
+  readonly log: Log;
 }
 
 export type World = ReturnType<typeof composeWorld>;
 
 export function composeWorld(options: WorldOptions, store: SqliteStore, vault: SecretVault) {
   const edge = composeEdge(options);
+  const key = ensureKeyFile(options.home.telemetryKey);
   return {
     ...composeCompute(options, edge, store),
     ...composeStores(options, store, vault),
@@ -84,7 +75,7 @@ export function composeWorld(options: WorldOptions, store: SqliteStore, vault: S
       host: options.config.bind ?? "127.0.0.1",
       port: options.ports.https,
     }),
-    secrets: composeSecrets(vault),
+    secrets: new AppSecrets(vault),
     sealed: new ResourceVault(vault),
     repositories: new RemoteRepositories(join(options.home.gitDir, "remote")),
     git: new GitServer({
@@ -92,7 +83,10 @@ export function composeWorld(options: WorldOptions, store: SqliteStore, vault: S
       hook: [join(options.runtime.binDir, "node"), GIT_RECEIVE],
       apiSocket: options.home.edgeApiSocket,
     }),
-    telemetrySink: composeTelemetrySink(options),
+    telemetrySink: telemetrySink(
+      { http: options.ports.otlpHttp, grpc: options.ports.otlpGrpc },
+      (instance) => senderToken(instance, key),
+    ),
   };
 }
 
@@ -119,7 +113,11 @@ function composeCompute(
     users,
     keepApart: () => processCompute.keepApart(),
     images: new DockerImageBuilder(docker, home.root),
-    isImage: (request) => isImage(request, sources),
+    isImage: ({ manifest, sourceDigest }) =>
+      usesDockerfile(manifest, {
+        folder: "",
+        files: sources.readFiles(sourceDigest, ["Dockerfile"]),
+      }),
   });
   const processCompute: ProcessComputeDriver = new ProcessComputeDriver({
     clock,
@@ -139,7 +137,15 @@ function composeCompute(
     reachOf: (user) =>
       isBuilder(user)
         ? { doors: registryPorts(process.env), asksMetadata: false }
-        : appReach(user, { home, ports }, edge, store),
+        : appReach(
+            user,
+            [
+              ...[ports.http, ports.https, ports.otlpHttp, ports.otlpGrpc],
+              ...storePorts(home, user.split("/")[0]),
+              ...Object.values(edge.internalPorts(user)),
+            ],
+            store,
+          ),
     wasStoppedAt: (at) => wasStoppedAt(home, at),
   });
   const dockerCompute = new DockerComputeDriver({
@@ -150,30 +156,6 @@ function composeCompute(
     wasStoppedAt: (at) => wasStoppedAt(home, at),
   });
   return { sources, builder, processCompute, dockerCompute };
-}
-
-function appReach(
-  appName: string,
-  { home, ports }: Pick<WorldOptions, "home" | "ports">,
-  edge: HaproxyEdgeDriver,
-  store: SqliteStore,
-): Reach {
-  const name = appName.split("/")[0] ?? "";
-  const environment = store.find(ENVIRONMENT, name);
-  const policy = store.find(POLICY, name);
-  const rules = effectiveRules(environment ? classOf(environment) : guessClass(name), policy?.spec);
-  return {
-    doors: [
-      ports.http,
-      ports.https,
-      ports.otlpHttp,
-      ports.otlpGrpc,
-      ...storePorts(home, name),
-      ...Object.values(edge.internalPorts(appName)),
-      ...rules.localPorts,
-    ],
-    asksMetadata: rules.cloudMetadata === "allow",
-  };
 }
 
 function composeEdge({ config, home, ports }: WorldOptions): HaproxyEdgeDriver {
@@ -198,10 +180,7 @@ function composeStores({ home }: WorldOptions, store: SqliteStore, vault: Secret
   const newPassword = (): string => randomBytes(24).toString("base64url");
   const engine = (name: "postgres" | "redis") => ({
     clock: systemClock,
-    dirOf: (environment: string) => join(home.environmentDir(environment), name),
-    logFileOf: (environment: string) => home.logFile(`engine.${name}.${environment}`),
-    portOf: (environment: string) => enginePort(home, name, environment),
-    portToStart: (environment: string) => portToStart(home, name, environment),
+    ...enginePlaces(home, name, (environment) => join(home.environmentDir(environment), name)),
     adminPassword: (environment: string) =>
       vault.ensure(`engine/${name}/${environment}`, newPassword),
   });
@@ -221,83 +200,12 @@ function composeStores({ home }: WorldOptions, store: SqliteStore, vault: Secret
     postgres,
     redis,
     stores: new EnvironmentStores(store, postgresAccess, redisAccess),
-    storeMonitors: composeStoreMonitors(home, vault, postgres, redis),
-  };
-}
-
-// What the exporters of an environment's stores connect with, as their variables.
-function composeStoreMonitors(
-  home: Home,
-  vault: SecretVault,
-  postgres: PostgresEngineDriver,
-  redis: RedisEngineDriver,
-) {
-  const newPassword = (): string => randomBytes(24).toString("base64url");
-  const password = (store: string, environment: string) =>
-    vault.ensure(`engine/${store}-monitor/${environment}`, newPassword);
-  const awaits = (what: string, driver: EngineDriver) => async (environment: string) => {
-    const { process } = await driver.observe(environment, AbortSignal.timeout(STORE_LOOK_MS));
-    return process === "ready" ? undefined : `${what} ${environment}`;
-  };
-  return {
-    postgres: {
-      awaits: awaits("database", postgres),
-      variables: async (environment: string) => {
-        const port = await enginePort(home, "postgres", environment);
-        const secret = password("postgres", environment);
-        return {
-          DATA_SOURCE_NAME: await ensurePostgresMonitor(postgres, environment, port, secret),
-        };
-      },
-    },
-    redis: {
-      awaits: awaits("cache", redis),
-      variables: async (environment: string) => {
-        const secret = password("redis", environment);
-        await ensureRedisMonitor(redis, environment, secret);
-        return {
-          REDIS_ADDR: `redis://127.0.0.1:${await enginePort(home, "redis", environment)}`,
-          REDIS_USER: REDIS_MONITOR,
-          REDIS_PASSWORD: secret.reveal(),
-        };
-      },
-    },
-  };
-}
-
-function composeSecrets(vault: SecretVault) {
-  const nameOf = (app: string, name: string): string => `secret/${app}/${name}`;
-  return {
-    add: (app: string, name: string, value: Redacted) => vault.add(nameOf(app, name), value),
-    removeAll: (app: string) => vault.removeAll(nameOf(app, "")),
-    read: (app: string, name: string, version: number) => {
-      const value = vault.find(nameOf(app, name), version);
-      if (value) return value;
-      throw stuck("secret.missing", `version ${version} of the secret ${name} is not there`, {
-        hint: `holdfast secret set ${app.split("/")[1]} ${name}`,
-      });
-    },
-  };
-}
-
-const STORE_LOOK_MS = 5_000;
-
-function isImage({ manifest, sourceDigest }: BuildRequest, sources: SourceStore): boolean {
-  const files = sources.readFiles(sourceDigest, ["Dockerfile"]);
-  return usesDockerfile(manifest, { folder: "", files });
-}
-
-// Instances find by these variables where to send, in the words that every OpenTelemetry SDK reads.
-function composeTelemetrySink({ home, ports }: WorldOptions): TelemetrySink {
-  const key = ensureKeyFile(home.telemetryKey);
-  return {
-    ports: [ports.otlpHttp, ports.otlpGrpc],
-    variables: (instance, localhost) => ({
-      OTEL_EXPORTER_OTLP_ENDPOINT: `http://${localhost}:${ports.otlpHttp}`,
-      OTEL_EXPORTER_OTLP_PROTOCOL: "http/protobuf",
-      OTEL_EXPORTER_OTLP_HEADERS: new Redacted(
-        `authorization=Bearer%20${senderToken(instance, key)}`,
-      ),
+    storeMonitors: storeMonitors({
+      portOf: (name, environment) => enginePort(home, name, environment),
+      password: (name, environment) =>
+        vault.ensure(`engine/${name}-monitor/${environment}`, newPassword),
+      postgres,
+      redis,
     }),
   };
 }

@@ -2,74 +2,62 @@
 // parts; src/bin starts it.
 
 import { createHash, randomBytes } from "node:crypto";
-import { chmodSync, chownSync, existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import type { DatabaseSync } from "node:sqlite";
 import type { FastifyInstance } from "fastify";
 import { createApiServer } from "./api/server.ts";
 import { type AnyController, linkKinds } from "./compose-links.ts";
-import {
-  composeMonitoring,
-  type Monitoring,
-  runbookAt,
-  servingObjectives,
-} from "./compose-monitoring.ts";
+import { composeMonitoring, type Monitoring } from "./compose-monitoring.ts";
 import { type ControlPlaneOptions, composeWorld, type World } from "./compose-world.ts";
 import { CedarAuthorizer } from "./drivers/cedar/cedar-authorizer.ts";
-import { readJson, writeWhole } from "./drivers/files.ts";
 import { tellForge } from "./drivers/forge/forge.ts";
 import { deliver } from "./drivers/notifier/notifier.ts";
 import { checkMigrations } from "./drivers/postgres/migrations/migration-check.ts";
 import { NetworkProbe } from "./drivers/probe/http-probe.ts";
-import { findSystemUser } from "./drivers/process/system-user.ts";
 import { InstallationTelemetry } from "./drivers/rollout-telemetry.ts";
+import { firstStepOf, runbookName } from "./drivers/runbooks.ts";
 import { TelemetryClient } from "./drivers/telemetry-client.ts";
+import { listenForEdge } from "./host/edge-socket.ts";
 import type { Home } from "./host/home.ts";
-import type { InstallationPorts } from "./host/ports.ts";
-import type { RestoreNote } from "./host/restore-state.ts";
+import { publicUrl } from "./host/ports.ts";
+import {
+  issueAdminToken,
+  keepCopy,
+  keepHead,
+  noteAuditHead,
+  noteRestore,
+} from "./host/state-upkeep.ts";
 import { systemClock } from "./kernel/clock.ts";
 import { Controller } from "./kernel/controller.ts";
-import { type HoldfastError, messageOf, stuck } from "./kernel/error.ts";
+import { type HoldfastError, messageOf } from "./kernel/error.ts";
 import { systemRandom } from "./kernel/id.ts";
 import type { AnyKind } from "./kernel/kind.ts";
 import type { AnyStep } from "./kernel/plan.ts";
 import type { Reconciler } from "./kernel/reconciler.ts";
-import { SYSTEM } from "./kernel/resource-store.ts";
-import { PLATFORM } from "./kernel/signal.ts";
 import { anchorOf } from "./operations/announcing.ts";
 import { composeChangeControl } from "./operations/change-control.ts";
 import type { OperationDeps } from "./operations/operation-deps.ts";
+import { runbookUrl } from "./operations/runbook-link.ts";
+import { seed } from "./operations/seed.ts";
+import { servingObjectives } from "./operations/serving.ts";
+import { computeOf, startTask } from "./operations/task-start.ts";
 import { UnknownTokens } from "./operations/unknown-tokens.ts";
 import { CEDAR_SCHEMA, rolePolicies } from "./resources/account/permissions.ts";
 import { APP } from "./resources/app/app.ts";
 import type { AppDeps } from "./resources/app/app-driver.ts";
-import { createAppReconciler, startOrdered, technologyOf } from "./resources/app/app-reconciler.ts";
+import { createAppReconciler } from "./resources/app/app-reconciler.ts";
 import { assertKnown, CATALOG } from "./resources/catalog.ts";
 import { type ChangeDriver, createChangeReconciler } from "./resources/change/change-reconciler.ts";
-import {
-  ALERTING,
-  CACHE,
-  DATABASE,
-  EDGE,
-  EDGE_NAME,
-  ENVIRONMENT_ENGINES,
-  type EngineSpec,
-  HOST_EXPORTER,
-  METRICS,
-} from "./resources/engine/engine.ts";
+import { CACHE, DATABASE, EDGE } from "./resources/engine/engine.ts";
 import { createEngineReconciler } from "./resources/engine/engine-reconciler.ts";
-import { ENVIRONMENT } from "./resources/environment/environment.ts";
 import { createPushReconciler, type PushDriver } from "./resources/push/push-reconciler.ts";
-import { RELEASE, releaseName } from "./resources/release/release.ts";
+import { RELEASE } from "./resources/release/release.ts";
 import { createReleaseReconciler } from "./resources/release/release-reconciler.ts";
-import { type Task, taskInstanceName } from "./resources/task/task.ts";
+import { taskInstanceName } from "./resources/task/task.ts";
 import { createTaskReconciler } from "./resources/task/task-reconciler.ts";
 import { createTrainReconciler, type TrainDriver } from "./resources/train/train-reconciler.ts";
-import type { AuditHead, AuditHeadFile } from "./store/audit-head-file.ts";
 import { headFileOf, openDatabase } from "./store/database.ts";
 import { deriveKey, loadSecretKey, SecretVault } from "./store/secret-vault.ts";
 import { SqliteStore } from "./store/sqlite-store.ts";
-import { addCopy } from "./store/state-copies.ts";
 import { TokenStore } from "./store/token-store.ts";
 
 export interface ControlPlane {
@@ -78,9 +66,6 @@ export interface ControlPlane {
 }
 
 const WORKERS = { [APP.name]: 16, [RELEASE.name]: 4, other: 4 } as const;
-const ADMIN_TOKEN = "admin";
-const COPY_INTERVAL_MS = 5_000;
-const NOTE_HEAD_EVERY_MS = 10 * 60_000;
 
 export async function composeControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
   const { config, home, ports } = options;
@@ -88,7 +73,7 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
   const key = loadSecretKey(home.secretKey, config.secretKey, db);
   const headFile = headFileOf(home.database);
   const store = new SqliteStore(db, systemClock, systemRandom, deriveKey(key, "audit"), (head) =>
-    keepHead(headFile, head, options),
+    keepHead(headFile, head, options.log),
   );
   assertKnown(store.kinds());
   store.assertReadable(CATALOG);
@@ -121,11 +106,15 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
       // First the doors: where they can't be opened, nothing in the world may be touched.
       await servers[0]?.listen({ path: home.apiSocket });
       await servers[1]?.listen({ host: "127.0.0.1", port: ports.api });
-      await listenForEdge(servers[2], options);
+      await listenForEdge(
+        async (path) => servers[2]?.listen({ path }),
+        home.edgeApiSocket,
+        config.isRoot,
+      );
       subscriptions.push(...linkKinds(store, controllers, world, options));
       for (const controller of controllers.values()) controller.start();
-      subscriptions.push(keepCopy(db, store, home, options));
-      subscriptions.push(noteAuditHead(deps, options));
+      subscriptions.push(keepCopy(db, store, home, options.log));
+      subscriptions.push(noteAuditHead(() => anchorOf(deps), options.log));
       subscriptions.push(
         monitoring.startReporting(deps.telemetry, (problem) => options.log("warn", problem, {})),
       );
@@ -138,18 +127,6 @@ export async function composeControlPlane(options: ControlPlaneOptions): Promise
       headFile.close();
     },
   };
-}
-
-// The owner's socket is ours by now: what is left of this one is nobody's.
-async function listenForEdge(
-  server: FastifyInstance | undefined,
-  { home, config }: ControlPlaneOptions,
-): Promise<void> {
-  rmSync(home.edgeApiSocket, { force: true });
-  await server?.listen({ path: home.edgeApiSocket });
-  chmodSync(home.edgeApiSocket, 0o600);
-  const uid = config.isRoot ? findSystemUser("haproxy")?.uid : undefined;
-  if (uid !== undefined) chownSync(home.edgeApiSocket, uid, 0);
 }
 
 function appDeps(
@@ -177,9 +154,6 @@ function appDeps(
 
 const rolloutTelemetry = (home: Home, monitoring: Monitoring): InstallationTelemetry =>
   new InstallationTelemetry(new TelemetryClient(home.telemetrySocket), monitoring.client);
-
-const publicUrl = (host: string, { https }: InstallationPorts): string =>
-  `https://${host}${https === 443 ? "" : `:${https}`}`;
 
 function composeControllers(
   options: ControlPlaneOptions,
@@ -239,122 +213,6 @@ function composeControllers(
   return controllers;
 }
 
-function computeOf(task: Task, deps: AppDeps) {
-  const release = deps.store.find(RELEASE, releaseName(task.spec.appName, task.spec.release));
-  return deps.compute(technologyOf(release));
-}
-
-async function startTask(task: Task, deps: AppDeps, signal: AbortSignal): Promise<void> {
-  const app = deps.store.find(APP, task.spec.appName);
-  if (!app)
-    throw stuck("app.not_found", `${task.spec.appName} is gone`, { hint: "holdfast status" });
-  const { release, command, appName, takesInput } = task.spec;
-  const index = task.name.split("/").at(-1) ?? "";
-  const order = {
-    name: `${appName.replace("/", ".")}.run.r${release}.${index}`,
-    component: "run",
-    role: "task" as const,
-    index,
-    placement: { set: { release, restarts: 0 }, slot: "a" as const, counts: {} },
-    command,
-    ...(takesInput && { takesInput }),
-  };
-  await startOrdered(app, order, task.uid, deps, signal);
-}
-
-function seed(store: SqliteStore): void {
-  const options = { actor: SYSTEM, action: "install" };
-  const write = (kind: typeof EDGE, name: string, engine: EngineSpec["engine"]): void => {
-    store.writeSpec(kind, name, { engine }, options);
-  };
-  write(EDGE, EDGE_NAME, "haproxy");
-  write(METRICS, PLATFORM, "prometheus");
-  write(ALERTING, PLATFORM, "alertmanager");
-  write(HOST_EXPORTER, PLATFORM, "node-exporter");
-  // What an environment of an earlier build does not have yet.
-  for (const { name } of store.list(ENVIRONMENT))
-    for (const [kind, engine] of ENVIRONMENT_ENGINES) write(kind, name, engine);
-}
-
-function issueAdminToken(tokens: TokenStore, home: Home): void {
-  if (tokens.has(ADMIN_TOKEN) && existsSync(home.adminToken)) return;
-  writeWhole(home.adminToken, `${tokens.issue(ADMIN_TOKEN).reveal()}\n`, 0o600);
-}
-
-// Wherever logs are kept, the chain can be compared with what it was.
-function noteAuditHead(deps: OperationDeps, { log }: ControlPlaneOptions): () => void {
-  let noted = "";
-  const note = (): void => {
-    const anchor = anchorOf(deps);
-    if (anchor !== noted) log("info", "head of the audit chain", { audit: anchor });
-    noted = anchor;
-  };
-  note();
-  const timer = setInterval(note, NOTE_HEAD_EVERY_MS);
-  return () => {
-    clearInterval(timer);
-    note();
-  };
-}
-
-// What is in the database counts, also where this could not be written.
-function keepHead(file: AuditHeadFile, head: AuditHead, { log }: ControlPlaneOptions): void {
-  try {
-    file.keep(head);
-  } catch (error) {
-    log("error", "the head of the audit chain could not be noted outside of the state", {
-      seq: head.seq,
-      error: messageOf(error),
-    });
-  }
-}
-
-// That the state was put back from a copy, and what is missing since, is in the audit for good.
-function noteRestore(store: SqliteStore, home: Home): void {
-  const restored = readJson<RestoreNote>(home.restoreNote);
-  if (!restored) return;
-  const { at, ...what } = restored;
-  store.audit.append({
-    at,
-    actor: SYSTEM.name,
-    source: SYSTEM.from,
-    action: "restore",
-    kind: "state",
-    name: "installation",
-    generation: 0,
-    change: Object.entries(what).map(([field, to]) => ({ field, to })),
-  });
-  rmSync(home.restoreNote);
-}
-
-// The copy that `up --restore-state` puts back is seconds old at most; at rest nothing is written.
-function keepCopy(
-  db: DatabaseSync,
-  store: SqliteStore,
-  home: Home,
-  options: ControlPlaneOptions,
-): () => void {
-  let copied: unknown;
-  const copy = (): void => {
-    const changes = db.prepare("SELECT total_changes() AS n").get()?.["n"];
-    if (changes === copied) return;
-    try {
-      addCopy(db, home.database, store.audit.head().seq, systemClock.now());
-      copied = changes;
-    } catch (error) {
-      options.log("warn", "the copy of the state could not be written", {
-        error: messageOf(error),
-      });
-    }
-  };
-  copy();
-  const timer = setInterval(copy, COPY_INTERVAL_MS);
-  return () => {
-    clearInterval(timer);
-    copy();
-  };
-}
-
 function apiDeps(
   options: ControlPlaneOptions,
   store: SqliteStore,
@@ -387,7 +245,12 @@ function apiDeps(
     git: world.git,
     tellForge,
     notify: deliver,
-    runbook: (path, labels) => runbookAt(store, (host) => publicUrl(host, ports), path, labels),
+    runbook: (path, labels) => {
+      const firstStep = firstStepOf(path, labels["app"]);
+      if (firstStep === undefined) return {};
+      const url = runbookUrl(store, (host) => publicUrl(host, ports), runbookName(path), labels);
+      return { firstStep, ...(url !== undefined && { runbookUrl: url }) };
+    },
     digest: (text) => createHash("sha256").update(text).digest("hex").slice(0, 32),
     objectives: () => servingObjectives(store),
     audit: store.audit,

@@ -157,3 +157,15 @@ async function choose(door: Door, config: Config, home: Home): Promise<number> {
   }
   return findFreePort(new Set(), home.root, RANGES[door]);
 }
+
+/** Where an engine of an environment lies: its folder, its log, its port. */
+export const enginePlaces = (home: Home, name: string, dirOf: (environment: string) => string) => ({
+  dirOf,
+  logFileOf: (environment: string) => home.logFile(`engine.${name}.${environment}`),
+  portOf: (environment: string) => enginePort(home, name, environment),
+  portToStart: (environment: string) => portToStart(home, name, environment),
+});
+
+/** How a host is reached from outside. */
+export const publicUrl = (host: string, { https }: InstallationPorts): string =>
+  `https://${host}${https === 443 ? "" : `:${https}`}`;

@@ -23,10 +23,20 @@ export interface Kind<Spec, Status> {
   readonly upgrades: Readonly<Record<number, (spec: StoredSpec) => StoredSpec>>;
   /** The environment that one is about, where its name does not begin with it. */
   environmentOf?(name: string, spec: Spec): string | undefined;
+  /** Kinds that look again when one of these was written: hints, so that nobody waits. */
+  readonly wakes?: readonly Wake[];
   /** Goes with its app, at once, when that is destroyed: nothing in the world hangs on it. */
   readonly goesWithApp?: true;
   /** For types only; never there. */
   readonly of?: { readonly spec: Spec; readonly status: Status };
+}
+
+export interface Wake {
+  readonly kind: string;
+  /** Only when this was written. */
+  readonly on?: "spec" | "status" | "forgotten";
+  /** Which one looks; without it, all. */
+  readonly name?: (name: string) => string;
 }
 
 export type AnyKind = Kind<unknown, unknown>;

@@ -6,6 +6,8 @@ import { systemClock } from "../../src/kernel/clock.ts";
 import { Controller } from "../../src/kernel/controller.ts";
 import type { Reconciler } from "../../src/kernel/reconciler.ts";
 import { Redacted } from "../../src/kernel/redacted.ts";
+import { retain } from "../../src/operations/retention.ts";
+import { wakeOthers } from "../../src/operations/wakes.ts";
 import { APP, type AppSpec, type AppStatus, type Placement } from "../../src/resources/app/app.ts";
 import type { AppStores, EdgeTraffic, InstanceSpec } from "../../src/resources/app/app-driver.ts";
 import type { AppObserved } from "../../src/resources/app/app-observed.ts";
@@ -13,6 +15,7 @@ import { createAppReconciler } from "../../src/resources/app/app-reconciler.ts";
 import type { AppStep } from "../../src/resources/app/app-step.ts";
 import { defaultResources, manifestSchema } from "../../src/resources/app/manifest.ts";
 import { RELEASE, type ReleaseSpec, releaseName } from "../../src/resources/release/release.ts";
+import { RELEASES_KEPT } from "../../src/resources/release/release-retention.ts";
 import { ROLLOUT, type RolloutWish } from "../../src/resources/rollout/rollout.ts";
 import { openDatabase } from "../../src/store/database.ts";
 import { SqliteStore } from "../../src/store/sqlite-store.ts";
@@ -76,6 +79,7 @@ const ABORT_MS = 20_000;
 
 /** What serves, what comes, what is warm, and those that drain and end from a burst of changes. */
 const MAX_SETS = 6;
+const OLD_RELEASES = RELEASES_KEPT;
 const STORY_MS = 60_000;
 const DAY_MS = 86_400_000;
 const REST_MS = 240_000;
@@ -146,19 +150,37 @@ export async function simulate({ seed, sabotage }: SimulationOptions): Promise<v
     return controller;
   };
   let controller = startController();
+  // As the control plane does: hints, and what is forgotten in time.
+  wakeOthers({
+    store,
+    clock,
+    look: (kind, name) => {
+      if (kind.name !== APP.name) return;
+      if (name === undefined) controller.lookAtAll();
+      else controller.look(name);
+    },
+  });
+  retain({
+    store,
+    builder: { prune: async (_app, kept) => judge.onKept(store, kept()) },
+    sources: { prune: async (kept) => void kept() },
+    onProblem: (problem) => judge.onError(new Error(problem)),
+  });
   const check = (): void => judge.check(world, store, isCalm);
 
   faults = storyFaults;
-  let last = 0;
+  // So many are there already that with each deploy the oldest is forgotten.
+  for (let old = 1; old <= OLD_RELEASES; old += 1) writeRelease(store, old, {});
+  let last: number = OLD_RELEASES;
   const act = (): void => {
     const draw = random.fraction();
-    if (last === 0 || draw < 0.5) {
+    if (last === OLD_RELEASES || draw < 0.5) {
       last += 1;
       behaviours.set(last, drawBehaviour(random, last));
       writeRelease(store, last, rollouts[random.between(0, rollouts.length - 1)] ?? {});
       writeApp(store, (spec) => ({ ...spec, release: last, reason: "deploy" }));
     } else if (draw < 0.65) {
-      const to = random.between(1, last);
+      const to = random.between(OLD_RELEASES + 1, last);
       writeApp(store, (spec) => ({ ...spec, release: to, reason: "rollback" }));
     } else if (draw < 0.8) {
       writeApp(store, (spec) => ({
@@ -255,6 +277,17 @@ class Judge {
   }
 
   /** Nobody was there who could have done what was wanted. */
+  /** What old releases needed goes; of what runs nothing ever does. */
+  onKept(store: SqliteStore, kept: readonly { readonly number: number }[]): void {
+    const { serving, warm, rollout } = store.find(APP, NAME)?.status ?? {};
+    const inUse = [serving, warm, rollout?.placement].flatMap((one) => one?.set.release ?? []);
+    const numbers = kept.map(({ number }) => number);
+    const gone = inUse.find((number) => !numbers.includes(number));
+    if (gone !== undefined) this.#fail(`release ${gone} runs and is forgotten`);
+    if (numbers.length > RELEASES_KEPT + inUse.length)
+      this.#fail(`${numbers.length} releases are kept`);
+  }
+
   onAway(awayMs: number): void {
     for (const [generation, at] of this.#aborts) this.#aborts.set(generation, at + awayMs);
   }
@@ -388,7 +421,14 @@ class Judge {
     }
     for (const [service, slot] of Object.entries(slots)) {
       // What is where it was has not moved.
-      if (app?.traffic?.slots[service] === slot) continue;
+      const from = app?.traffic?.slots[service];
+      if (from === slot) continue;
+      // Nor does it take anything from anybody where nobody takes requests either.
+      const isAnswered = app?.servers.some(
+        (server) =>
+          server.service === service && server.slot === from && server.state !== "draining",
+      );
+      if (from !== undefined && !isAnswered) continue;
       const pool = (app?.servers ?? []).filter(
         (server) => server.service === service && server.slot === slot,
       );

@@ -153,6 +153,9 @@ export class Declarations {
   ): Promise<Written> {
     const { store } = this.#deps;
     const of = declaredKind(given.kind);
+    // Before anything is looked at: who may not write it learns nothing by it.
+    const place = environmentOf(of.kind, given.name, this.#parse(of, given));
+    this.#require(of, given.name, place, actor);
     const draft = store.rehearse(() => this.#specOf(of, given, actor));
     // Of what is written both are changed: what was there, and what will be.
     for (const one of [draft.before, draft.spec])
@@ -162,7 +165,6 @@ export class Declarations {
     const { before, spec } = store.transaction(() => this.#specOf(of, given, actor));
     if (before !== undefined && canonicalJson(before) === canonicalJson(spec))
       return { outcome: { ...NO_APP, changed: false }, spec, seen };
-    const place = environmentOf(of.kind, given.name, spec);
     const request = requestOf(of, given.name, spec, before);
     return { outcome: await this.#submit(request, place, actor, options), spec, seen };
   }
@@ -309,6 +311,19 @@ export class Declarations {
     readonly value: Redacted | undefined;
   } {
     const deps = this.#deps;
+    const data = this.#parse(of, { name, kind, spec: given });
+    const before = deps.store.find(of.kind, name)?.spec;
+    const { sealed, value } = this.#sealed(of, name, data, before);
+    const spec = of.specOf({ deps, name, input: data, before, sealed, value, actor });
+    const key = of.sealed?.key ?? "";
+    const known = (spec as Readonly<Record<string, SealedRef | undefined>>)[key];
+    const ofSpec =
+      value ?? (known && of.sealed && deps.sealed.read(refTo(of.kind, name), key, known.version));
+    return { before, spec, value: ofSpec };
+  }
+
+  /** @throws resource.bad_name, resource.invalid */
+  #parse(of: DeclaredKind, { kind, name, spec: given }: Declaration): unknown {
     if (!of.names.pattern.test(name))
       throw invalid("resource.bad_name", `${kind} ${name}: a name must be ${of.names.form}`, {
         hint: "lowercase letters, digits and hyphens",
@@ -320,14 +335,7 @@ export class Declarations {
       );
       throw invalid("resource.invalid", mistakes.join("; "), { hint: REFERENCE });
     }
-    const before = deps.store.find(of.kind, name)?.spec;
-    const { sealed, value } = this.#sealed(of, name, data, before);
-    const spec = of.specOf({ deps, name, input: data, before, sealed, value, actor });
-    const key = of.sealed?.key ?? "";
-    const known = (spec as Readonly<Record<string, SealedRef | undefined>>)[key];
-    const ofSpec =
-      value ?? (known && of.sealed && deps.sealed.read(refTo(of.kind, name), key, known.version));
-    return { before, spec, value: ofSpec };
+    return data;
   }
 
   #sealed(

@@ -9,6 +9,7 @@ import { z } from "zod";
 import type { WithPass } from "../../kernel/controller.ts";
 import { defineKind, type SpecOf } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
+import { MONITORING_KINDS } from "../engine/engine.ts";
 import type { Judgement, Trends } from "./judgement/judgement.ts";
 import type { Tally } from "./judgement/sequential-test.ts";
 import type { TestState } from "./judgement/test-state.ts";
@@ -52,6 +53,8 @@ export const APP = defineKind<AppSpec, AppStatus>({
   summary: "What a person deploys: which release shall carry its traffic, and how many instances.",
   scope: "environment",
   spec: appSpec,
+  // What watches is told of what there is to watch, and whom to tell.
+  wakes: MONITORING_KINDS.map((kind) => ({ kind })),
 });
 
 export type RolloutReason = AppSpec["reason"];
@@ -129,6 +132,8 @@ export interface Rollout {
   readonly placement: Placement;
   readonly phase: RolloutPhase;
   readonly phaseSince: number;
+  /** When somebody looked last, to some seconds. */
+  readonly lookedAt?: number;
   readonly startedAt: number;
   readonly endedAt?: number;
   /** aborted: somebody said so. rolled-back: it carried all traffic, and was taken back by itself. */

@@ -22,6 +22,7 @@ import {
   isReady,
   manifestOf,
   policyOf,
+  releaseTaskName,
   targetSet,
   trafficFor,
   wantedIn,
@@ -30,6 +31,7 @@ import { withDelivery } from "./delivery.ts";
 import { hold, letGo } from "./held-source.ts";
 import { componentsOf } from "./manifest.ts";
 import { judgeRehearsal, withTaken } from "./rehearsal.ts";
+import { afterAbsence, notAhead } from "./rollout-clock.ts";
 import { judgeStage } from "./rollout-judge.ts";
 import type { Strategy } from "./rollout-policy.ts";
 import type { Progress, Trouble } from "./rollout-progress.ts";
@@ -172,11 +174,12 @@ function slotFor(set: Placement["set"], { serving, warm }: AppStatusFields): Pla
 
 export function advance(
   app: App,
-  status: AppStatusFields,
+  last: AppStatusFields,
   before: Rollout,
   observed: AppObserved,
 ): AppStatusFields {
-  const rollout = notAhead(before, observed.now);
+  const rollout = afterAbsence(notAhead(before, observed.now), observed.now);
+  const status = withReleased(app, last, rollout, observed);
   const progress =
     rollout.phase === "returning"
       ? judgeReturn(app, status, rollout, observed)
@@ -200,25 +203,20 @@ export function advance(
   return { ...remembered, released, rollout: moved };
 }
 
-// After a clock that went back, what it said before is not in the future: nothing waits for it there.
-function notAhead(rollout: Rollout, now: number): Rollout {
-  const { startedAt, phaseSince, exposedAt, vitals } = rollout;
-  if (Math.max(startedAt, phaseSince, exposedAt ?? 0, vitals?.at ?? 0) <= now) return rollout;
-  const { unwellSince } = vitals ?? {};
-  return {
-    ...rollout,
-    startedAt: Math.min(startedAt, now),
-    phaseSince: Math.min(phaseSince, now),
-    ...(exposedAt !== undefined && { exposedAt: Math.min(exposedAt, now) }),
-    ...(vitals && {
-      vitals: {
-        ...vitals,
-        at: Math.min(vitals.at, now),
-        cpuSeconds: {},
-        ...(unwellSince !== undefined && { unwellSince: Math.min(unwellSince, now) }),
-      },
-    }),
-  };
+// A release command that has run to its end has, also where its rollout is aborted before that was seen:
+// it does not run again for the same release.
+function withReleased(
+  app: App,
+  status: AppStatusFields,
+  rollout: Rollout,
+  observed: AppObserved,
+): AppStatusFields {
+  const { placement, generation } = rollout;
+  const { release } = placement.set;
+  const task = findInstance(observed, releaseTaskName(app, placement.set, generation));
+  if (task?.exit?.code !== 0 || status.released.includes(release)) return status;
+  const taken = withTaken(status, rollout);
+  return { ...taken, released: [...status.released, release].slice(-RELEASED_MAX) };
 }
 
 // Always possible until the candidate carries everything. A rollback does not wait for what it is to

@@ -88,6 +88,7 @@ export const CHANGE = defineKind<ChangeSpec, ChangeStatus>({
   scope: "installation",
   environmentOf: (_name, { environment }) => environment,
   spec: changeSpec,
+  wakes: [{ kind: "push", on: "status" }],
 });
 
 export type ChangePhase =

@@ -4,6 +4,7 @@
 import { z } from "zod";
 import { defineKind, type SpecOf, sealed } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
+import { MONITORING_KINDS } from "../engine/engine.ts";
 
 export const CHANNEL_TYPES = [
   "email",
@@ -45,6 +46,8 @@ export const CHANNEL = defineKind<ChannelSpec>({
   summary: "Where alerts are sent to: a mailbox, a chat, a program of one's own.",
   scope: "installation",
   spec: channelSpec,
+  // What watches is told of what there is to watch, and whom to tell.
+  wakes: MONITORING_KINDS.map((kind) => ({ kind })),
 });
 
 export type Channel = Resource<ChannelSpec, never>;

@@ -3,7 +3,7 @@
 
 import { z } from "zod";
 import type { WithPass } from "../../kernel/controller.ts";
-import { defineKind, type Kind, type Scope, type SpecOf } from "../../kernel/kind.ts";
+import { defineKind, type Kind, type Scope, type SpecOf, type Wake } from "../../kernel/kind.ts";
 import type { Resource } from "../../kernel/resource.ts";
 
 const engineSpec = z.strictObject({
@@ -21,12 +21,31 @@ const engineSpec = z.strictObject({
 
 export type EngineSpec = SpecOf<typeof engineSpec>;
 
-const engineKind = (name: string, scope: Scope, summary: string): Kind<EngineSpec, EngineStatus> =>
-  defineKind({ name, summary, scope, spec: engineSpec });
+const engineKind = (
+  name: string,
+  scope: Scope,
+  summary: string,
+  wakes: readonly Wake[] = [],
+): Kind<EngineSpec, EngineStatus> => defineKind({ name, summary, scope, spec: engineSpec, wakes });
 
-export const DATABASE = engineKind("database", "environment", "The PostgreSQL of an environment.");
-export const CACHE = engineKind("cache", "environment", "The Redis of an environment.");
-export const EDGE = engineKind("edge", "installation", "What takes all requests: HAProxy.");
+/** Apps wait for these. */
+const WAKES_APPS: readonly Wake[] = [{ kind: "app", on: "status" }];
+/** What measures a store is found by its address. */
+const WAKES_METRICS: readonly Wake[] = [{ kind: "metrics", on: "status" }];
+
+export const DATABASE = engineKind(
+  "database",
+  "environment",
+  "The PostgreSQL of an environment.",
+  WAKES_APPS,
+);
+export const CACHE = engineKind("cache", "environment", "The Redis of an environment.", WAKES_APPS);
+export const EDGE = engineKind(
+  "edge",
+  "installation",
+  "What takes all requests: HAProxy.",
+  WAKES_APPS,
+);
 export const METRICS = engineKind("metrics", "installation", "What watches: Prometheus.");
 export const ALERTING = engineKind("alerting", "installation", "What sends alerts: Alertmanager.");
 export const HOST_EXPORTER = engineKind("host-exporter", "installation", "Measures the machine.");
@@ -35,11 +54,13 @@ export const DATABASE_EXPORTER = engineKind(
   "database-exporter",
   "environment",
   "Measures the PostgreSQL of an environment.",
+  WAKES_METRICS,
 );
 export const CACHE_EXPORTER = engineKind(
   "cache-exporter",
   "environment",
   "Measures the Redis of an environment.",
+  WAKES_METRICS,
 );
 export const MONITORING = [
   METRICS,
@@ -48,6 +69,7 @@ export const MONITORING = [
   DATABASE_EXPORTER,
   CACHE_EXPORTER,
 ] as const;
+export const MONITORING_KINDS: readonly string[] = MONITORING.map(({ name }) => name);
 
 /** What a manifest's store is as an engine. */
 export const STORE_KINDS = { postgres: DATABASE, redis: CACHE } as const;

@@ -109,6 +109,7 @@ export const RELEASE = defineKind<ReleaseSpec, ReleaseStatus>({
   summary: "What was built, with the settings and secret versions that it runs with; never edited.",
   scope: "app",
   spec: releaseSpec,
+  wakes: [{ kind: "app", on: "status", name: (name) => name.split("/").slice(0, 2).join("/") }],
 });
 
 export const releaseName = (app: string, number: number): string =>

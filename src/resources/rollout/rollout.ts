@@ -23,5 +23,6 @@ export const ROLLOUT = defineKind<RolloutWish>({
   summary: "What a person wants of an app's rollout under way; named like the app.",
   scope: "app",
   spec: rolloutWish,
+  wakes: [{ kind: "app", name: (name) => name }],
   goesWithApp: true,
 });

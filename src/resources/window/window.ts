@@ -51,6 +51,7 @@ export const WINDOW = defineKind<WindowSpec>({
   scope: "installation",
   environmentOf: (name) => (name.startsWith("*/") ? undefined : name.split("/")[0]),
   spec: windowSchema,
+  wakes: [{ kind: "train" }],
 });
 
 export type Window = Resource<WindowSpec, never>;
