@@ -5,7 +5,7 @@ import { z } from "zod";
 import type { AuditEvent } from "../kernel/audit.ts";
 import type { OperationDeps } from "../operations/operation-deps.ts";
 import { APP } from "../resources/app/app.ts";
-import { type Route, route } from "./route.ts";
+import { type Lines, type Route, route } from "./route.ts";
 
 const LINES = 50;
 const some = z.string().min(1).max(200).optional();
@@ -66,7 +66,7 @@ export function auditRoutes(deps: OperationDeps): Route[] {
       path: "/v1/audit/export",
       summary: "The whole chain, oldest first: NDJSON, one event per line.",
       answers: "stream",
-      handle: () => Readable.from(lines(deps.audit.all())),
+      handle: (): Lines<AuditEvent> => Readable.from(lines(deps.audit.all())),
     }),
   ];
 }

@@ -13,6 +13,7 @@ import {
 } from "../resources/app/app.ts";
 import { RELEASE, releaseName } from "../resources/release/release.ts";
 import { TASK } from "../resources/task/task.ts";
+import type { Lines } from "./route.ts";
 
 export type RolloutEvent =
   | {
@@ -42,7 +43,7 @@ export function followRollout(
   appName: string,
   generation: number,
   signal: AbortSignal,
-): Readable {
+): Lines<RolloutEvent> {
   let told = 0;
   let waitingFor: number | undefined;
   let ahead: number | undefined;
@@ -128,7 +129,11 @@ export type TaskEvent =
       readonly detail: string | undefined;
     };
 
-export function followTask(deps: OperationDeps, name: string, signal: AbortSignal): Readable {
+export function followTask(
+  deps: OperationDeps,
+  name: string,
+  signal: AbortSignal,
+): Lines<TaskEvent> {
   let hasStarted = false;
   return follow(
     deps,
@@ -160,7 +165,7 @@ function follow<Event extends { readonly event: string }>(
   matters: (ref: Ref) => boolean,
   signal: AbortSignal,
   look: () => readonly Event[],
-): Readable {
+): Lines<Event> {
   const stream = new Readable({ read: () => undefined });
   let isOver = false;
   const finish = (): void => {

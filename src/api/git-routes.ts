@@ -33,6 +33,7 @@ export function gitRoutes(deps: OperationDeps, access: Access): Route[] {
       summary: "For git: what a repository has.",
       params,
       query: z.object({ service: z.enum(SERVICES) }),
+      answers: "bytes",
       handle: async (context) => {
         const { service } = context.query;
         await admit(deps, access, context.params, context.actor, service);
@@ -49,6 +50,7 @@ export function gitRoutes(deps: OperationDeps, access: Access): Route[] {
             : "For git: gives what is fetched.",
         params,
         takes: "stream",
+        answers: "bytes",
         handle: async (context) => {
           await admit(deps, access, context.params, context.actor, service);
           return serve(deps, context, service, "");

@@ -42,6 +42,12 @@ const fields = z.object({
   type: z.string().optional(),
 });
 type Fields = z.output<typeof fields>;
+/** As Prometheus documents it; its own is not looked into here. */
+const prometheusAnswer = z.looseObject({
+  status: z.enum(["success", "error"]),
+  data: z.unknown().optional(),
+  warnings: z.array(z.string()).optional(),
+});
 const SILENCE_MAX_MS = 30 * 24 * 3_600_000;
 const environment = appName.default("production");
 
@@ -53,6 +59,7 @@ export function monitoringRoutes(deps: OperationDeps, operations: AppOperations)
         path: `/v1/prometheus/api/v1/${path}`,
         summary: `Prometheus' own API: ${path}.`,
         query: fields,
+        answers: prometheusAnswer,
         handle: ({ query }) => askPrometheus(deps, path, query),
       }),
     ),
@@ -64,6 +71,7 @@ export function monitoringRoutes(deps: OperationDeps, operations: AppOperations)
         summary: `Prometheus' own API: ${path}, as a form.`,
         query: fields.pick({ environment: true }),
         body: fields.omit({ environment: true }),
+        answers: prometheusAnswer,
         handle: ({ query, body }) => askPrometheus(deps, path, { ...body, ...query }),
       }),
     ),
@@ -73,6 +81,7 @@ export function monitoringRoutes(deps: OperationDeps, operations: AppOperations)
       summary: "Prometheus' own API: values of a label.",
       params: z.object({ label: z.string().regex(/^[a-zA-Z_][a-zA-Z0-9_]*$/) }),
       query: fields,
+      answers: prometheusAnswer,
       handle: ({ params, query }) => askPrometheus(deps, `label/${params.label}/values`, query),
     }),
     route({
@@ -242,13 +251,25 @@ const byName = (one: TopRow, other: TopRow): number =>
   one.service.localeCompare(other.service) ||
   other.release - one.release;
 
+/** As Alertmanager keeps it. */
+export interface SilenceView {
+  readonly id: string;
+  readonly createdBy: string;
+  readonly comment: string;
+  readonly endsAt: string;
+  readonly status: { readonly state: string };
+  readonly matchers: readonly { readonly name: string; readonly value: string }[];
+}
+
 function silenceRoutes(deps: OperationDeps): Route[] {
   return [
     route({
       method: "GET",
       path: "/v1/silences",
       summary: "Silences, with owner and end.",
-      handle: async () => ({ silences: await deps.monitoring.alertmanager("GET", "silences") }),
+      handle: async () => ({
+        silences: (await deps.monitoring.alertmanager("GET", "silences")) as readonly SilenceView[],
+      }),
     }),
     route({
       method: "POST",
@@ -297,7 +318,10 @@ function silenceRoutes(deps: OperationDeps): Route[] {
       path: "/v1/silences/{silence}",
       summary: "Ends a silence.",
       params: z.object({ silence: z.uuid() }),
-      handle: ({ params }) => deps.monitoring.alertmanager("DELETE", `silence/${params.silence}`),
+      handle: async ({ params }) => {
+        await deps.monitoring.alertmanager("DELETE", `silence/${params.silence}`);
+        return { ended: params.silence };
+      },
     }),
   ];
 }

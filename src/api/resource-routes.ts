@@ -17,7 +17,7 @@ import type { DeclaredKind } from "../operations/declared/declared-kind.ts";
 import type { OperationDeps } from "../operations/operation-deps.ts";
 import { CATALOG } from "../resources/catalog.ts";
 import { breakGlass, waitingOf } from "./environment-routes.ts";
-import { type Route, route } from "./route.ts";
+import { type Lines, type Route, route } from "./route.ts";
 
 const DOCUMENTS_MAX = 2_000;
 const SPEC_DEPTH = "As docs/reference/resources.md has it.";
@@ -36,16 +36,18 @@ export interface ResourceView {
 }
 
 const viewSchema = (kind: AnyKind, of: DeclaredKind | undefined) =>
-  z.object({
-    kind: z.literal(kind.name),
-    name: z.string(),
-    generation: z.number().int().describe("+1 with each change of its spec."),
-    createdAt: z.number().describe("ms since the epoch."),
-    updatedAt: z.number().describe("ms since the epoch."),
-    deleting: z.literal(true).optional(),
-    spec: of ? of.input : kind.spec,
-    status: z.unknown().optional().describe("What was last seen of it."),
-  });
+  z
+    .object({
+      kind: z.literal(kind.name),
+      name: z.string(),
+      generation: z.number().int().describe("+1 with each change of its spec."),
+      createdAt: z.number().describe("ms since the epoch."),
+      updatedAt: z.number().describe("ms since the epoch."),
+      deleting: z.literal(true).optional(),
+      spec: of ? of.input : kind.spec,
+      status: z.unknown().optional().describe("What was last seen of it."),
+    })
+    .meta({ id: `Resource_${kind.name}` });
 
 const declaration = z.strictObject({
   kind: z.string().max(100),
@@ -267,7 +269,7 @@ function watch(
   kind: AnyKind,
   signal: AbortSignal,
   look: () => readonly ResourceView[],
-): Readable {
+): Lines<{ readonly resources: readonly ResourceView[] }> {
   let isStale = true;
   let wake = (): void => undefined;
   const unsubscribe = store.subscribe((ref) => {

@@ -1,8 +1,15 @@
 // A route is a value: the server is made of them, and so is the OpenAPI document.
 
+import type { Readable } from "node:stream";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { z } from "zod";
 import type { Principal } from "../operations/access.ts";
+
+/** Lines of JSON, one for each event, as they come. */
+export interface Lines<Event> extends Readable {
+  /** For types only; never there. */
+  readonly event?: Event;
+}
 
 export interface RouteContext<Params, Query, Body> {
   readonly params: Params;
@@ -27,8 +34,12 @@ export interface Route<
   readonly params?: P;
   readonly query?: Q;
   readonly body?: B;
-  /** Shape of the answer, for the document; `stream` is NDJSON, `upload` takes a tar archive; `bytes` the body as it came. */
-  readonly answers?: z.ZodType | "stream";
+  /**
+   * Shape of the answer, where the type of `handle` does not say it. stream: NDJSON; bytes: what is no
+   * JSON, such as git's own.
+   */
+  readonly answers?: z.ZodType | "stream" | "bytes";
+  /** upload: a tar archive; bytes: the body as it came; stream: the same, as it comes. */
   readonly takes?: "upload" | "bytes" | "stream";
   readonly open?: true;
   readonly handle: (context: RouteContext<z.output<P>, z.output<Q>, z.output<B>>) => unknown;

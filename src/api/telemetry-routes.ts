@@ -4,6 +4,7 @@ import { z } from "zod";
 import { invalid } from "../kernel/error.ts";
 import {
   LOG_LEVELS,
+  type LogLine,
   type ResultTable,
   type TelemetryPolicy,
   type TraceSpan,
@@ -18,7 +19,7 @@ import type { OperationDeps } from "../operations/operation-deps.ts";
 import { name as appName } from "../resources/app/manifest.ts";
 import { changedPolicy, policyChange, TELEMETRY } from "../resources/telemetry/telemetry.ts";
 import { waitingOf } from "./environment-routes.ts";
-import { type Route, route } from "./route.ts";
+import { type Lines, type Route, route } from "./route.ts";
 
 const LOG_LIMIT_MAX = 100_000;
 const LOG_CONTEXT_MAX = 200;
@@ -244,7 +245,7 @@ function logsRoute(
           ...(untilMs > 0 && { to: deps.clock.now() - untilMs }),
         },
         signal,
-      );
+      ) as Promise<Lines<LogLine>>;
     },
   });
 }

@@ -15,6 +15,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { Client } from "../../src/client/client.ts";
+import { AnswerCheck, type OpenApiDocument } from "../support/answers.ts";
 import { ask } from "../support/ask.ts";
 import { Installation, STOREFRONT } from "../support/installation.ts";
 import { pidOf } from "../support/instance-process.ts";
@@ -418,6 +420,61 @@ describe("the shop", { timeout: 600_000 }, () => {
     for (const { name, restarts } of restarted.instances)
       assert.equal(restarts, instances.find((one) => one.name === name)?.restarts ?? 0, name);
     assert.equal((await ask(holdfast, { host: HOST, path: "/api/orders/1" })).status, 200);
+  });
+
+  it("has an API that answers as its document says", async () => {
+    const client = new Client({ socket: join(holdfast.home, "run", "api.sock") });
+    const document = await client.get<OpenApiDocument>("/openapi.json");
+    const check = new AnswerCheck(document);
+    assert.notDeepEqual(check.mistakes("get", "/v1/status", { environment: 1 }), []);
+    const names: Readonly<Record<string, string>> = {
+      ...{ environment: "production", app: "storefront", one: "production", other: "production" },
+      ...{ trace: "0".repeat(32), label: "job", number: "1", query: "up", metric: "up" },
+      ...{ "match[]": "up", start: "0", end: "60", step: "30" },
+    };
+    const seen: string[] = [];
+    const wrong: string[] = [];
+    const look = async (
+      path: string,
+      given: Readonly<Record<string, string>>,
+    ): Promise<unknown> => {
+      const { parameters, responses } = document.paths[path]?.get ?? {};
+      if (!Object.keys(responses?.["200"]?.content ?? {}).includes("application/json")) return;
+      const asked = path.replaceAll(/\{(\w+)\}/g, (_all, name: string) =>
+        encodeURIComponent(given[name] ?? names[name] ?? "none"),
+      );
+      const needed = (parameters ?? []).filter(
+        (one) =>
+          one.in === "query" &&
+          (one.required ||
+            (path.startsWith("/v1/prometheus/") &&
+              one.name !== "environment" &&
+              names[one.name] !== undefined)),
+      );
+      const query = Object.fromEntries(needed.map(({ name }) => [name, names[name] ?? ""]));
+      const answer = await client.get<unknown>(asked, query).catch((error: unknown) => {
+        // What is not there has no answer of its own.
+        if (/not_found|no_|unknown/.test((error as { code?: string }).code ?? "")) return undefined;
+        throw error;
+      });
+      if (answer === undefined) return;
+      seen.push(path);
+      wrong.push(...check.mistakes("get", path, answer).map((one) => `${asked} ${one}`));
+      return answer;
+    };
+    for (const path of Object.keys(document.paths)) {
+      if (path.startsWith("/git/") || path.startsWith("/v1/resources/")) continue;
+      if (document.paths[path]?.get) await look(path, {});
+    }
+    for (const { name: kind } of (await client.get<{ kinds: { name: string }[] }>("/v1/kinds"))
+      .kinds) {
+      const path = `/v1/resources/${kind}`;
+      const all = (await look(path, {})) as { resources: { name: string }[] };
+      for (const { name } of all.resources.slice(0, 3)) await look(`${path}/{name}`, { name });
+    }
+    await client.close();
+    assert.deepEqual(wrong.slice(0, 20), []);
+    assert.ok(seen.length > 75, `${seen.length} were asked`);
   });
 
   it("leaves a whole audit chain behind, with who and what", async () => {

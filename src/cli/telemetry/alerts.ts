@@ -1,6 +1,7 @@
 // Objectives and alerts.
 
 import type { AlertView } from "../../api/alert-views.ts";
+import type { SilenceView } from "../../api/monitoring-routes.ts";
 import { invalid } from "../../kernel/error.ts";
 import type { ObjectiveView } from "../../operations/error-budget.ts";
 import { listOf } from "../app/change.ts";
@@ -148,21 +149,12 @@ export const silenceAdd: Command = {
   },
 };
 
-interface Silence {
-  readonly id: string;
-  readonly createdBy: string;
-  readonly comment: string;
-  readonly endsAt: string;
-  readonly status: { readonly state: string };
-  readonly matchers: readonly { readonly name: string; readonly value: string }[];
-}
-
 export const silenceList: Command = {
   usage: "silence list",
   summary: "Silences of the last day, with owner and end.",
   examples: ["holdfast silence list"],
   run: async ({ client, output }) => {
-    const { silences } = await client.get<{ silences: readonly Silence[] }>("/v1/silences");
+    const { silences } = await client.get<{ silences: readonly SilenceView[] }>("/v1/silences");
     const shown = silences.filter(({ endsAt }) => Date.parse(endsAt) > Date.now() - DAY_MS);
     output.result({ silences: shown }, () =>
       shown.length === 0
