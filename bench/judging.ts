@@ -331,7 +331,7 @@ async function measureScenarios(): Promise<void> {
         ],
       ];
     }),
-    ["releases", "reach", "aborted", "a person is asked", "as Kayenta", "as Argo Rollouts"],
+    ["releases", "target", "aborted", "a person is asked", "as Kayenta", "as Argo Rollouts"],
   );
 }
 

@@ -7,7 +7,7 @@ import { join } from "node:path";
 export function writeTable(
   name: string,
   rows: readonly (readonly string[])[],
-  columns: readonly string[] = ["what", "reach", "measured"],
+  columns: readonly string[] = ["what", "target", "measured"],
 ): void {
   const table = [
     `| ${columns.join(" | ")} |`,

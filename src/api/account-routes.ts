@@ -51,7 +51,7 @@ export function accountRoutes(
     route({
       method: "GET",
       path: "/v1/accounts",
-      summary: "People and service accounts, with their roles.",
+      summary: "List people and service accounts with their roles.",
       handle: () => ({
         accounts: store.list(ACCOUNT).map(({ name, spec }) => ({
           name,
@@ -63,7 +63,7 @@ export function accountRoutes(
     route({
       method: "PUT",
       path: "/v1/accounts/{account}",
-      summary: "Makes an account, or changes its roles.",
+      summary: "Create an account or change its roles.",
       params: ofAccount,
       body: z.object({
         kind: z.enum(["person", "service"]).optional(),
@@ -84,7 +84,7 @@ export function accountRoutes(
     route({
       method: "DELETE",
       path: "/v1/accounts/{account}",
-      summary: "Removes an account with its tokens; what it did stays in the audit.",
+      summary: "Remove an account and its tokens; audit events are kept.",
       params: ofAccount,
       handle: ({ params, actor }) => {
         getAccount(deps, params.account);
@@ -113,14 +113,14 @@ function tokenRoutes(deps: OperationDeps): Route[] {
     route({
       method: "GET",
       path: "/v1/tokens",
-      summary: "Tokens: whose, what for, until when, last used; never the tokens themselves.",
+      summary: "List tokens with account, purpose, expiry and last use, without values.",
       handle: () => ({ tokens: tokensOf() }),
     }),
     route({
       method: "POST",
       path: "/v1/accounts/{account}/tokens",
       summary:
-        "Makes a token for somebody; it is shown this once. A person's decides nothing until that person has accepted it.",
+        "Create a token for an account; it is shown once. A person's token cannot approve until that person accepts it.",
       params: ofAccount,
       body: tokenBody,
       handle: ({ params, body, actor }) => {
@@ -133,7 +133,7 @@ function tokenRoutes(deps: OperationDeps): Route[] {
     route({
       method: "POST",
       path: "/v1/tokens",
-      summary: "Makes a token for oneself, with what one's own token may do at most.",
+      summary: "Create a token for the caller, with at most the caller's permissions.",
       body: tokenBody,
       handle: ({ body, actor }) => {
         const { token } = own(actor);
@@ -161,8 +161,7 @@ function holderRoutes(deps: OperationDeps): Route[] {
     route({
       method: "POST",
       path: "/v1/tokens/accept",
-      summary:
-        "Takes over a token that somebody else made: another in its place, which only its holder knows.",
+      summary: "Accept a token that somebody else created; it is replaced with a new one.",
       handle: ({ actor }) => {
         const { token } = own(actor);
         const { id, spec } = token;
@@ -182,7 +181,7 @@ function holderRoutes(deps: OperationDeps): Route[] {
     route({
       method: "DELETE",
       path: "/v1/tokens/{token}",
-      summary: "Revokes a token, at once: one's own, or with the right to manage accounts any.",
+      summary: "Revoke a token: the caller's own, or any with the right to manage accounts.",
       params: z.object({ token: z.string().max(100) }),
       handle: ({ params, actor }) => {
         const { spec } = store.find(TOKEN, params.token) ?? {};
@@ -251,7 +250,7 @@ function whoRoutes(deps: OperationDeps): Route[] {
     route({
       method: "GET",
       path: "/v1/whoami",
-      summary: "Who the caller is, and what they may do where.",
+      summary: "Get the caller's account and permissions.",
       handle: ({ actor }) => ({
         name: actor.name,
         kind: actor.kind,
@@ -269,7 +268,7 @@ function whoRoutes(deps: OperationDeps): Route[] {
     route({
       method: "POST",
       path: "/v1/environments/{environment}/policy/test",
-      summary: "Whether somebody may do something there, by which rule, and who could.",
+      summary: "Check whether an account may perform an action, by which rule, and who could.",
       params: z.object({ environment: z.string() }),
       body: z.object({
         account: accountName,

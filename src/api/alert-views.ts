@@ -32,7 +32,7 @@ export function alertsRoute(deps: OperationDeps, operations: AppOperations): Rou
   return route({
     method: "GET",
     path: "/v1/alerts",
-    summary: "Alerts that fire, and those that did: why, since when, with the release in force.",
+    summary: "List firing and resolved alerts with cause, start and live release.",
     query: z.object({
       environment: appName.default("production"),
       sinceMs: z.coerce

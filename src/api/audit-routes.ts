@@ -21,7 +21,7 @@ export function auditRoutes(deps: OperationDeps): Route[] {
     route({
       method: "GET",
       path: "/v1/audit",
-      summary: "Who did what, from where, with what outcome; newest first.",
+      summary: "Search the audit log, newest first.",
       query: z.object({
         limit: z.coerce.number().int().min(1).max(1_000).default(LINES),
         before: z.coerce.number().int().optional(),
@@ -45,7 +45,7 @@ export function auditRoutes(deps: OperationDeps): Route[] {
     route({
       method: "GET",
       path: "/v1/audit/verify",
-      summary: "Whether the chain of audit events is whole, and holds a head that was noted.",
+      summary: "Verify the audit chain, and that it contains a recorded head.",
       query: z.object({
         anchor: z
           .string()
@@ -64,7 +64,7 @@ export function auditRoutes(deps: OperationDeps): Route[] {
     route({
       method: "GET",
       path: "/v1/audit/export",
-      summary: "The whole chain, oldest first: NDJSON, one event per line.",
+      summary: "Export the audit log, oldest first, as NDJSON.",
       answers: "stream",
       handle: (): Lines<AuditEvent> => Readable.from(lines(deps.audit.all())),
     }),

@@ -55,7 +55,7 @@ export function changeRoutes(deps: OperationDeps, control: ChangeControl): Route
     route({
       method: "GET",
       path: "/v1/changes",
-      summary: "Changes of protected environments, newest first.",
+      summary: "List changes in protected environments, newest first.",
       query: z.object({
         environment: environment.optional(),
         app: appName.optional(),
@@ -87,7 +87,7 @@ export function changeRoutes(deps: OperationDeps, control: ChangeControl): Route
     route({
       method: "GET",
       path: "/v1/changes/{number}",
-      summary: "One change: what it would do, its risk, who approved, how it ended.",
+      summary: "Get a change: diff, risk, approvals and outcome.",
       params: ofChange,
       handle: ({ params, actor }) => {
         const found = changes.find(params.number);
@@ -105,7 +105,7 @@ function decisionRoutes(changes: ChangeOperations, view: (change: Change) => Cha
     route({
       method: "POST",
       path: "/v1/changes/{number}/approve",
-      summary: "Approves it as it is now; nobody approves their own.",
+      summary: "Approve a change in its current state; nobody approves their own change.",
       params: ofChange,
       body: z
         .object({
@@ -122,7 +122,7 @@ function decisionRoutes(changes: ChangeOperations, view: (change: Change) => Cha
     route({
       method: "POST",
       path: "/v1/changes/{number}/reject",
-      summary: "Rejects it, with the reason.",
+      summary: "Reject a change with a reason.",
       params: ofChange,
       body: z.object({ reason: words }),
       handle: ({ params, body, actor }) => view(changes.reject(params.number, body.reason, actor)),
@@ -130,14 +130,14 @@ function decisionRoutes(changes: ChangeOperations, view: (change: Change) => Cha
     route({
       method: "POST",
       path: "/v1/changes/{number}/withdraw",
-      summary: "Takes back what one asked for.",
+      summary: "Withdraw a change that the caller requested.",
       params: ofChange,
       handle: ({ params, actor }) => view(changes.withdraw(params.number, actor)),
     }),
     route({
       method: "POST",
       path: "/v1/changes/{number}/review",
-      summary: "Closes an emergency with what was found.",
+      summary: "Record the review of an emergency change.",
       params: ofChange,
       body: z.object({ text: words }),
       handle: ({ params, body, actor }) => view(changes.review(params.number, body.text, actor)),
@@ -154,7 +154,7 @@ function windowRoutes(
     route({
       method: "GET",
       path: "/v1/windows",
-      summary: "Windows and freezes, and when each is on next.",
+      summary: "List change windows and freezes with their next occurrence.",
       handle: () => {
         const now = deps.clock.now();
         return {
@@ -169,7 +169,7 @@ function windowRoutes(
     route({
       method: "PUT",
       path: "/v1/windows/{environment}/{window}",
-      summary: "Declares when change is not (freeze), or only (window), allowed.",
+      summary: "Create or update a freeze or a change window.",
       params: ofWindow,
       query: z.object({ emergency: z.stringbool().default(false) }),
       body: windowSchema,
@@ -189,7 +189,7 @@ function windowRoutes(
     route({
       method: "DELETE",
       path: "/v1/windows/{environment}/{window}",
-      summary: "Removes a window or a freeze.",
+      summary: "Remove a change window or a freeze.",
       params: ofWindow,
       query: z.object({ reason: words.optional(), emergency: z.stringbool().default(false) }),
       handle: ({ params, query, actor }) => {

@@ -40,7 +40,7 @@ export function channelRoutes(deps: OperationDeps, declarations: Declarations): 
     route({
       method: "GET",
       path: "/v1/channels",
-      summary: "Channels that are told of alerts; never their addresses.",
+      summary: "List notification channels, without addresses.",
       handle: () => ({
         channels: deps.store
           .list(CHANNEL)
@@ -50,7 +50,7 @@ export function channelRoutes(deps: OperationDeps, declarations: Declarations): 
     route({
       method: "PUT",
       path: "/v1/channels/{channel}",
-      summary: "Makes sure of a channel; answers with the key that signs, for a webhook.",
+      summary: "Create or update a channel; for a webhook, the answer has its signing key.",
       params: ofChannel,
       body: channelInput,
       handle: async ({ params: { channel }, body, actor }) => {
@@ -69,7 +69,7 @@ export function channelRoutes(deps: OperationDeps, declarations: Declarations): 
     route({
       method: "DELETE",
       path: "/v1/channels/{channel}",
-      summary: "Removes a channel.",
+      summary: "Remove a channel.",
       params: ofChannel,
       handle: async ({ params: { channel }, actor }) => {
         await declarations.remove(getChannel(deps, channel), actor);
@@ -85,7 +85,7 @@ function testRoute(deps: OperationDeps): Route {
   return route({
     method: "POST",
     path: "/v1/channels/{channel}/test",
-    summary: "Sends a test alert to the channel.",
+    summary: "Send a test alert to a channel.",
     params: ofChannel,
     handle: async ({ params: { channel } }) => {
       const { notice, raw } = testAlert(channel, deps.clock.now());
@@ -101,7 +101,7 @@ function deliverRoute(deps: OperationDeps, toldGroups: ToldGroups): Route {
   return route({
     method: "POST",
     path: "/v1/channels/{channel}/deliver",
-    summary: "For Alertmanager: delivers a group of alerts.",
+    summary: "For Alertmanager: deliver a group of alerts.",
     open: true,
     params: ofChannel,
     body: webhook,

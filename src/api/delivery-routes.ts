@@ -22,7 +22,7 @@ export function deliveryRoutes({ store, clock }: OperationDeps, access: Access):
     route({
       method: "GET",
       path: "/v1/delivery",
-      summary: "Lead time, deploy frequency, change failure rate and time to restore.",
+      summary: "Get lead time, deploy frequency, change failure rate and time to restore.",
       query: z.object({
         app: appName.optional(),
         days: z.coerce.number().min(1).max(365).default(DAYS_DEFAULT),

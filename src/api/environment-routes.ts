@@ -35,7 +35,7 @@ export function environmentRoutes(
     route({
       method: "GET",
       path: "/v1/environments",
-      summary: "All environments, with their classes and rules.",
+      summary: "List environments with their classes and rules.",
       handle: ({ actor }) => ({
         environments: deps.store
           .list(ENVIRONMENT)
@@ -46,14 +46,14 @@ export function environmentRoutes(
     route({
       method: "GET",
       path: "/v1/environments/{environment}",
-      summary: "One environment: class, hosts, rules in force.",
+      summary: "Get an environment: class, hosts, effective rules.",
       params: inEnvironment,
       handle: ({ params }) => viewOf(params.environment),
     }),
     route({
       method: "PUT",
       path: "/v1/environments/{environment}",
-      summary: "Makes sure of an environment with its stores.",
+      summary: "Create or update an environment with its stores.",
       params: inEnvironment,
       body: z
         .object({
@@ -82,7 +82,7 @@ function promotionRoutes(deps: OperationDeps, changes: ChangeOperations): Route[
     route({
       method: "POST",
       path: "/v1/environments/{environment}/promotions",
-      summary: "Brings a release that ran in another environment here: the same artifact.",
+      summary: "Promote a release from another environment, with the same artifact.",
       params: inEnvironment,
       body: z.object({
         app: appName,
@@ -102,7 +102,7 @@ function promotionRoutes(deps: OperationDeps, changes: ChangeOperations): Route[
     route({
       method: "GET",
       path: "/v1/diff",
-      summary: "What differs between two environments: releases, settings, sizes, rules.",
+      summary: "Compare two environments: releases, settings, sizes, rules.",
       query: z.object({ one: environment, other: environment }),
       handle: ({ query }) => promotion.diff(query.one, query.other),
     }),
@@ -126,7 +126,7 @@ function policyRoutes(deps: OperationDeps, controls: ControlOperations): Route[]
     route({
       method: "GET",
       path: "/v1/environments/{environment}/policy",
-      summary: "Its policy file, the rules of its class, and those in force.",
+      summary: "Get the policy of an environment, the rules of its class and the effective rules.",
       params: inEnvironment,
       handle: ({ params }) => {
         const place = findEnvironment(deps.store, params.environment);
@@ -145,7 +145,8 @@ function policyRoutes(deps: OperationDeps, controls: ControlOperations): Route[]
     route({
       method: "PUT",
       path: "/v1/environments/{environment}/policy",
-      summary: "Sets its policy file (YAML): rules that differ from its class, and Cedar policies.",
+      summary:
+        "Set the policy of an environment (YAML): rules that differ from its class, and Cedar policies.",
       params: inEnvironment,
       body: z.object({
         text: z.string().max(POLICY_MAX_CHARS),

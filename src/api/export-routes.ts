@@ -34,7 +34,7 @@ export function exportRoutes(
     route({
       method: "GET",
       path,
-      summary: "Who else gets this environment's telemetry, and how that goes; never the headers.",
+      summary: "List exports and their delivery state, without headers.",
       params: ofEnvironment,
       handle: async ({ params: { environment } }) => {
         operations.requireEnvironment(environment);
@@ -53,7 +53,7 @@ export function exportRoutes(
     route({
       method: "PUT",
       path: `${path}/{export}`,
-      summary: "Makes sure of an export; it begins with what comes from now on.",
+      summary: "Create or update an export; only new data is exported.",
       params: ofExport,
       body: exportInput,
       handle: async ({ params, body, actor }) => {
@@ -68,7 +68,7 @@ export function exportRoutes(
     route({
       method: "DELETE",
       path: `${path}/{export}`,
-      summary: "Removes an export, with what still waits for it.",
+      summary: "Remove an export and drop its queue.",
       params: ofExport,
       handle: async ({ params, actor }) => {
         const found = getExport(deps, params.environment, params.export);
@@ -84,7 +84,7 @@ function testRoute(deps: OperationDeps): Route {
   return route({
     method: "POST",
     path: `${path}/{export}/test`,
-    summary: "Sends an empty message of each signal, and says what was answered.",
+    summary: "Send an empty message of each signal and report the answers.",
     params: ofExport,
     handle: async ({ params }) => {
       const target = targetOf(deps, getExport(deps, params.environment, params.export));

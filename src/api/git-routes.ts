@@ -30,7 +30,7 @@ export function gitRoutes(deps: OperationDeps, access: Access): Route[] {
     route({
       method: "GET",
       path: "/git/{environment}/{repository}/info/refs",
-      summary: "For git: what a repository has.",
+      summary: "Git: list refs of a repository.",
       params,
       query: z.object({ service: z.enum(SERVICES) }),
       answers: "bytes",
@@ -46,8 +46,8 @@ export function gitRoutes(deps: OperationDeps, access: Access): Route[] {
         path: `/git/{environment}/{repository}/${service}`,
         summary:
           service === "git-receive-pack"
-            ? "For git: takes a push, and deploys it."
-            : "For git: gives what is fetched.",
+            ? "Git: receive a push and deploy it."
+            : "Git: send a fetch.",
         params,
         takes: "stream",
         answers: "bytes",

@@ -13,7 +13,7 @@ export function holdRoutes(deps: HoldDeps, access: Access): Route[] {
     route({
       method: "GET",
       path: "/v1/holds",
-      summary: "Source that was taken back, and is not deployed again by itself.",
+      summary: "List sources that were rolled back and are held from automatic deploys.",
       query: z.object({ environment: appName.optional() }),
       handle: ({ query, actor }) => {
         if (query.environment !== undefined) findEnvironment(deps.store, query.environment);
@@ -31,7 +31,7 @@ export function holdRoutes(deps: HoldDeps, access: Access): Route[] {
     route({
       method: "POST",
       path: "/v1/apps/{environment}/{app}/hold/release",
-      summary: "Lets source go that was taken back: what deploys by itself may deploy it again.",
+      summary: "Release a hold, so that pushes and pipelines may deploy the source again.",
       params: z.object({ environment: appName, app: appName }),
       body: z
         .object({

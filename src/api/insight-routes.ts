@@ -41,7 +41,8 @@ export function insightRoutes(deps: OperationDeps, operations: AppOperations): R
     route({
       method: "GET",
       path: "/v1/anomalies",
-      summary: "Hours that are not as usual at that hour of the week: requests, errors, latency.",
+      summary:
+        "List anomalies: hours with unusual requests, errors or latency for that hour of the week.",
       query: z.object({
         environment,
         app: appName.optional(),
@@ -62,7 +63,7 @@ export function insightRoutes(deps: OperationDeps, operations: AppOperations): R
     route({
       method: "GET",
       path: "/v1/forecast",
-      summary: "When disk, memory, connections and request capacity run out at the present trend.",
+      summary: "Forecast when disk, memory, connections and request capacity run out.",
       query: z.object({ environment }),
       handle: async ({ query }) => {
         operations.requireEnvironment(query.environment);

@@ -87,7 +87,7 @@ export function monitoringRoutes(deps: OperationDeps, operations: AppOperations)
     route({
       method: "GET",
       path: "/v1/objectives",
-      summary: "Objectives of an environment: attained, budget left, burn rate, what consumed it.",
+      summary: "List objectives: attainment, remaining error budget, burn rate and main consumers.",
       query: z.object({ environment, app: appName.optional() }),
       handle: async ({ query }) => {
         operations.requireEnvironment(query.environment);
@@ -130,7 +130,7 @@ function deploysRoute(deps: OperationDeps, operations: AppOperations): Route {
   return route({
     method: "GET",
     path: "/v1/deploys",
-    summary: "Deploys and rollbacks of an environment, oldest first: the last twenty of each app.",
+    summary: "List the last twenty deploys and rollbacks of each app, oldest first.",
     query: z.object({
       environment,
       app: appName.optional(),
@@ -193,7 +193,7 @@ function topRoute(deps: OperationDeps, operations: AppOperations): Route {
   return route({
     method: "GET",
     path: "/v1/top",
-    summary: "Requests, errors, latency, CPU and memory by service and release, as they are now.",
+    summary: "Get current requests, errors, latency, CPU and memory by service and release.",
     query: z.object({ environment }),
     handle: async ({ query }) => {
       operations.requireEnvironment(query.environment);
@@ -266,7 +266,7 @@ function silenceRoutes(deps: OperationDeps): Route[] {
     route({
       method: "GET",
       path: "/v1/silences",
-      summary: "Silences, with owner and end.",
+      summary: "List silences with owner and end.",
       handle: async () => ({
         silences: (await deps.monitoring.alertmanager("GET", "silences")) as readonly SilenceView[],
       }),
@@ -274,7 +274,7 @@ function silenceRoutes(deps: OperationDeps): Route[] {
     route({
       method: "POST",
       path: "/v1/silences",
-      summary: "Silences alerts with these labels for a time.",
+      summary: "Mute notifications for alerts with these labels.",
       body: z.object({
         labels: z
           .record(
@@ -316,7 +316,7 @@ function silenceRoutes(deps: OperationDeps): Route[] {
     route({
       method: "DELETE",
       path: "/v1/silences/{silence}",
-      summary: "Ends a silence.",
+      summary: "End a silence.",
       params: z.object({ silence: z.uuid() }),
       handle: async ({ params }) => {
         await deps.monitoring.alertmanager("DELETE", `silence/${params.silence}`);

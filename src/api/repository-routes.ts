@@ -54,7 +54,7 @@ export function repositoryRoutes(
     route({
       method: "GET",
       path: "/v1/repositories",
-      summary: "Repositories whose pushes are deployed.",
+      summary: "List connected repositories.",
       handle: ({ actor }) => ({
         repositories: deps.store
           .list(REPOSITORY)
@@ -65,7 +65,7 @@ export function repositoryRoutes(
     route({
       method: "GET",
       path,
-      summary: "One of them, with its last pushes and what became of each.",
+      summary: "Get a repository, its last pushes and their outcome.",
       params: ofRepository,
       handle: ({ params, actor }) => {
         const found = pushes.find(params.repository);
@@ -82,7 +82,7 @@ export function repositoryRoutes(
     route({
       method: "DELETE",
       path,
-      summary: "Pushes to it are not deployed any more; what runs stays.",
+      summary: "Disconnect a repository; running releases stay.",
       params: ofRepository,
       handle: async ({ params, actor }) => {
         const found = pushes.find(params.repository);
@@ -103,7 +103,7 @@ function connectRoute(
   return route({
     method: "PUT",
     path,
-    summary: "Deploys pushes to a branch; answers with what the webhook there needs.",
+    summary: "Connect a repository; the answer has the webhook's address and secret.",
     params: ofRepository,
     body: repositoryInput,
     handle: async ({ params, body, actor, signal }) => {
@@ -128,7 +128,7 @@ function webhookRoute(deps: OperationDeps, pushes: PushOperations): Route {
   return route({
     method: "POST",
     path: "/v1/webhooks/{repository}",
-    summary: "For GitHub, GitLab and Gitea: tells of a push. Its signature is all it needs.",
+    summary: "Receive a push webhook of GitHub, GitLab or Gitea, authenticated by its signature.",
     open: true,
     takes: "bytes",
     params: ofRepository,

@@ -98,7 +98,7 @@ export function resourceRoutes(
     route({
       method: "GET",
       path: "/v1/kinds",
-      summary: "Kinds of resources, and what each is.",
+      summary: "List kinds of resources.",
       answers: z.object({
         kinds: z.array(
           z.object({
@@ -229,7 +229,7 @@ function fileRoutes(declarations: Declarations): Route[] {
     route({
       method: "POST",
       path: "/v1/plan",
-      summary: "What applying these declarations would change, field by field; nothing is written.",
+      summary: "Show what applying these resources would change, field by field.",
       body: z.object(files),
       answers: z.object({ changes: z.array(planned) }),
       handle: ({ body: { resources, ...options }, actor }) => ({
@@ -239,7 +239,7 @@ function fileRoutes(declarations: Declarations): Route[] {
     route({
       method: "POST",
       path: "/v1/apply",
-      summary: "Applies declarations, all of which are rehearsed before the first is written.",
+      summary: "Apply resources; all are validated in a dry run before the first is written.",
       body: z.object({ ...files, ...breakGlass }),
       answers: z.object({ changes: z.array(applied) }),
       handle: async ({ body: { resources, ...options }, actor }) => ({

@@ -32,7 +32,7 @@ export function rolloutRoutes(deps: OperationDeps, operations: AppOperations): R
     route({
       method: "GET",
       path: "/v1/apps/{environment}/{app}/rollout",
-      summary: "The rollout under way, or the last one; with a release, the last one of that.",
+      summary: "Get the current or last rollout, or the last one of a release.",
       params: ofApp,
       query: z.object({
         release: z.coerce.number().int().min(1).optional(),
@@ -72,10 +72,10 @@ export function rolloutRoutes(deps: OperationDeps, operations: AppOperations): R
 }
 
 const SUMMARIES = {
-  pause: "Holds a rollout where it is; it is judged on.",
-  resume: "Lets it go on, also past a stage that asks.",
-  promote: "Gives it all requests now.",
-  abort: "Gives all requests back to what serves, and ends it.",
+  pause: "Pause a rollout at its current stage; analysis continues.",
+  resume: "Resume a rollout, or confirm a stage that waits for a decision.",
+  promote: "Skip the remaining stages of a rollout.",
+  abort: "Abort a rollout and return all traffic to the live release.",
 } as const;
 
 const wishOf = ({ store }: OperationDeps, app: App): RolloutWish | undefined =>

@@ -86,7 +86,7 @@ function platformRoutes(deps: OperationDeps, operations: AppOperations): Route[]
     route({
       method: "GET",
       path: "/healthz",
-      summary: "Whether the control plane answers.",
+      summary: "Check that the control plane is up.",
       open: true,
       handle: () => ({ ok: true }),
     }),
@@ -99,7 +99,7 @@ function platformRoutes(deps: OperationDeps, operations: AppOperations): Route[]
     route({
       method: "GET",
       path: "/v1/status",
-      summary: "Apps, engines and traffic of an environment on one page.",
+      summary: "Get apps, engines and traffic of an environment.",
       query: z.object({ environment: environment.default("production") }),
       handle: ({ query }) => {
         operations.requireEnvironment(query.environment);
@@ -124,7 +124,9 @@ const deployQuery = z.object({
     .default(false)
     .describe("It is that commit, and changes that nobody committed."),
   origin: z.string().max(1_000).default(""),
-  app: appName.optional().describe("Refused where the source calls itself otherwise."),
+  app: appName
+    .optional()
+    .describe("Expected name of the app; refused if holdfast.yaml names another."),
   adopt: z.stringbool().default(false),
   ifChanged: z
     .stringbool()
@@ -145,7 +147,7 @@ function deployRoutes(
     route({
       method: "POST",
       path: "/v1/environments/{environment}/deploys",
-      summary: "Uploads source (tar, gzip) and deploys it as the next release.",
+      summary: "Upload source (tar, gzip) and deploy it as the next release.",
       params: inEnvironment,
       takes: "upload",
       query: deployQuery,
@@ -165,7 +167,7 @@ function deployRoutes(
     route({
       method: "POST",
       path: "/v1/inference",
-      summary: "What Holdfast concludes about an app from its files.",
+      summary: "Detect an app from its files.",
       body: z.object({
         folder: z.string().max(200),
         files: z.partialRecord(z.enum(INFERENCE_FILES), z.string().max(1024 * 1024)),
@@ -181,7 +183,7 @@ function deployRoutes(
     route({
       method: "GET",
       path: "/v1/apps/{environment}/{app}/rollouts/{generation}",
-      summary: "Follows a rollout to its end: NDJSON, one event per line.",
+      summary: "Follow a rollout to its end as NDJSON.",
       params: ofApp.extend({ generation: z.coerce.number().int().min(1) }),
       answers: "stream",
       handle: ({ params, signal }) => {
@@ -202,7 +204,7 @@ function changeRoute(verb: "rollback" | "restart" | "scale", changes: ChangeOper
       method,
       path,
       params,
-      summary: "Goes back to an earlier release: code, settings and secrets together.",
+      summary: "Roll back to an earlier release, with its code, settings and secrets.",
       body: changeOptions
         .extend({ to: z.number().int().min(1).optional() })
         .default({ emergency: false, overrideBudget: false, acceptContract: false }),
@@ -218,7 +220,7 @@ function changeRoute(verb: "rollback" | "restart" | "scale", changes: ChangeOper
       method,
       path,
       params,
-      summary: "Fresh instances of the same release.",
+      summary: "Replace all instances with new ones of the same release.",
       body: changeOptions.default({
         emergency: false,
         overrideBudget: false,
@@ -232,7 +234,7 @@ function changeRoute(verb: "rollback" | "restart" | "scale", changes: ChangeOper
     method,
     path,
     params,
-    summary: "Sets how many instances components have.",
+    summary: "Set the number of instances of services and workers.",
     body: changeOptions.extend({ counts: z.record(z.string(), z.number()) }),
     handle: ({ params, body, actor }) => {
       const { counts, ...options } = body;
@@ -247,14 +249,14 @@ function appRoutes(operations: AppOperations, changes: ChangeOperations): Route[
     route({
       method: "GET",
       path: "/v1/apps/{environment}/{app}",
-      summary: "One app: spec and status.",
+      summary: "Get an app: spec and status.",
       params: ofApp,
       handle: ({ params }) => operations.getApp(params.environment, params.app),
     }),
     route({
       method: "GET",
       path: "/v1/apps/{environment}/{app}/releases",
-      summary: "Its releases, newest first.",
+      summary: "List releases of an app, newest first.",
       params: ofApp,
       handle: ({ params }) => {
         const app = operations.getApp(params.environment, params.app);
@@ -269,7 +271,7 @@ function appRoutes(operations: AppOperations, changes: ChangeOperations): Route[
     route({
       method: "DELETE",
       path: "/v1/apps/{environment}/{app}",
-      summary: "Destroys the app; its data stays unless asked for by name.",
+      summary: "Remove an app; its data is kept unless requested by name.",
       params: ofApp,
       query: z.object({
         confirm: z.string().default(""),
@@ -320,7 +322,7 @@ function settingRoutes(operations: AppOperations, changes: ChangeOperations): Ro
     route({
       method: "GET",
       path: "/v1/apps/{environment}/{app}/config",
-      summary: "Settings that were set, and those of the release that serves.",
+      summary: "Get configured settings and those of the live release.",
       params: ofApp,
       handle: ({ params }) => {
         const name = appResourceName(params.environment, params.app);
@@ -337,7 +339,7 @@ function settingRoutes(operations: AppOperations, changes: ChangeOperations): Ro
     route({
       method: "PATCH",
       path: "/v1/apps/{environment}/{app}/config",
-      summary: "Sets and (null) unsets settings; rolls out where the app is deployed.",
+      summary: "Set settings, or remove them with null; a deployed app gets a new release.",
       params: ofApp,
       body: changeOptions.extend({
         changes: z.record(z.string(), z.string().max(SETTING_MAX_CHARS).nullable()),
@@ -351,7 +353,7 @@ function settingRoutes(operations: AppOperations, changes: ChangeOperations): Ro
     route({
       method: "GET",
       path: "/v1/apps/{environment}/{app}/secrets",
-      summary: "Names and versions of its secrets; never values.",
+      summary: "List secret names and versions, without values.",
       params: ofApp,
       handle: ({ params }) => ({
         secrets: operations.secretsOf(appResourceName(params.environment, params.app)),
@@ -360,7 +362,7 @@ function settingRoutes(operations: AppOperations, changes: ChangeOperations): Ro
     route({
       method: "PUT",
       path: "/v1/apps/{environment}/{app}/secrets/{secret}",
-      summary: "Sets the next version of a secret; rolls out where the app is deployed.",
+      summary: "Set a secret; a deployed app gets a new release.",
       params: ofSecret,
       body: changeOptions.extend({ value: z.string().transform((value) => new Redacted(value)) }),
       handle: ({ params, body, actor }) => {
@@ -374,7 +376,7 @@ function settingRoutes(operations: AppOperations, changes: ChangeOperations): Ro
     route({
       method: "DELETE",
       path: "/v1/apps/{environment}/{app}/secrets/{secret}",
-      summary: "Removes a secret; rolls out where the app is deployed.",
+      summary: "Remove a secret; a deployed app gets a new release.",
       params: ofSecret,
       handle: ({ params, actor }) =>
         changes.submit(
@@ -391,7 +393,7 @@ function journalRoutes(deps: OperationDeps): Route[] {
     route({
       method: "GET",
       path: "/v1/apps/{environment}/{app}/journal",
-      summary: "What was done for the app, step by step, with the reason of each.",
+      summary: "List the steps that were taken for an app, with the reason of each.",
       params: ofApp,
       query: z.object({
         limit: z.coerce.number().int().min(1).max(1_000).default(100),

@@ -58,7 +58,7 @@ export function taskRoutes(
     route({
       method: "POST",
       path: "/v1/apps/{environment}/{app}/tasks",
-      summary: "Runs a command once, in the release that serves.",
+      summary: "Run a one-off command in the live release.",
       params: ofApp,
       body: z.object({
         command: z.string().min(1).max(10_000),
@@ -90,7 +90,7 @@ function lifeRoutes(deps: OperationDeps): Route[] {
     route({
       method: "GET",
       path: "/v1/apps/{environment}/{app}/tasks/{task}",
-      summary: "Follows a task to its end: NDJSON, one event per line.",
+      summary: "Follow a one-off command to its end as NDJSON.",
       params: ofTask,
       answers: "stream",
       handle: ({ params, signal }) => {
@@ -100,7 +100,7 @@ function lifeRoutes(deps: OperationDeps): Route[] {
     route({
       method: "POST",
       path: "/v1/apps/{environment}/{app}/tasks/{task}/input",
-      summary: "What a task reads, as it comes; its end is the end of that.",
+      summary: "Stream standard input to a one-off command.",
       params: ofTask,
       takes: "stream",
       handle: async ({ params, request, signal }) => {
@@ -112,7 +112,7 @@ function lifeRoutes(deps: OperationDeps): Route[] {
     route({
       method: "DELETE",
       path: "/v1/apps/{environment}/{app}/tasks/{task}",
-      summary: "Ends a task that runs and forgets it.",
+      summary: "Stop and remove a one-off command.",
       params: ofTask,
       handle: ({ params, actor }) => {
         const name = `${appResourceName(params.environment, params.app)}/${params.task}`;

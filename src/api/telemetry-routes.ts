@@ -54,7 +54,7 @@ export function telemetryRoutes(
     route({
       method: "GET",
       path: "/v1/traces",
-      summary: "Requests from outside, each the beginning of a trace; newest or slowest first.",
+      summary: "List traces, one for each request from outside, newest or slowest first.",
       query: z.object({
         environment,
         app: appName.optional(),
@@ -76,7 +76,7 @@ export function telemetryRoutes(
     route({
       method: "GET",
       path: "/v1/traces/{trace}",
-      summary: "All spans of a trace, across edge, services and stores, by their beginning.",
+      summary: "Get all spans of a trace in order of their start.",
       params: z.object({ trace: z.string() }),
       handle: async ({ params: { trace } }) => {
         const traceId = trace.toLowerCase();
@@ -105,7 +105,7 @@ function questionRoutes(
     route({
       method: "GET",
       path: "/v1/usage",
-      summary: "What users did and saw: views, visitors, web vitals, errors and feedback.",
+      summary: "Get page views, visitors, web vitals, browser errors and feedback.",
       query: z.object({
         environment,
         app: appName,
@@ -122,7 +122,7 @@ function questionRoutes(
     route({
       method: "POST",
       path: "/v1/query",
-      summary: "Read-only SQL over the tables logs, requests, spans and usage.",
+      summary: "Run read-only SQL over the tables logs, requests, spans and usage.",
       body: z.object({
         sql: z.string().min(1).max(SQL_MAX_CHARS),
         environment: appName.optional(),
@@ -154,7 +154,7 @@ function policyRoutes(
     route({
       method: "GET",
       path,
-      summary: "How long telemetry is kept, and what of it is about people.",
+      summary: "Get retention and privacy settings.",
       params,
       handle: ({ params: { environment } }) => {
         operations.requireEnvironment(environment);
@@ -164,7 +164,7 @@ function policyRoutes(
     route({
       method: "PATCH",
       path,
-      summary: "Changes how long telemetry is kept, and what of it is about people.",
+      summary: "Change retention and privacy settings.",
       params,
       body: policyChange,
       handle: async ({ params: { environment }, body, actor }) => {
@@ -186,7 +186,7 @@ function logsRoute(
   return route({
     method: "GET",
     path: "/v1/logs",
-    summary: "Log lines, oldest first: NDJSON, followed on request.",
+    summary: "Get or follow log lines as NDJSON, oldest first.",
     query: z.object({
       environment,
       app: appName.optional(),

@@ -40,7 +40,7 @@ export function trainRoutes(
     route({
       method: "GET",
       path: "/v1/trains",
-      summary: "Trains, newest first.",
+      summary: "List trains, newest first.",
       handle: ({ actor }) => ({
         trains: store
           .list(TRAIN)
@@ -52,7 +52,7 @@ export function trainRoutes(
     route({
       method: "GET",
       path: "/v1/trains/{number}",
-      summary: "One train, car by car.",
+      summary: "Get a train and the state of each app.",
       params: z.object({ number: z.coerce.number().int().min(1) }),
       handle: ({ params, actor }) => {
         const found = store.find(TRAIN, trainName(params.number));
@@ -67,7 +67,7 @@ export function trainRoutes(
     route({
       method: "POST",
       path: "/v1/environments/{environment}/trains",
-      summary: "Promotes several apps together; where one fails, those before it go back.",
+      summary: "Promote several apps together; if one fails, the previous ones are rolled back.",
       params: z.object({ environment: appName }),
       body: z.object({
         apps: z.array(appName).min(1).max(APPS_MAX),

@@ -180,22 +180,22 @@ export const COMMANDS: readonly Command[] = [
 ];
 
 const GROUPS: Readonly<Record<string, string>> = {
-  change: "One change of a protected environment.",
-  train: "Several apps released together.",
-  freeze: "When change is not allowed.",
-  window: "When change is allowed, and at no other time.",
-  hold: "What was taken back, and does not come again by itself.",
-  repository: "Repositories whose pushes are deployed.",
+  change: "A change in a protected environment.",
+  train: "Releases of several apps together.",
+  freeze: "Times in which changes are not allowed.",
+  window: "Times in which changes are allowed.",
+  hold: "Sources held from automatic deploys.",
+  repository: "Connected repositories.",
   env: "Environments: production, staging and others.",
   account: "People and service accounts, and their roles.",
-  token: "What accounts prove themselves with.",
-  policy: "The rules of an environment.",
+  token: "Access tokens.",
+  policy: "Environment policies.",
   config: "Settings of an app, outside its code.",
   secret: "Secrets of an app.",
-  channel: "Where alerts go.",
-  export: "Who else gets an environment's telemetry, by OTLP.",
-  telemetry: "How long telemetry is kept, and what of it is about people.",
-  silence: "Alerts that nobody is told of, for a time.",
+  channel: "Notification channels.",
+  export: "Telemetry export over OTLP.",
+  telemetry: "Retention and privacy of telemetry.",
+  silence: "Muted notifications.",
 };
 
 const EXIT_USAGE = 2;

@@ -92,7 +92,7 @@ export class AppOperations {
     if (source.app !== undefined && source.app !== manifest.name)
       throw invalid(
         "app.other_name",
-        `this is to be ${source.app}, and calls itself ${manifest.name}`,
+        `expected app ${source.app}, but holdfast.yaml names ${manifest.name}`,
         {
           hint: `say name: ${source.app} in holdfast.yaml, or push it to where ${manifest.name} is`,
         },

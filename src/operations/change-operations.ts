@@ -274,7 +274,7 @@ export class ChangeOperations {
     )
       throw invalid(
         "change.own",
-        `${spec.askedBy} broke the glass, and ${actor.name} can't review it`,
+        `${spec.askedBy} used an emergency change, and ${actor.name} cannot review it`,
         {
           hint: `${could.join(", ")} can`,
         },
@@ -420,7 +420,7 @@ export class ChangeOperations {
   shout(number: number, actor: Principal, reason: string): Promise<void> {
     return this.#announce(
       `emergency change ${number}`,
-      `${actor.name} broke the glass: ${reason}. It is to be reviewed: holdfast change show ${number}`,
+      `${actor.name} used an emergency change: ${reason}. Review it: holdfast change show ${number}`,
     );
   }
 

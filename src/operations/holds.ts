@@ -35,7 +35,7 @@ export function assertNotHeld(
     "deploy.held",
     `${sourceText(held)} is held in ${environment}: release ${held.release} of ${app} had it, and ${held.why}`,
     {
-      hint: `deploy what mends it; or a person lets it go: holdfast hold release ${app} --env ${environment}`,
+      hint: `deploy a fix, or release the hold: holdfast hold release ${app} --env ${environment}`,
     },
   );
 }
@@ -55,7 +55,7 @@ export function releaseHold(
 ) {
   const [environment = "", app = ""] = name.split("/");
   if (actor.kind === "service")
-    throw invalid("hold.person_forbidden", "what deploys by itself can't let a hold go by itself", {
+    throw invalid("hold.person_forbidden", "service accounts cannot release a hold", {
       hint: "a person does: holdfast hold release",
     });
   const held = heldOf(store, name);

@@ -115,7 +115,7 @@ export class Promotion {
         "promote.never_ran",
         `release ${wanted} of ${app} was taken back in ${environment}`,
         {
-          hint: `holdfast hold list --env ${environment}; a person can let it go`,
+          hint: `holdfast hold list --env ${environment}; a person can release it`,
         },
       );
     return release;

@@ -141,7 +141,7 @@ describe("from the pipeline", { timeout: 600_000 }, () => {
     const viewer = await tokenOf("viewer", "staging/viewer");
     await refused(push(viewer, "staging/pushed"), /403/);
     await refused(push(ci, "nowhere/pushed"), /not found|400|404/i);
-    await refused(push(ci, "staging/other"), /this is to be other, and calls itself pushed/);
+    await refused(push(ci, "staging/other"), /expected app other, but holdfast.yaml names pushed/);
     await refused(push(ci, "staging/pushed", "-o", "force"), /-o force is not known/);
     const gone = gitAsync(dir, ["push", address(ci, "staging/pushed"), ":refs/heads/main"], {
       GIT_SSL_CAINFO: holdfast.caFile,

@@ -26,7 +26,7 @@ const rolesText = (roles: AccountSpec["roles"]): string =>
 
 export const accountList: Command = {
   usage: "account list",
-  summary: "People and service accounts, with their roles.",
+  summary: "List people and service accounts with their roles.",
   examples: ["holdfast account list"],
   run: async ({ client, output }) => {
     const facts = await client.get<{ accounts: readonly Account[] }>("/v1/accounts");
@@ -49,9 +49,9 @@ export const accountList: Command = {
 
 export const accountSet: Command = {
   usage: "account set <name>",
-  summary: "Make an account, or give it other roles.",
+  summary: "Create an account or change its roles.",
   details:
-    "Roles are viewer, auditor, developer, operator, approver and admin, per environment; * stands for all. Without --role the roles stay. More of them in a protected environment wait for somebody else's approval, unless the owner of the installation gives them.",
+    "Roles are viewer, auditor, developer, operator, approver and admin, per environment; * means all. Without --role the roles are kept. Additional roles in a protected environment require an approval, unless the owner of the installation grants them.",
   examples: [
     "holdfast account set ana@example.com --role staging/operator,production/approver",
     "holdfast account set ci --service --role staging/developer,production/developer",
@@ -59,11 +59,11 @@ export const accountSet: Command = {
   options: [
     {
       flags: "--role <roles>",
-      description: "roles as environment/role, with commas between; all that it has",
+      description: "all roles as environment/role, comma-separated",
     },
     { flags: "--service", description: "a service account" },
-    { flags: "--disable", description: "its tokens no longer work" },
-    { flags: "--enable", description: "they work again" },
+    { flags: "--disable", description: "disable the account and its tokens" },
+    { flags: "--enable", description: "enable the account and its tokens" },
     ...CONTROL_OPTIONS,
   ],
   run: async ({ client, output }, [name], options) => {
@@ -106,7 +106,7 @@ function parseRoles(text: string): Record<string, string[]> {
 
 export const accountRemove: Command = {
   usage: "account remove <name>",
-  summary: "Remove an account and its tokens; what it did stays in the audit.",
+  summary: "Remove an account and its tokens; audit events are kept.",
   examples: ["holdfast account remove ana@example.com"],
   run: async ({ client, output }, [name]) => {
     const facts = await client.delete(`/v1/accounts/${encodeURIComponent(String(name))}`);
@@ -117,16 +117,16 @@ export const accountRemove: Command = {
 
 export const tokenCreate: Command = {
   usage: "token create [account]",
-  summary: "Make a token, for oneself or for an account; it is shown this once.",
+  summary: "Create a token for yourself or an account; it is shown once.",
   details:
-    "It carries the account's roles, or only those of --scope, and ends after --expires. What somebody makes for a person decides nothing (approvals, rejections, reviews) until that person has accepted it: holdfast token accept.",
+    "It has the account's roles, or only those of --scope, and expires after --expires. A token created for somebody else cannot approve, reject or review until its holder accepts it: holdfast token accept.",
   examples: [
     "holdfast token create ci --scope staging/developer,production/developer --expires 30d --label pipeline",
   ],
   options: [
-    { flags: "--scope <roles>", description: "only these of its roles, with commas between" },
+    { flags: "--scope <roles>", description: "only these of its roles, comma-separated" },
     { flags: "--expires <duration>", description: "such as 12h or 30d; default: 90d" },
-    { flags: "--label <text>", description: "what it is for" },
+    { flags: "--label <text>", description: "purpose of the token" },
   ],
   run: async ({ client, output }, [account], { scope, expires, label }) => {
     const made = await client.post<Token & { token: string }>(
@@ -149,8 +149,7 @@ export const tokenCreate: Command = {
 
 export const tokenAccept: Command = {
   usage: "token accept",
-  summary:
-    "Take over the token that somebody made for you: another in its place, which only you know.",
+  summary: "Accept a token that somebody created for you; it is replaced with a new one.",
   examples: ["HOLDFAST_TOKEN=… holdfast token accept"],
   run: async ({ client, output }) => {
     const made = await client.post<Token & { token: string }>("/v1/tokens/accept");
@@ -164,7 +163,7 @@ export const tokenAccept: Command = {
 
 export const tokenList: Command = {
   usage: "token list",
-  summary: "Tokens: whose, what for, until when, last used.",
+  summary: "List tokens with account, purpose, expiry and last use.",
   examples: ["holdfast token list"],
   run: async ({ client, output }) => {
     const facts = await client.get<{ tokens: readonly Token[] }>("/v1/tokens");
@@ -195,7 +194,7 @@ export const tokenList: Command = {
 
 export const tokenRevoke: Command = {
   usage: "token revoke <id>",
-  summary: "Revoke a token, at once.",
+  summary: "Revoke a token immediately.",
   examples: ["holdfast token revoke 8f1c2a"],
   run: async ({ client, output }, [id]) => {
     const facts = await client.delete(`/v1/tokens/${encodeURIComponent(String(id))}`);
@@ -206,7 +205,7 @@ export const tokenRevoke: Command = {
 
 export const whoami: Command = {
   usage: "whoami",
-  summary: "Who you are to this installation, and what you may do where.",
+  summary: "Show your account and permissions.",
   examples: ["holdfast whoami"],
   run: async ({ client, output }) => {
     const facts = await client.get<{

@@ -9,9 +9,9 @@ const FILTERS = ["actor", "action", "kind", "name", "text"] as const;
 
 export const audit: Command = {
   usage: "audit",
-  summary: "Who did what, from where, with what outcome; verify, search and export it.",
+  summary: "Search, verify and export the audit log.",
   details:
-    "Every event covers the one before by a keyed hash: an edit, a cut or a reorder shows. The head is printed to the control plane's log and sent with notifications; --anchor proves that it is still there.",
+    "Each event is chained to the previous one by a keyed hash, so edits, cuts and reordering are detected. The head is logged and sent with notifications; --anchor proves that it is still part of the chain.",
   examples: [
     "holdfast audit -n 20",
     "holdfast audit --actor ana --name production/storefront --since 7d",
@@ -19,19 +19,19 @@ export const audit: Command = {
     "holdfast audit --export audit.ndjson",
   ],
   options: [
-    { flags: "--verify", description: "follow the hash chain from its beginning" },
-    { flags: "--anchor <head>", description: "with --verify: a head that was noted elsewhere" },
+    { flags: "--verify", description: "verify the hash chain from its beginning" },
+    { flags: "--anchor <head>", description: "with --verify: a head that was recorded elsewhere" },
     {
       flags: "--export <file>",
       description: "write all events, oldest first; - is standard output",
     },
-    { flags: "-n, --lines <count>", description: "how many events", default: "30" },
+    { flags: "-n, --lines <count>", description: "number of events", default: "30" },
     { flags: "--since <duration>", description: "only of the last 5m, 2h, 7d" },
-    { flags: "--actor <name>", description: "only of this account" },
-    { flags: "--action <action>", description: "only this: deploy, approve, refused, …" },
-    { flags: "--kind <kind>", description: "only of this kind: app, change, account, …" },
-    { flags: "--name <part>", description: "only with this in the name" },
-    { flags: "--text <part>", description: "only with this in what changed" },
+    { flags: "--actor <name>", description: "only events of this account" },
+    { flags: "--action <action>", description: "only this action: deploy, approve, refused, …" },
+    { flags: "--kind <kind>", description: "only this kind: app, change, account, …" },
+    { flags: "--name <part>", description: "part of the name" },
+    { flags: "--text <part>", description: "part of the changed fields" },
   ],
   run: async (context, _args, options) => {
     if (options["verify"] === true || options["anchor"] !== undefined)

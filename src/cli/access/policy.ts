@@ -25,7 +25,7 @@ const pathOf = (environment: string): string => `/v1/environments/${environment}
 
 export const policyShow: Command = {
   usage: "policy show",
-  summary: "The policy file of an environment, to change and set again.",
+  summary: "Print the policy file of an environment.",
   examples: ["holdfast policy show --env production > policy.yaml"],
   run: async ({ client, output, environment }) => {
     const facts = await client.get<PolicyView>(pathOf(environment));
@@ -49,10 +49,9 @@ export const policySet: Command = {
   usage: "policy set <file>",
   summary: "Set the policy file of an environment; - reads standard input.",
   examples: ["holdfast policy set policy.yaml --env production --dry-run"],
-  details:
-    "What loosens the rules of a protected environment waits for somebody else's approval, or is an emergency.",
+  details: "Loosening the rules of a protected environment requires an approval or --emergency.",
   options: [
-    { flags: "--dry-run", description: "check it and show what would change" },
+    { flags: "--dry-run", description: "validate and show changes without applying them" },
     ...CONTROL_OPTIONS,
   ],
   run: async ({ client, output, environment }, [file], options) => {
@@ -105,9 +104,9 @@ function readPolicy(file: string): string {
 
 export const policyTest: Command = {
   usage: "policy test <account> <action>",
-  summary: "Whether somebody may do something, by which rule, and who could.",
+  summary: "Check whether an account may perform an action, and by which rule.",
   examples: ["holdfast policy test ci deploy --env production"],
-  options: [{ flags: "--app <app>", description: "of this app" }],
+  options: [{ flags: "--app <app>", description: "app to check" }],
   run: async ({ client, output, environment }, [account, action], { app }) => {
     const facts = await client.post<{
       allowed: boolean;

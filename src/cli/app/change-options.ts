@@ -7,29 +7,30 @@ import type { Output } from "../output.ts";
 const POLL_MS = 1_000;
 
 export const CHANGE_OPTIONS: readonly CommandOption[] = [
-  { flags: "--reason <text>", description: "why, as the change's record tells it" },
+  { flags: "--reason <text>", description: "reason, kept in the change record" },
   {
     flags: "--emergency",
-    description: "past approvals, windows and freezes; needs --reason, and is reviewed afterwards",
+    description: "bypass approvals, windows and freezes; requires --reason and a later review",
   },
   {
     flags: "--override-budget",
-    description: "although the error budget is spent; needs --reason",
+    description: "proceed although the error budget is spent; requires --reason",
   },
   {
     flags: "--accept-contract",
-    description: "although migrations take away what a release still needs",
+    description:
+      "proceed although migrations remove schema that a release still uses; requires --reason",
   },
-  { flags: "--no-wait", description: "return once it is asked for, where it needs an approval" },
+  { flags: "--no-wait", description: "return without waiting for an approval" },
 ];
 
 /** Of what decides who may change what: loosening it waits for somebody else. */
 export const CONTROL_OPTIONS: readonly CommandOption[] = [
-  { flags: "--reason <text>", description: "why, as the change's record tells it" },
+  { flags: "--reason <text>", description: "reason, kept in the change record" },
   {
     flags: "--emergency",
     description:
-      "although it loosens control: at once, announced and reviewed afterwards; needs --reason",
+      "apply at once although it loosens control; announced, requires --reason and a later review",
   },
 ];
 

@@ -18,11 +18,11 @@ export function appName(app: string): string {
 
 export const rollback: Command = {
   usage: "rollback [app]",
-  summary: "Go back to an earlier release: code, settings and secrets together.",
-  details: "To the previous release it is instant while its instances are still warm.",
+  summary: "Roll back to an earlier release, with its code, settings and secrets.",
+  details: "Instant if the previous release's instances are still warm.",
   examples: ["holdfast rollback", "holdfast rollback storefront --to 12"],
   options: [
-    { flags: "--to <release>", description: "number of the release; default: the one before" },
+    { flags: "--to <release>", description: "release to return to; default: the previous one" },
     ...CHANGE_OPTIONS,
   ],
   run: async (context, [app], options) => {
@@ -39,7 +39,7 @@ export const rollback: Command = {
 
 export const restart: Command = {
   usage: "restart [app]",
-  summary: "Replace all instances by fresh ones of the same release.",
+  summary: "Replace all instances with new ones of the same release.",
   examples: ["holdfast restart storefront"],
   options: CHANGE_OPTIONS,
   run: async (context, [app], options) => {
@@ -54,7 +54,7 @@ export const restart: Command = {
 
 export const scale: Command = {
   usage: "scale <app> <counts...>",
-  summary: "Set how many instances services and workers have.",
+  summary: "Set the number of instances of services and workers.",
   examples: ["holdfast scale storefront web=3", "holdfast scale storefront web=2 worker=1"],
   options: CHANGE_OPTIONS,
   run: async (context, [app, pairs], options) => {
@@ -83,7 +83,7 @@ export const scale: Command = {
 
 export const configSet: Command = {
   usage: "config set <app> <pairs...>",
-  summary: "Set settings; where the app is deployed they are rolled out as a new release.",
+  summary: "Set settings; a deployed app gets a new release.",
   examples: ["holdfast config set storefront BANNER='Free shipping' PAGE_SIZE=24"],
   options: CHANGE_OPTIONS,
   run: async (context, [app, pairs], options) => {
@@ -101,7 +101,7 @@ export const configSet: Command = {
 
 export const configUnset: Command = {
   usage: "config unset <app> <keys...>",
-  summary: "Remove settings; the default of holdfast.yaml, if any, holds again.",
+  summary: "Remove settings; defaults from holdfast.yaml apply again.",
   examples: ["holdfast config unset storefront BANNER"],
   options: CHANGE_OPTIONS,
   run: async (context, [app, keys], options) => {
@@ -125,7 +125,7 @@ interface Settings {
 
 export const configList: Command = {
   usage: "config list <app>",
-  summary: "Show settings that were set, and those that the serving release has.",
+  summary: "Show configured settings and those of the live release.",
   examples: ["holdfast config list storefront"],
   run: async (context, [app]) => {
     const { output } = context;
@@ -143,7 +143,7 @@ export const configList: Command = {
 
 export const configDiff: Command = {
   usage: "config diff <app>",
-  summary: "Show where settings differ from those of the release that serves.",
+  summary: "Compare settings with those of the live release.",
   examples: ["holdfast config diff storefront"],
   run: async (context, [app]) => {
     const { output } = context;

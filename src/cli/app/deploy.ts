@@ -8,13 +8,13 @@ const LEFT_OUT_SHOWN = 5;
 
 export const deploy: Command = {
   usage: "deploy [dir]",
-  summary: "Build a folder and make it the live release.",
+  summary: "Build a folder and deploy it as the next release.",
   details:
-    "Returns once the new release carries all traffic. If it never becomes healthy it gets no request, and what served goes on.",
+    "Returns when the new release receives all traffic. If it never becomes healthy, it receives no requests and the current release keeps serving.",
   examples: ["holdfast deploy", "holdfast deploy examples/storefront --env production"],
   options: [
-    { flags: "--adopt", description: "take over an app that was deployed from elsewhere" },
-    { flags: "--if-changed", description: "do nothing where this very source serves already" },
+    { flags: "--adopt", description: "take over an app that another project deployed" },
+    { flags: "--if-changed", description: "do nothing if this source is already live" },
     ...CHANGE_OPTIONS,
   ],
   run: async (context, [dir], options) => {

@@ -7,16 +7,16 @@ const POLL_MS = 200;
 
 export const destroy: Command = {
   usage: "destroy <app>",
-  summary: "End an app and forget it; its data stays unless you ask for that too.",
+  summary: "Remove an app; its data is kept unless --delete-data is given.",
   details:
-    "Asks for the app's name. --delete-data also drops its database, keys and secrets, and wants the name given as its value.",
+    "Asks for the app's name as confirmation. --delete-data also drops its database, keys and secrets.",
   examples: [
     "holdfast destroy storefront",
     "holdfast destroy storefront --confirm storefront --delete-data storefront",
   ],
   options: [
     { flags: "--confirm <name>", description: "the app's name, for scripts" },
-    { flags: "--delete-data <name>", description: "drop its data too; the app's name once more" },
+    { flags: "--delete-data <name>", description: "also drop its data; repeat the app's name" },
   ],
   run: async ({ client, output, environment }, [app], options) => {
     const name = String(app);

@@ -8,7 +8,7 @@ const nameOf = ({ commit, digest }: HoldView): string =>
 
 export const holdList: Command = {
   usage: "hold list",
-  summary: "Source that was taken back: pushes and pipelines don't deploy it again.",
+  summary: "List sources that were rolled back and are held from automatic deploys.",
   examples: ["holdfast hold list", "holdfast hold list --env staging"],
   run: async ({ client, output, environment }) => {
     const facts = await client.get<{ holds: readonly HoldView[] }>("/v1/holds", { environment });
@@ -32,7 +32,7 @@ export const holdList: Command = {
 
 export const holdRelease: Command = {
   usage: "hold release <app> [commit]",
-  summary: "Let source go that was taken back, so that pushes and pipelines may deploy it again.",
+  summary: "Release a hold, so that pushes and pipelines may deploy the source again.",
   examples: ["holdfast hold release storefront", "holdfast hold release storefront 4f2a91c"],
   run: async ({ client, output, environment }, [app, commit]) => {
     const path = `/v1/apps/${environment}/${encodeURIComponent(String(app))}/hold/release`;

@@ -16,7 +16,7 @@ const FILE = "holdfast.yaml";
 
 export const init: Command = {
   usage: "init [dir]",
-  summary: "Write down what Holdfast concludes about an app, as holdfast.yaml.",
+  summary: "Detect the app in a folder and write its holdfast.yaml.",
   examples: ["holdfast init", "holdfast init ../shop"],
   run: async ({ client, output }, [dir]) => {
     const { openSource } = await load(() => import("../../archive/source-folder.ts"));

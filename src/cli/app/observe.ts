@@ -52,7 +52,7 @@ export const releases: Command = {
 
 export const open: Command = {
   usage: "open [app]",
-  summary: "Print where users reach an app.",
+  summary: "Print the URL of an app.",
   examples: ["holdfast open storefront"],
   run: async (context, [app]) => {
     const name = await chooseApp(context, app);

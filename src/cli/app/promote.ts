@@ -8,22 +8,21 @@ import { followRollout } from "./rollout-progress.ts";
 
 export const promote: Command = {
   usage: "promote [app]",
-  summary:
-    "Bring what runs in one environment to another, or end a rollout with all requests to it.",
+  summary: "Promote a release to another environment, or skip the remaining stages of a rollout.",
   details:
-    "With --from and --to: the same artifact, digest for digest, with the other environment's configuration. With --now: the rollout under way skips its stages.",
+    "--from and --to promote the same artifact with the target environment's configuration. --now skips the remaining stages of the current rollout.",
   examples: [
     "holdfast promote storefront --from staging --to production",
     "holdfast promote storefront --now",
   ],
   options: [
-    { flags: "--from <environment>", description: "where it ran" },
-    { flags: "--to <environment>", description: "where it shall run" },
+    { flags: "--from <environment>", description: "source environment" },
+    { flags: "--to <environment>", description: "target environment" },
     {
       flags: "--release <release>",
-      description: "which of its releases; default: the one that serves",
+      description: "release to promote; default: the live one",
     },
-    { flags: "--now", description: "give the rollout under way all requests" },
+    { flags: "--now", description: "skip the remaining stages" },
     ...CHANGE_OPTIONS,
   ],
   run: async (context, [app], options) => {

@@ -13,17 +13,15 @@ const EXIT_FAILED = 3;
 
 export const rollout: Command = {
   usage: "rollout [app]",
-  summary:
-    "The rollout under way, or the last one: stages, both releases side by side, the verdict.",
-  details:
-    "With --watch it goes on until the rollout has ended. With --html it also writes a page with charts that needs nothing else.",
+  summary: "Show the current or last rollout: stages, both releases side by side, verdict.",
+  details: "--watch follows it to its end. --html also writes a self-contained report with charts.",
   examples: [
     "holdfast rollout storefront --watch",
     "holdfast rollout storefront --release 12 --html report.html",
   ],
   options: [
-    { flags: "--watch", description: "follow it to its end" },
-    { flags: "--release <release>", description: "the last rollout of this release" },
+    { flags: "--watch", description: "follow the rollout to its end" },
+    { flags: "--release <release>", description: "show the last rollout of this release" },
     { flags: "--html <file>", description: "write a report with charts" },
   ],
   run: async (context, [app], options) => {
@@ -79,7 +77,7 @@ async function report(context: CommandContext, app: string, options: Options): P
   return exitOf(facts);
 }
 
-const REASON = { flags: "--reason <text>", description: "why, as the rollout's story tells it" };
+const REASON = { flags: "--reason <text>", description: "reason, kept in the rollout's timeline" };
 
 const wish = (
   verb: "pause" | "resume" | "abort",
@@ -101,20 +99,20 @@ const wish = (
 
 export const pause = wish(
   "pause",
-  "Hold a rollout where it is.",
+  "Pause a rollout at its current stage.",
   ({ release, app, perMille }) =>
     `release ${release} of ${app} stays at ${perMille / 10} %, judged on: holdfast resume ${app}`,
 );
 
 export const resume = wish(
   "resume",
-  "Let a rollout go on, also past a stage that asks.",
+  "Resume a rollout, or confirm a stage that waits for a decision.",
   ({ release, app }) => `release ${release} of ${app} goes on: holdfast rollout ${app} --watch`,
 );
 
 export const abort = wish(
   "abort",
-  "Give all requests back to what serves, and end the rollout.",
+  "Abort a rollout and return all traffic to the live release.",
   ({ release, from, app }) =>
     `release ${release} of ${app} is aborted; ${from === undefined ? "nothing" : `release ${from}`} serves`,
 );

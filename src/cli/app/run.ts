@@ -11,9 +11,9 @@ const EXIT_INTERRUPTED = 130;
 
 export const runCommand: Command = {
   usage: "run <app> <command...>",
-  summary: "Run a command once, in the release that serves, with the app's variables.",
+  summary: "Run a one-off command in the live release, with the app's environment variables.",
   details:
-    "Its output is shown as it comes and kept in the logs; its exit status is ours. What is piped in is its input. Ctrl-C ends it. In a protected environment it is a change: where somebody else could approve it, it waits for that and runs by itself; what is piped in needs --emergency there.",
+    "Output is streamed and kept in the logs; the exit status is the command's. Standard input is passed on. Ctrl-C stops it. In a protected environment it is a change: if somebody else can approve it, it waits for the approval and then runs; piped input requires --emergency there.",
   examples: [
     "holdfast run storefront -- psql < rows.sql",
     "holdfast run storefront -- node scripts/report.ts",

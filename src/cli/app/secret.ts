@@ -12,7 +12,7 @@ import { followRollout } from "./rollout-progress.ts";
 
 export const secretSet: Command = {
   usage: "secret set <app> <name>",
-  summary: "Set a secret from standard input or a prompt; rolls out where the app is deployed.",
+  summary: "Set a secret from standard input or a prompt; a deployed app gets a new release.",
   examples: [
     "holdfast secret set storefront PAYMENT_KEY",
     "openssl rand -hex 32 | holdfast secret set storefront SESSION_KEY",
@@ -37,7 +37,7 @@ export const readSecret = (question: string): Promise<string> =>
 
 export const secretList: Command = {
   usage: "secret list <app>",
-  summary: "Show names and versions of secrets; never values.",
+  summary: "List secret names and versions, without values.",
   examples: ["holdfast secret list storefront"],
   run: async ({ client, output, environment }, [app]) => {
     const { secrets } = await client.get<{
@@ -61,7 +61,7 @@ export const secretList: Command = {
 
 export const secretRemove: Command = {
   usage: "secret remove <app> <name>",
-  summary: "Remove a secret; rolls out where the app is deployed.",
+  summary: "Remove a secret; a deployed app gets a new release.",
   examples: ["holdfast secret remove storefront PAYMENT_KEY"],
   run: async (context, [app, name]) => {
     const path = `/v1/apps/${context.environment}/${String(app)}/secrets/${String(name)}`;

@@ -7,7 +7,7 @@ type AppView = Status["apps"][number];
 
 export const status: Command = {
   usage: "status",
-  summary: "Apps, instances, traffic, stores, and what needs a person: on one screen.",
+  summary: "Show apps, instances, traffic, stores and open actions on one screen.",
   examples: ["holdfast status", "holdfast status --json"],
   run: async ({ client, output, environment }) => {
     const facts = await client.get<Status>("/v1/status", { environment });

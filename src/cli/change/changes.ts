@@ -24,11 +24,11 @@ const pathOf = (number: unknown, verb = ""): string =>
 
 export const changes: Command = {
   usage: "changes",
-  summary: "Changes of protected environments, newest first.",
+  summary: "List changes in protected environments, newest first.",
   examples: ["holdfast changes", "holdfast changes --open --json"],
   options: [
-    { flags: "--open", description: "only those that have not ended" },
-    { flags: "--review", description: "only emergencies that nobody has looked at" },
+    { flags: "--open", description: "only open changes" },
+    { flags: "--review", description: "only emergency changes that need a review" },
     { flags: "--app <app>", description: "only of this app" },
   ],
   run: async ({ client, output }, _args, options) => {
@@ -63,7 +63,7 @@ export const changes: Command = {
 
 export const changeShow: Command = {
   usage: "change show <number>",
-  summary: "One change: what it would do, its risk and plan, who approved, how it ended.",
+  summary: "Show a change: diff, risk, plan, approvals and outcome.",
   examples: ["holdfast change show 12"],
   run: async ({ client, output }, [number]) => {
     const facts = await client.get<ChangeView>(pathOf(number));
@@ -133,10 +133,10 @@ async function say(
 
 export const approve: Command = {
   usage: "approve <number>",
-  summary: "Approve a change as it is now; nobody approves their own.",
-  details: "With --digest only what was seen is approved: holdfast change show says it.",
+  summary: "Approve a change in its current state; nobody approves their own change.",
+  details: "--digest approves only the content that holdfast change show printed.",
   examples: ["holdfast approve 12 --digest 3f9c0a2b7d41"],
-  options: [{ flags: "--digest <digest>", description: "of the content that was seen" }],
+  options: [{ flags: "--digest <digest>", description: "digest of the reviewed content" }],
   run: (context, [number], { digest }) =>
     say(
       context,
@@ -150,9 +150,9 @@ export const approve: Command = {
 
 export const reject: Command = {
   usage: "reject <number>",
-  summary: "Reject a change, with the reason.",
+  summary: "Reject a change with a reason.",
   examples: ["holdfast reject 12 --reason 'not before the release notes'"],
-  options: [{ flags: "--reason <text>", description: "why; it is needed" }],
+  options: [{ flags: "--reason <text>", description: "reason (required)" }],
   run: (context, [number], { reason }) =>
     say(
       context,
@@ -165,7 +165,7 @@ export const reject: Command = {
 
 export const changeWithdraw: Command = {
   usage: "change withdraw <number>",
-  summary: "Take back what you asked for.",
+  summary: "Withdraw a change that you requested.",
   examples: ["holdfast change withdraw 12"],
   run: (context, [number]) =>
     say(context, number, "withdraw", {}, (view) => `change ${view.number} is withdrawn`),
@@ -173,9 +173,9 @@ export const changeWithdraw: Command = {
 
 export const changeReview: Command = {
   usage: "change review <number>",
-  summary: "Close an emergency with what was found.",
+  summary: "Record the review of an emergency change.",
   examples: ["holdfast change review 12 --text 'right call; a test was added'"],
-  options: [{ flags: "--text <text>", description: "what was found; it is needed" }],
+  options: [{ flags: "--text <text>", description: "findings (required)" }],
   run: (context, [number], { text }) =>
     say(
       context,

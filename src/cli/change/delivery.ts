@@ -5,11 +5,11 @@ import { durationText } from "../output.ts";
 
 export const delivery: Command = {
   usage: "delivery [app]",
-  summary: "Lead time, deploy frequency, change failure rate and time to restore.",
+  summary: "Show lead time, deploy frequency, change failure rate and time to restore.",
   details:
-    "By app and environment, over the last 30 days or --days. Lead time counts from the commit; a change failed where users got it and it was aborted, taken back or rolled back within a day.",
+    "By app and environment. Lead time starts at the commit. A change failed if it reached users and was aborted or rolled back within a day.",
   examples: ["holdfast delivery", "holdfast delivery storefront --days 90 --json"],
-  options: [{ flags: "--days <days>", description: "over how many days; default: 30" }],
+  options: [{ flags: "--days <days>", description: "days to cover; default: 30" }],
   run: async ({ client, output }, [app], { days }) => {
     const facts = await client.get<{ delivery: readonly DeliveryView[] }>("/v1/delivery", {
       ...(app !== undefined && { app: appName(String(app)) }),

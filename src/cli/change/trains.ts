@@ -14,11 +14,11 @@ export const trainStart: Command = {
   usage: "train start <apps...>",
   summary: "Promote several apps together, in the order of their dependencies.",
   details:
-    "Each begins once the one before it has all its traffic; where one fails, those before it go back, the last first. `needs` in holdfast.yaml says what comes first.",
+    "Each app starts when the previous one receives all traffic. If one fails, the previous ones are rolled back in reverse order. `needs` in holdfast.yaml sets the order.",
   examples: ["holdfast train start payments storefront --from staging --to production"],
   options: [
-    { flags: "--from <environment>", description: "where they ran" },
-    { flags: "--to <environment>", description: "where they shall run" },
+    { flags: "--from <environment>", description: "source environment" },
+    { flags: "--to <environment>", description: "target environment" },
     ...CHANGE_OPTIONS,
   ],
   run: async (context, [apps], options) => {
@@ -80,7 +80,7 @@ function render(view: TrainView, output: Output): string {
 
 export const trainShow: Command = {
   usage: "train show <number>",
-  summary: "One train, car by car.",
+  summary: "Show a train and the state of each app.",
   examples: ["holdfast train show 3"],
   run: async ({ client, output }, [number]) => {
     const at = wholeNumber(String(number), "number of the train", 1);
@@ -92,7 +92,7 @@ export const trainShow: Command = {
 
 export const trainList: Command = {
   usage: "train list",
-  summary: "Trains, newest first.",
+  summary: "List trains, newest first.",
   examples: ["holdfast train list"],
   run: async ({ client, output }) => {
     const facts = await client.get<{ trains: readonly TrainView[] }>("/v1/trains");

@@ -21,14 +21,14 @@ interface WindowView {
 
 const OPTIONS = [
   { flags: "--all", description: "in every environment" },
-  { flags: "--from <time>", description: "once, from then on: 2026-12-20T18:00Z; default: now" },
-  { flags: "--until <time>", description: "once, until then" },
-  { flags: "--cron <schedule>", description: "again and again: when it begins, five fields" },
-  { flags: "--for <duration>", description: "with --cron: how long it is on" },
+  { flags: "--from <time>", description: "start time, such as 2026-12-20T18:00Z; default: now" },
+  { flags: "--until <time>", description: "end time" },
+  { flags: "--cron <schedule>", description: "recurring start as a five-field cron expression" },
+  { flags: "--for <duration>", description: "with --cron: duration" },
   { flags: "--tz <zone>", description: "time zone of --cron; default: UTC" },
-  { flags: "--app <apps>", description: "only of these apps, with commas between; * for any part" },
-  { flags: "--action <actions>", description: "only these: deploy, config, scale, …" },
-  { flags: "--reason <text>", description: "why; it is needed" },
+  { flags: "--app <apps>", description: "only these apps, comma-separated; * matches any part" },
+  { flags: "--action <actions>", description: "only these actions: deploy, config, scale, …" },
+  { flags: "--reason <text>", description: "reason (required)" },
 ] as const;
 
 const EMERGENCY = CONTROL_OPTIONS.filter(({ flags }) => flags === "--emergency");
@@ -116,7 +116,7 @@ const iso = (at: number): string => new Date(at).toISOString().replace(/:\d\d\.\
 
 const list = (kind: "window" | "freeze"): Command => ({
   usage: `${kind} list`,
-  summary: `Windows and freezes, and when each is on next.`,
+  summary: "List change windows and freezes with their next occurrence.",
   examples: [`holdfast ${kind} list`],
   run: async ({ client, output }) => {
     const facts = await client.get<{ windows: readonly WindowView[] }>("/v1/windows");
@@ -144,7 +144,7 @@ const remove = (kind: "window" | "freeze"): Command => ({
   usage: `${kind} remove <name>`,
   summary: `Remove a ${kind}.`,
   examples: [`holdfast ${kind} remove holidays`],
-  options: [{ flags: "--all", description: "that of every environment" }, ...CONTROL_OPTIONS],
+  options: [{ flags: "--all", description: "the one for all environments" }, ...CONTROL_OPTIONS],
   run: async ({ client, output, environment }, [name], options) => {
     const place = options["all"] === true ? "*" : environment;
     const facts = await client.delete<Waiting>(
@@ -162,14 +162,22 @@ const remove = (kind: "window" | "freeze"): Command => ({
   },
 });
 
-export const freezeSet = set("freeze", "Declare when change is not allowed.", [
-  "holdfast freeze set holidays --from 2026-12-20 --until 2027-01-03 --reason holidays",
-  "holdfast freeze set weekend --cron '0 18 * * 5' --for 62h --tz Europe/Madrid --reason weekend",
-]);
+export const freezeSet = set(
+  "freeze",
+  "Create or update a freeze: no changes are allowed during it.",
+  [
+    "holdfast freeze set holidays --from 2026-12-20 --until 2027-01-03 --reason holidays",
+    "holdfast freeze set weekend --cron '0 18 * * 5' --for 62h --tz Europe/Madrid --reason weekend",
+  ],
+);
 export const freezeList = list("freeze");
 export const freezeRemove = remove("freeze");
-export const windowSet = set("window", "Declare when change is allowed, and at no other time.", [
-  "holdfast window set office --cron '0 9 * * 1-4' --for 7h --tz Europe/Madrid --reason 'somebody is there'",
-]);
+export const windowSet = set(
+  "window",
+  "Create or update a change window: changes are allowed only during it.",
+  [
+    "holdfast window set office --cron '0 9 * * 1-4' --for 7h --tz Europe/Madrid --reason 'somebody is there'",
+  ],
+);
 export const windowList = list("window");
 export const windowRemove = remove("window");

@@ -7,7 +7,7 @@ import type { Output } from "../output.ts";
 
 export const envList: Command = {
   usage: "env list",
-  summary: "Environments, with their classes.",
+  summary: "List environments and their classes.",
   examples: ["holdfast env list"],
   run: async ({ client, output }) => {
     const facts = await client.get<{ environments: readonly EnvironmentView[] }>(
@@ -35,9 +35,9 @@ export const envList: Command = {
 
 export const envCreate: Command = {
   usage: "env create <name>",
-  summary: "Make an environment with stores of its own.",
+  summary: "Create an environment with its own stores.",
   details:
-    "Its class says which rules it begins with: development, test, staging or production; without one its name is asked. Hosts of apps get its name before them, unless --hosts says otherwise.",
+    "The class sets its initial rules: development, test, staging or production; default: from the name. Hosts of its apps are prefixed with its name unless --hosts is given.",
   examples: [
     "holdfast env create staging",
     "holdfast env create demo --class staging --hosts 'demo.{host}'",
@@ -47,7 +47,7 @@ export const envCreate: Command = {
     { flags: "--compute <compute>", description: "process or docker" },
     {
       flags: "--hosts <pattern>",
-      description: "what becomes of an app's hosts, such as demo.{host}",
+      description: "pattern for hosts of apps, such as demo.{host}",
     },
   ],
   run: async ({ client, output }, [name], options) => {
@@ -71,7 +71,7 @@ export const envCreate: Command = {
 
 export const envShow: Command = {
   usage: "env show [name]",
-  summary: "One environment: its class and the rules in force.",
+  summary: "Show an environment's class and effective rules.",
   examples: ["holdfast env show staging"],
   run: async ({ client, output, environment }, [name]) => {
     const facts = await client.get<EnvironmentView>(
@@ -99,8 +99,8 @@ function render(facts: EnvironmentView, output: Output): string {
 
 export const diff: Command = {
   usage: "diff <one> <other>",
-  summary: "What differs between two environments: releases, settings, sizes, rules.",
-  details: "Of secrets only whether they are set; values are compared nowhere.",
+  summary: "Compare two environments: releases, settings, sizes, rules.",
+  details: "Secrets are compared by presence only, never by value.",
   examples: ["holdfast diff staging production"],
   run: async ({ client, output }, [one, other]) => {
     const facts = await client.get<EnvironmentDiff>("/v1/diff", {

@@ -36,7 +36,7 @@ async function answerOf(
 
 export const up: Command = {
   usage: "up",
-  summary: "Start the control plane, the edge and the stores; what ran before runs again.",
+  summary: "Start the control plane, the edge, the stores and all apps that ran before.",
   examples: ["holdfast up"],
   options: [
     { flags: "--install", description: "install missing engines through apt" },
@@ -61,8 +61,8 @@ export const up: Command = {
 
 export const start: Command = {
   usage: "start",
-  summary: "Everything at once: engines, control plane, and the example shop in production.",
-  details: "What npm start runs. A second time it is harmless and takes seconds.",
+  summary: "Install the engines, start the control plane and deploy the example shop.",
+  details: "npm start runs this. Running it again is safe and takes seconds.",
   examples: ["holdfast start"],
   run: async (context) => {
     const began = Date.now();
@@ -103,12 +103,12 @@ export const start: Command = {
 
 export const down: Command = {
   usage: "down",
-  summary: "Stop the control plane; apps, edge and stores serve on.",
+  summary: "Stop the control plane; apps, edge and stores keep serving.",
   examples: ["holdfast down", "holdfast down --all"],
   options: [
     {
       flags: "--all",
-      description: "also end every app, the edge and the stores; their data stays",
+      description: "also stop all apps, the edge and the stores; their data is kept",
     },
   ],
   run: async ({ lifecycle, output }, _args, options) => {
@@ -125,7 +125,7 @@ export const down: Command = {
 
 export const doctor: Command = {
   usage: "doctor",
-  summary: "Check the machine and the installation, and say what to do about what is not right.",
+  summary: "Check the machine and the installation, and report how to fix each problem.",
   examples: ["holdfast doctor"],
   run: async ({ lifecycle, output }) => {
     const findings = await (await lifecycle()).doctor();

@@ -15,18 +15,21 @@ const pathOf = (name: unknown): string => `/v1/repositories/${encodeURIComponent
 
 export const repositoryConnect: Command = {
   usage: "repository connect <name> <url>",
-  summary: "Deploy what is pushed to a branch of a repository at GitHub, GitLab or Gitea.",
+  summary: "Deploy pushes to a branch of a GitHub, GitLab or Gitea repository.",
   details:
-    "Pushes come as the account repository:<name> with the role developer: where that may only ask, each becomes a change that somebody approves. With --token a token is read from standard input: it reads a private repository, and writes statuses of commits and deployments.",
+    "Pushes act as the account repository:<name> with the role developer: if that role may only request changes, each push becomes a change that needs approval. --token reads a token from standard input; it gives access to a private repository and reports commit and deployment statuses.",
   examples: [
     "holdfast repository connect storefront https://github.com/acme/storefront.git --env staging",
     "holdfast repository connect storefront https://git.example.com/acme/shop.git --provider gitea --branch release --token < token",
   ],
   options: [
-    { flags: "--provider <name>", description: "github, gitlab or gitea; default: by the address" },
-    { flags: "--branch <name>", description: "which one is deployed; default: main" },
-    { flags: "--folder <path>", description: "of the app inside the repository" },
-    { flags: "--api <url>", description: "of the provider; default: by the address" },
+    { flags: "--provider <name>", description: "github, gitlab or gitea; default: from the URL" },
+    { flags: "--branch <name>", description: "branch to deploy; default: main" },
+    {
+      flags: "--folder <path>",
+      description: "folder of the app inside the repository; default: the root",
+    },
+    { flags: "--api <url>", description: "base URL of the provider's API; default: from the URL" },
     { flags: "--token", description: "read a token from standard input" },
   ],
   run: async ({ client, output, environment }, [name, url], options) => {
@@ -73,7 +76,7 @@ const WHERE: Readonly<Record<string, string>> = {
 
 export const repositoryList: Command = {
   usage: "repository list",
-  summary: "Repositories whose pushes are deployed, and the last push of each.",
+  summary: "List connected repositories and the last push of each.",
   examples: ["holdfast repository list"],
   run: async ({ client, output }) => {
     const facts = await client.get<{ repositories: readonly RepositoryView[] }>("/v1/repositories");
@@ -96,7 +99,7 @@ export const repositoryList: Command = {
 
 export const repositoryShow: Command = {
   usage: "repository show <name>",
-  summary: "One repository, its last pushes, and what became of each.",
+  summary: "Show a repository, its last pushes and their outcome.",
   examples: ["holdfast repository show storefront"],
   run: async ({ client, output }, [name]) => {
     const one = await client.get<RepositoryReport>(pathOf(name));
@@ -142,7 +145,7 @@ const ago = (at: number): string => `${durationText(Date.now() - at)} ago`;
 
 export const repositoryRemove: Command = {
   usage: "repository remove <name>",
-  summary: "Deploy pushes to it no more; what runs stays.",
+  summary: "Disconnect a repository; running releases stay.",
   examples: ["holdfast repository remove storefront"],
   run: async ({ client, output }, [name]) => {
     const gone = await client.delete<Waiting>(pathOf(name));

@@ -10,10 +10,10 @@ import { readDeclarations } from "./declaration-files.ts";
 
 const FILES = [
   { flags: "-f, --file <path>", description: "a file, a folder, or - for standard input" },
-  { flags: "--set <name>", description: "the name that these files are known by, to prune later" },
+  { flags: "--set <name>", description: "name of this set of files, required to prune" },
   {
     flags: "--prune",
-    description: "remove what was applied under --set, and is not in the files any more",
+    description: "remove resources of --set that are no longer in the files",
   },
 ] as const;
 
@@ -23,8 +23,8 @@ const MISTAKE = 1;
 
 export const plan: Command = {
   usage: "plan",
-  summary: "What applying files would change; exit status 2 where it is anything.",
-  details: "0: nothing differs. 2: something does. 1: a mistake in the files.",
+  summary: "Show what apply would change; exit status 2 if anything differs.",
+  details: "Exit status: 0 no difference, 2 differences, 1 an error in the files.",
   examples: ["holdfast plan -f infra/", "holdfast plan -f infra/ --set infra --prune"],
   options: FILES,
   run: async ({ client, output }, _args, options) => {
@@ -42,19 +42,15 @@ export const plan: Command = {
 
 export const apply: Command = {
   usage: "apply",
-  summary: "Make what files declare so: everything that a person can set, of any kind.",
+  summary: "Apply resource files.",
   details:
-    "Each document has kind, name and spec, as `holdfast get` prints them. All of it is rehearsed first; applying twice changes nothing. A secret value is given as { $env: VARIABLE }.",
+    "Each document has kind, name and spec, as printed by `holdfast get -o yaml`. All documents are validated in a dry run first; applying again changes nothing. Secret values are given as { $env: VARIABLE }.",
   examples: [
     "holdfast apply -f infra/",
     "holdfast apply -f infra/ --set infra --prune",
     "holdfast get window -o yaml | holdfast apply -f -",
   ],
-  options: [
-    ...FILES,
-    { flags: "--yes", description: "remove what is pruned without asking" },
-    ...CONTROL_OPTIONS,
-  ],
+  options: [...FILES, { flags: "--yes", description: "prune without asking" }, ...CONTROL_OPTIONS],
   run: async ({ client, output, signal }, _args, options) => {
     const body = await bodyOf(options);
     if (options["prune"] === true && options["yes"] !== true) {

@@ -18,12 +18,12 @@ const pathOf = (kind: string, name: string): string =>
 
 export const get: Command = {
   usage: "get [kind] [name]",
-  summary: "Resources of any kind; without one, which kinds there are.",
-  details: "-o yaml prints them as files that `holdfast apply` takes.",
+  summary: "List or show resources of a kind; without one, list the kinds.",
+  details: "-o yaml prints files for `holdfast apply`.",
   examples: ["holdfast get", "holdfast get window", "holdfast get policy production -o yaml"],
   options: [
     { flags: "-o, --output <format>", description: "yaml, json, or name", default: "" },
-    { flags: "--watch", description: "again whenever one changes" },
+    { flags: "--watch", description: "print again on each change" },
   ],
   run: async (context, [kind, name], options) => {
     const { client, output, signal } = context;
@@ -58,8 +58,9 @@ export const get: Command = {
 
 export const set: Command = {
   usage: "set <kind> <name> <pairs...>",
-  summary: "Set fields of a resource of any kind, and make it where it is not there.",
-  details: "Values are YAML: text=hello, apps=[shop, web]; field= takes one away.",
+  summary: "Set fields of a resource; create it if it does not exist.",
+  details:
+    "Values are text, numbers, true, false, or YAML lists and maps: text=hello, apps=[shop, web]. field= removes a field.",
   examples: [
     'holdfast set notice maintenance text="Sunday 6:00 to 7:00 UTC: the database moves"',
     "holdfast set telemetry production retention.logs.days=14",
@@ -80,7 +81,7 @@ export const set: Command = {
 
 export const remove: Command = {
   usage: "remove <kind> <name>",
-  summary: "Remove a resource of a kind that files may declare.",
+  summary: "Remove a resource.",
   examples: ["holdfast remove notice maintenance"],
   options: CONTROL_OPTIONS,
   run: async (context, [kind, name], options) => {

@@ -13,7 +13,8 @@ const percent = (share: number): string => `${(share * 100).toFixed(3).replace(/
 
 export const slo: Command = {
   usage: "slo [app]",
-  summary: "Objectives: target, attained, error budget left, burn rate, what consumed it.",
+  summary:
+    "Show objectives: target, attainment, remaining error budget, burn rate and main consumers.",
   examples: ["holdfast slo", "holdfast slo storefront"],
   run: async ({ client, output, environment }, [app]) => {
     const facts = await client.get<{ objectives: readonly ObjectiveView[] }>("/v1/objectives", {
@@ -58,10 +59,14 @@ export const slo: Command = {
 
 export const alerts: Command = {
   usage: "alerts",
-  summary: "Alerts that fire and that did: why, since when, with query, runbook and release.",
+  summary: "List firing and resolved alerts with cause, start, query, runbook and release.",
   examples: ["holdfast alerts", "holdfast alerts --since 7d --json"],
   options: [
-    { flags: "--since <duration>", description: "resolved ones of the last …", default: "1d" },
+    {
+      flags: "--since <duration>",
+      description: "include alerts resolved within this time",
+      default: "1d",
+    },
   ],
   run: async ({ client, output, environment }, _args, options) => {
     const facts = await client.get<{ alerts: readonly AlertView[] }>("/v1/alerts", {
@@ -112,15 +117,14 @@ const DAY_MS = 24 * 3_600_000;
 
 export const silenceAdd: Command = {
   usage: "silence add <matchers...>",
-  summary:
-    "Silence alerts with these labels for a time, and what else has their cause; you are its owner.",
+  summary: "Mute notifications for alerts with these labels, and for others with the same cause.",
   examples: [
     "holdfast silence add alertname=HighErrorRate app=storefront --for 2h --comment 'known, fix is on its way'",
   ],
   options: [
     { flags: "--for <duration>", description: "how long: 30m, 2h, 1d", default: "1h" },
     { flags: "--comment <text>", description: "why" },
-    { flags: "--only", description: "exactly this alert, not all of its cause" },
+    { flags: "--only", description: "mute exactly this alert, not others with the same cause" },
   ],
   run: async ({ client, output }, [matchers], options) => {
     const pairs = listOf(matchers).map((pair) => {
@@ -151,7 +155,7 @@ export const silenceAdd: Command = {
 
 export const silenceList: Command = {
   usage: "silence list",
-  summary: "Silences of the last day, with owner and end.",
+  summary: "List silences of the last day with owner and end.",
   examples: ["holdfast silence list"],
   run: async ({ client, output }) => {
     const { silences } = await client.get<{ silences: readonly SilenceView[] }>("/v1/silences");

@@ -5,9 +5,9 @@ import type { Command } from "../command.ts";
 
 export const channelAdd: Command = {
   usage: "channel add <name>",
-  summary: "Add or change a channel that is told of alerts; its address comes from standard input.",
+  summary: "Create or update a notification channel; its address is read from standard input.",
   details:
-    "The address is the URL of a chat, a topic of ntfy or a program; for e-mail that of the server: smtp://user:password@host:587.",
+    "The address is the URL of a chat webhook, ntfy topic or HTTP endpoint; for email it is the mail server: smtp://user:password@host:587.",
   examples: [
     "holdfast channel add chat --type slack",
     "echo smtp://127.0.0.1:25 | holdfast channel add mail --type email --to ops@example.com",
@@ -18,8 +18,8 @@ export const channelAdd: Command = {
       flags: "--type <type>",
       description: "email, slack, discord, teams, ntfy, webhook, alertmanager",
     },
-    { flags: "--to <mailbox>", description: "e-mail: who gets it" },
-    { flags: "--severity <severity>", description: "only page, or only ticket" },
+    { flags: "--to <mailbox>", description: "email: the recipient" },
+    { flags: "--severity <severity>", description: "page or ticket only; default: both" },
   ],
   run: async ({ client, output }, [name], options) => {
     const severity = options["severity"];
@@ -54,7 +54,7 @@ interface ChannelView {
 
 export const channelList: Command = {
   usage: "channel list",
-  summary: "Channels, and what each is told of; never their addresses.",
+  summary: "List channels and their severities, without addresses.",
   examples: ["holdfast channel list"],
   run: async ({ client, output }) => {
     const facts = await client.get<{ channels: readonly ChannelView[] }>("/v1/channels");
@@ -77,7 +77,7 @@ export const channelList: Command = {
 
 export const channelTest: Command = {
   usage: "channel test <name>",
-  summary: "Send a channel an alert that is none, and say what came of it.",
+  summary: "Send a test alert to a channel.",
   examples: ["holdfast channel test chat"],
   run: async ({ client, output }, [name]) => {
     const told = await client.post(`/v1/channels/${encodeURIComponent(String(name))}/test`);

@@ -12,9 +12,9 @@ const pathOf = (environment: string, name?: unknown): string =>
 
 export const exportAdd: Command = {
   usage: "export add <name>",
-  summary: "Send the environment's telemetry onward by OTLP; headers come from standard input.",
+  summary: "Export the environment's telemetry over OTLP; headers are read from standard input.",
   details:
-    "Headers are name=value with commas between, as OTEL_EXPORTER_OTLP_HEADERS has them; none is an empty line. It begins with what comes from now on.",
+    "Headers are comma-separated name=value pairs, as in OTEL_EXPORTER_OTLP_HEADERS; an empty line means none. Only new data is exported.",
   examples: [
     "holdfast export add vendor --endpoint https://otlp.example.com",
     "echo api-key=… | holdfast export add vendor --endpoint https://otlp.example.com --signals traces,logs",
@@ -23,7 +23,7 @@ export const exportAdd: Command = {
     { flags: "--endpoint <url>", description: "base URL, without /v1/…" },
     {
       flags: "--signals <list>",
-      description: "of logs, traces, metrics",
+      description: "comma-separated: logs, traces, metrics",
       default: EXPORT_SIGNALS.join(),
     },
   ],
@@ -68,7 +68,7 @@ function decoded(text: string): string {
 
 export const exportList: Command = {
   usage: "export list",
-  summary: "Who else gets the environment's telemetry, and how that goes; never the headers.",
+  summary: "List exports and their delivery state, without headers.",
   examples: ["holdfast export list"],
   run: async ({ client, output, environment }) => {
     const facts = await client.get<{ exports: readonly ExportView[] }>(pathOf(environment));
@@ -94,7 +94,7 @@ export const exportList: Command = {
 
 export const exportTest: Command = {
   usage: "export test <name>",
-  summary: "Send an empty message of each signal, and say what was answered.",
+  summary: "Send an empty message of each signal and report the answers.",
   examples: ["holdfast export test vendor"],
   run: async ({ client, output, environment }, [name]) => {
     const told = await client.post<{ taken: readonly string[] }>(
@@ -107,7 +107,7 @@ export const exportTest: Command = {
 
 export const exportRemove: Command = {
   usage: "export remove <name>",
-  summary: "Stop sending telemetry there; what still waits is dropped.",
+  summary: "Remove an export and drop its queue.",
   examples: ["holdfast export remove vendor"],
   run: async ({ client, output, environment }, [name]) => {
     const gone = await client.delete<Waiting>(pathOf(environment, name));

@@ -12,9 +12,10 @@ const WEEK_HOURS = 7 * 24;
 
 export const anomalies: Command = {
   usage: "anomalies [app]",
-  summary: "Show hours that are not as usual at that hour of the week: requests, errors, latency.",
+  summary:
+    "List anomalies: hours with unusual requests, errors or latency for that hour of the week.",
   details:
-    "What is usual is learned by itself from request records. Hours are UTC. How it is judged: docs/guides/metrics.md.",
+    "Baselines are learned from request records. Hours are UTC. The method is in docs/guides/metrics.md.",
   examples: ["holdfast anomalies", "holdfast anomalies storefront --since 7d"],
   options: [
     { flags: "--since <duration>", description: "look at the last 6h, 1d, 30d", default: "1d" },
@@ -75,9 +76,9 @@ function valueText({ what }: Departure, value: number): string {
 
 export const forecast: Command = {
   usage: "forecast",
-  summary: "Show when disk, memory, connections and request capacity run out at the present trend.",
+  summary: "Forecast when disk, memory, connections and request capacity run out.",
   details:
-    "Judged by up to four weeks of peaks. Capacity for requests is what the instances' CPU would allow at what a request takes now.",
+    "Based on up to four weeks of peaks. Request capacity is derived from the CPU limit and the current CPU time per request.",
   examples: ["holdfast forecast", "holdfast forecast --json"],
   run: async ({ client, output, environment }) => {
     const facts = await client.get<{ forecasts: readonly Forecast[] }>("/v1/forecast", {

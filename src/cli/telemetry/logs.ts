@@ -25,7 +25,7 @@ export const logs: Command = {
   summary:
     "Show log lines of an app, one of its services, or an engine; across releases and restarts.",
   details:
-    "target is app or app/service; services include build and release. Without one: every app and engine. Lines of JSON can be searched by their fields; a trace id leads to its trace (holdfast trace).",
+    "target is app or app/service; services include build and release. Default: all apps and engines. JSON lines can be filtered by field. holdfast trace shows the trace of a trace id.",
   examples: [
     "holdfast logs storefront",
     "holdfast logs storefront/web -f --since 5m",
@@ -36,7 +36,7 @@ export const logs: Command = {
     "holdfast logs --engine edge",
   ],
   options: [
-    { flags: "-f, --follow", description: "go on with new lines as they come" },
+    { flags: "-f, --follow", description: "follow new lines" },
     {
       flags: "--since <time>",
       description: "only the last 30s, 5m, 2h, 1d, or since 14:30, 2026-11-26T14:30Z",
@@ -47,22 +47,22 @@ export const logs: Command = {
       description: "at most this many lines from the past",
       default: "200",
     },
-    { flags: "--text <text>", description: "lines that contain this, upper or lower case" },
-    { flags: "--field <key=value>", description: "lines of JSON where this field has this value" },
+    { flags: "--text <text>", description: "lines that contain this text, in any case" },
+    { flags: "--field <key=value>", description: "JSON lines in which this field has this value" },
     {
       flags: "--level <level>",
-      description: "this or more: trace, debug, info, warn, error, fatal",
+      description: "minimum level: trace, debug, info, warn, error, fatal",
     },
     { flags: "--release <number>", description: "only of this release" },
     { flags: "--instance <name>", description: "only of this instance, such as web.1" },
     {
       flags: "--context <lines>",
-      description: "with so many lines of the same instance before and after each, as for a stack",
+      description: "lines of the same instance to show before and after each match",
     },
-    { flags: "--trace <id>", description: "only lines that name this trace" },
+    { flags: "--trace <id>", description: "only lines with this trace id" },
     {
       flags: "--engine <name>",
-      description: "edge, postgres, redis, telemetry and others; a wrong one lists them",
+      description: "edge, postgres, redis, telemetry and others; an unknown name lists them",
     },
   ],
   run: async (context, [target], options) => {

@@ -22,16 +22,20 @@ const STEP_MIN_S = 5;
 
 export const metrics: Command = {
   usage: "metrics <promql>",
-  summary: "Ask for metrics in PromQL: a number each, or with --since a line of them.",
+  summary: "Query metrics in PromQL; --since draws a time series.",
   details:
-    "The same questions can be asked by Grafana: docs/guides/metrics.md. Without --env it is of all environments, which needs a role in all.",
+    "Grafana can use the same API: docs/guides/metrics.md. Without --env it covers all environments and requires a role in all.",
   examples: [
     "holdfast metrics 'sum by (service, release) (rate(holdfast_requests_total[1m]))'",
     "holdfast metrics 'holdfast_instance_memory_bytes' --since 1h",
   ],
   options: [
-    { flags: "--since <duration>", description: "how it went over the last 5m, 2h, 1d" },
-    { flags: "--points <count>", description: "how many points of it", default: String(POINTS) },
+    { flags: "--since <duration>", description: "time range: 5m, 2h, 1d" },
+    {
+      flags: "--points <count>",
+      description: "number of points in the series",
+      default: String(POINTS),
+    },
   ],
   run: async (context, [promql], options) => {
     const { client, output } = context;

@@ -11,7 +11,7 @@ const pathOf = (environment: string): string => `/v1/environments/${environment}
 
 export const telemetryShow: Command = {
   usage: "telemetry show",
-  summary: "How long telemetry of the environment is kept, and what of it is about people.",
+  summary: "Show retention and privacy settings.",
   examples: ["holdfast telemetry show"],
   run: async ({ client, output, environment }) => {
     const policy = await client.get<TelemetryPolicy>(pathOf(environment));
@@ -22,8 +22,8 @@ export const telemetryShow: Command = {
 
 export const telemetrySet: Command = {
   usage: "telemetry set <pairs...>",
-  summary: "Change how long telemetry is kept, and what of it is about people.",
-  details: `<signal>.days and <signal>.bytes for ${SIGNALS.join(", ")}; addresses: keep, cut, drop; user-agents: keep, drop; query-strings: keep, names, drop. Privacy holds for what comes from then on.`,
+  summary: "Change retention and privacy settings.",
+  details: `<signal>.days and <signal>.bytes for ${SIGNALS.join(", ")}; addresses: keep, cut, drop; user-agents: keep, drop; query-strings: keep, names, drop. Privacy settings apply to new data only.`,
   examples: [
     "holdfast telemetry set logs.days=30 logs.bytes=8000000000",
     "holdfast telemetry set addresses=drop query-strings=drop",

@@ -8,9 +8,9 @@ const CELL_MAX_CHARS = 120;
 
 export const query: Command = {
   usage: "query <sql>",
-  summary: "Ask the store of logs, spans and requests in SQL; it only looks.",
+  summary: "Query logs, spans and requests with read-only SQL.",
   details:
-    "Tables and columns: docs/reference/tables.md. The SQL is DuckDB's. Without --env it is of all environments, which needs a role in all.",
+    "Tables and columns: docs/reference/tables.md. The dialect is DuckDB's. Without --env it covers all environments and requires a role in all.",
   examples: [
     "holdfast query 'SELECT path, count(*) AS n FROM requests WHERE status >= 500 GROUP BY path ORDER BY n DESC'",
     "holdfast query --since 1h \"SELECT level, count(*) FROM logs WHERE app = 'storefront' GROUP BY level\"",

@@ -7,11 +7,10 @@ const MIB = 1024 ** 2;
 
 export const top: Command = {
   usage: "top",
-  summary: "Requests, errors, latency, CPU and memory by service and release, live.",
-  details:
-    "On a terminal it goes on until Ctrl-C; otherwise, and with --once, it shows one moment.",
+  summary: "Show requests, errors, latency, CPU and memory by service and release, live.",
+  details: "On a terminal it refreshes until Ctrl-C; otherwise, and with --once, it prints once.",
   examples: ["holdfast top", "holdfast top --once --json"],
-  options: [{ flags: "--once", description: "one moment only" }],
+  options: [{ flags: "--once", description: "print once and exit" }],
   run: async ({ client, output, environment, signal }, _args, options) => {
     const isLive = process.stdout.isTTY === true && !output.isJson && options["once"] !== true;
     for (;;) {

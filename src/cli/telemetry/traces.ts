@@ -11,11 +11,11 @@ import { sinceMsOf } from "./since.ts";
 
 export const traces: Command = {
   usage: "traces [target]",
-  summary: "List requests from outside, each the beginning of a trace.",
+  summary: "List traces, one for each request from outside.",
   examples: ["holdfast traces storefront --errors", "holdfast traces --slow --since 1h"],
   options: [
-    { flags: "--slow", description: "slowest first, instead of newest" },
-    { flags: "--errors", description: "only those that failed" },
+    { flags: "--slow", description: "slowest first; default: newest first" },
+    { flags: "--errors", description: "only failed requests" },
     { flags: "--release <number>", description: "only of this release" },
     {
       flags: "--since <time>",
@@ -84,8 +84,7 @@ const LOG_LINES = 50;
 
 export const trace: Command = {
   usage: "trace <id>",
-  summary:
-    "Draw a trace: every step across edge, services and stores, and the log lines that name it.",
+  summary: "Show a trace: spans across edge, services and stores, and its log lines.",
   examples: ["holdfast trace 000653e2f1a2b3c400000000a1b2c3d4"],
   run: async (context, [id]) => {
     const { client, output } = context;

@@ -8,14 +8,14 @@ import { sinceMsOf } from "./since.ts";
 
 export const usage: Command = {
   usage: "usage <app>",
-  summary: "What users did and saw: page views, visitors, web vitals, errors, feedback.",
+  summary: "Show page views, visitors, web vitals, browser errors and feedback.",
   details:
     "For apps with `usage: true` in holdfast.yaml whose pages load /_holdfast/usage.js. Web vitals are 75th percentiles: LCP is good up to 2.5 s, INP up to 200 ms, CLS up to 0.1.",
   examples: ["holdfast usage storefront", "holdfast usage storefront --since 7d --release 12"],
   options: [
     { flags: "--since <duration>", description: "look at the last 1h, 1d, 30d", default: "1d" },
     { flags: "--release <number>", description: "only of this release" },
-    { flags: "-n, --lines <count>", description: "of each list at most this many", default: "10" },
+    { flags: "-n, --lines <count>", description: "maximum rows of each list", default: "10" },
   ],
   run: async ({ client, output, environment }, [app], options) => {
     const release = options["release"];

@@ -50,7 +50,7 @@ export type AppSpec = SpecOf<typeof appSpec>;
 
 export const APP = defineKind<AppSpec, AppStatus>({
   name: "app",
-  summary: "What a person deploys: which release shall carry its traffic, and how many instances.",
+  summary: "An app: its target release and instance counts.",
   scope: "environment",
   spec: appSpec,
   // What watches is told of what there is to watch, and whom to tell.

@@ -225,7 +225,7 @@ function aborted(app: App, rollout: Rollout, observed: AppObserved): Progress | 
   const { wish } = observed;
   if (wish?.generation === rollout.generation && wish.wish === "abort" && !rollout.automatic) {
     const reason = `aborted by ${wish.by}${wish.reason === undefined ? "" : `: ${wish.reason}`}`;
-    return { ...fail(reason, `holdfast deploy, once it is mended`), outcome: "aborted" };
+    return { ...fail(reason, `fix it, then holdfast deploy`), outcome: "aborted" };
   }
   const isOvertaken = app.generation > rollout.generation && app.spec.reason === "rollback";
   if (!isOvertaken || rollout.reason === "rollback") return undefined;

@@ -84,7 +84,7 @@ export type ChangeSpec = SpecOf<typeof changeSpec>;
 
 export const CHANGE = defineKind<ChangeSpec, ChangeStatus>({
   name: "change",
-  summary: "A change in a protected environment, through its life: asked, approved, run, ended.",
+  summary: "A change in a protected environment, with its approvals and outcome.",
   scope: "installation",
   environmentOf: (_name, { environment }) => environment,
   spec: changeSpec,

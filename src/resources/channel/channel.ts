@@ -43,7 +43,7 @@ export type ChannelSpec = SpecOf<typeof channelSpec>;
 
 export const CHANNEL = defineKind<ChannelSpec>({
   name: "channel",
-  summary: "Where alerts are sent to: a mailbox, a chat, a program of one's own.",
+  summary: "A notification channel: mailbox, chat or webhook.",
   scope: "installation",
   spec: channelSpec,
   // What watches is told of what there is to watch, and whom to tell.

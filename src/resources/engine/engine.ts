@@ -40,26 +40,25 @@ export const DATABASE = engineKind(
   WAKES_APPS,
 );
 export const CACHE = engineKind("cache", "environment", "The Redis of an environment.", WAKES_APPS);
-export const EDGE = engineKind(
-  "edge",
+export const EDGE = engineKind("edge", "installation", "The edge: HAProxy.", WAKES_APPS);
+export const METRICS = engineKind(
+  "metrics",
   "installation",
-  "What takes all requests: HAProxy.",
-  WAKES_APPS,
+  "Metrics and alert rules: Prometheus.",
 );
-export const METRICS = engineKind("metrics", "installation", "What watches: Prometheus.");
-export const ALERTING = engineKind("alerting", "installation", "What sends alerts: Alertmanager.");
-export const HOST_EXPORTER = engineKind("host-exporter", "installation", "Measures the machine.");
+export const ALERTING = engineKind("alerting", "installation", "Alert routing: Alertmanager.");
+export const HOST_EXPORTER = engineKind("host-exporter", "installation", "Host metrics exporter.");
 /** Named after the environment, like the store that it measures. */
 export const DATABASE_EXPORTER = engineKind(
   "database-exporter",
   "environment",
-  "Measures the PostgreSQL of an environment.",
+  "PostgreSQL metrics exporter of an environment.",
   WAKES_METRICS,
 );
 export const CACHE_EXPORTER = engineKind(
   "cache-exporter",
   "environment",
-  "Measures the Redis of an environment.",
+  "Redis metrics exporter of an environment.",
   WAKES_METRICS,
 );
 export const MONITORING = [

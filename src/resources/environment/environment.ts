@@ -31,7 +31,7 @@ export type EnvironmentSpec = SpecOf<typeof environmentSpec>;
 
 export const ENVIRONMENT = defineKind<EnvironmentSpec>({
   name: "environment",
-  summary: "Where apps run: production, staging and others, which never meet.",
+  summary: "An isolated environment for apps, such as production or staging.",
   scope: "installation",
   environmentOf: (name) => name,
   spec: environmentSpec,

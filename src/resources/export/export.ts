@@ -50,7 +50,7 @@ export type ExportSpec = SpecOf<typeof exportSpec>;
 
 export const EXPORT = defineKind<ExportSpec>({
   name: "export",
-  summary: "Where an environment's telemetry is sent on to, by OTLP.",
+  summary: "A telemetry export over OTLP.",
   scope: "environment",
   spec: exportSpec,
 });

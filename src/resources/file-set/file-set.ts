@@ -14,7 +14,7 @@ export type FileSetSpec = SpecOf<typeof fileSetSpec>;
 
 export const FILE_SET = defineKind<FileSetSpec>({
   name: "file-set",
-  summary: "Which resources a folder of files owns.",
+  summary: "The resources that a set of files owns.",
   scope: "installation",
   spec: fileSetSpec,
 });

@@ -13,7 +13,7 @@ export type HoldSpec = SpecOf<typeof holdSpec>;
 
 export const HOLD = defineKind<HoldSpec>({
   name: "hold",
-  summary: "Which sources that were taken back may be deployed again; named like its app.",
+  summary: "Holds of an app that a person released.",
   scope: "app",
   spec: holdSpec,
   goesWithApp: true,

@@ -22,7 +22,7 @@ export type NoticeSpec = SpecOf<typeof noticeSpec>;
 
 export const NOTICE = defineKind<NoticeSpec>({
   name: "notice",
-  summary: "A message that `status` and every command show until it is removed.",
+  summary: "A message that every command shows until it is removed.",
   scope: "installation",
   spec: noticeSpec,
 });

@@ -20,7 +20,7 @@ export type PolicySpec = SpecOf<typeof policySpec>;
 
 export const POLICY = defineKind<PolicySpec>({
   name: "policy",
-  summary: "What of an environment's rules differs from those of its class.",
+  summary: "Rules of an environment that differ from its class, and Cedar policies.",
   scope: "environment",
   spec: policySpec,
 });

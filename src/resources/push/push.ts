@@ -26,7 +26,7 @@ export type PushSpec = SpecOf<typeof pushSpec>;
 
 export const PUSH = defineKind<PushSpec, PushStatus>({
   name: "push",
-  summary: "A push to a connected repository, on its way to being deployed.",
+  summary: "A push to a connected repository.",
   scope: "installation",
   environmentOf: (_name, { environment }) => environment,
   spec: pushSpec,

@@ -106,7 +106,7 @@ export type Release = Resource<ReleaseSpec, ReleaseStatus>;
 
 export const RELEASE = defineKind<ReleaseSpec, ReleaseStatus>({
   name: "release",
-  summary: "What was built, with the settings and secret versions that it runs with; never edited.",
+  summary: "An immutable release: artifact, settings, secret versions, manifest.",
   scope: "app",
   spec: releaseSpec,
   wakes: [{ kind: "app", on: "status", name: (name) => name.split("/").slice(0, 2).join("/") }],

@@ -64,7 +64,7 @@ export type RepositorySpec = SpecOf<typeof repositorySpec>;
 
 export const REPOSITORY = defineKind<RepositorySpec>({
   name: "repository",
-  summary: "A repository whose pushes are deployed: one branch of it, to one environment.",
+  summary: "A connected repository: one branch, deployed to one environment.",
   scope: "installation",
   environmentOf: (_name, { environment }) => environment,
   spec: repositorySpec,

@@ -20,7 +20,7 @@ export type RolloutWish = SpecOf<typeof rolloutWish>;
 
 export const ROLLOUT = defineKind<RolloutWish>({
   name: "rollout",
-  summary: "What a person wants of an app's rollout under way; named like the app.",
+  summary: "A person's decision on a rollout: pause, resume, promote or abort.",
   scope: "app",
   spec: rolloutWish,
   wakes: [{ kind: "app", name: (name) => name }],

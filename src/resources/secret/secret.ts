@@ -13,7 +13,7 @@ export type SecretSpec = SpecOf<typeof secretSpec>;
 
 export const SECRET = defineKind<SecretSpec>({
   name: "secret",
-  summary: "A secret of an app: which version is current. Values are sealed in the vault.",
+  summary: "The current version of a secret; values are sealed in the vault.",
   scope: "app",
   spec: secretSpec,
   goesWithApp: true,

@@ -13,7 +13,7 @@ export type SettingsSpec = SpecOf<typeof settingsSpec>;
 
 export const SETTINGS = defineKind<SettingsSpec>({
   name: "settings",
-  summary: "Settings of an app that were set outside its code.",
+  summary: "Settings of an app, outside its code.",
   scope: "app",
   spec: settingsSpec,
   goesWithApp: true,

@@ -21,7 +21,7 @@ export type TaskSpec = SpecOf<typeof taskSpec>;
 
 export const TASK = defineKind<TaskSpec, TaskStatus>({
   name: "task",
-  summary: "A command that was run once in an app's environment.",
+  summary: "A one-off command.",
   scope: "app",
   spec: taskSpec,
 });

@@ -26,7 +26,7 @@ export const policyChange = z.strictObject({
 
 export const TELEMETRY = defineKind<TelemetryPolicy>({
   name: "telemetry",
-  summary: "How long telemetry of an environment is kept, and what of it is about people.",
+  summary: "Retention and privacy of an environment's telemetry.",
   scope: "environment",
   spec: z.strictObject({ retention: z.record(z.enum(SIGNALS), kept), privacy }),
 });

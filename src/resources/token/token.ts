@@ -22,7 +22,7 @@ export type TokenSpec = SpecOf<typeof tokenSpec>;
 
 export const TOKEN = defineKind<TokenSpec>({
   name: "token",
-  summary: "A token of an account: what it may do is what the account may, or less.",
+  summary: "An access token of an account.",
   scope: "installation",
   spec: tokenSpec,
 });

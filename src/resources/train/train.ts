@@ -33,7 +33,7 @@ export type TrainSpec = SpecOf<typeof trainSpec>;
 
 export const TRAIN = defineKind<TrainSpec, TrainStatus>({
   name: "train",
-  summary: "Several apps released together, and undone together where one fails.",
+  summary: "A release of several apps together.",
   scope: "installation",
   environmentOf: (_name, { environment }) => environment,
   spec: trainSpec,

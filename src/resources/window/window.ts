@@ -47,7 +47,7 @@ export type WindowSpec = SpecOf<typeof windowSchema>;
 
 export const WINDOW = defineKind<WindowSpec>({
   name: "window",
-  summary: "When change is not allowed (a freeze), or only then (a window).",
+  summary: "A freeze or a change window.",
   scope: "installation",
   environmentOf: (name) => (name.startsWith("*/") ? undefined : name.split("/")[0]),
   spec: windowSchema,
