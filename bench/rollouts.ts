@@ -6,7 +6,6 @@ import { readFileSync } from "node:fs";
 import { Agent } from "undici";
 import type { RolloutView } from "../src/api/rollout-view.ts";
 import { Client } from "../src/client/client.ts";
-import type { JournalEntry } from "../src/kernel/resource-store.ts";
 import { AppFolder } from "../test/support/app-folder.ts";
 import { Installation } from "../test/support/installation.ts";
 
@@ -241,9 +240,11 @@ async function judged(
 ): Promise<Caught> {
   const own = String(view.release);
   const client = new Client({ socket: `${installation.home}/run/api.sock` });
-  const { entries } = await client.get<{ entries: readonly JournalEntry[] }>(
-    "/v1/apps/production/judged/journal",
-    { limit: 100 },
+  const { entries } = await client.get(
+    `/v1/apps/${"production" as string}/${"judged" as string}/journal`,
+    {
+      limit: 100,
+    },
   );
   await client.close();
   const decidedAt = view.endedAt ?? 0;

@@ -20,6 +20,7 @@ import {
   rulesSchema,
 } from "../src/resources/environment/environment-rules.ts";
 import { TABLES } from "../src/telemetry/store/tables.ts";
+import { renderAnswerTypes } from "./answer-types.ts";
 import { readAnswers } from "./answers.ts";
 
 const folder = join(import.meta.dirname, "..", "docs", "reference");
@@ -289,6 +290,7 @@ if (isStale && !process.argv.includes("--check")) writeFileSync(answersFile, ans
 // It imports what was just written.
 const { renderOpenApi } = await import("../src/api/openapi.ts");
 
+const openApi = renderOpenApi(routes);
 const schema = manifestJsonSchema();
 const pages: Readonly<Record<string, string>> = {
   "holdfast.schema.json": `${JSON.stringify(schema, null, 2)}\n`,
@@ -297,7 +299,8 @@ const pages: Readonly<Record<string, string>> = {
   "tables.md": tablesPage(),
   "policy.md": policyPage(),
   "resources.md": resourcesPage(),
-  "openapi.json": `${JSON.stringify(renderOpenApi(routes), null, 2)}\n`,
+  "openapi.json": `${JSON.stringify(openApi, null, 2)}\n`,
+  "../../src/client/answers.ts": renderAnswerTypes(openApi as never),
 };
 
 const stale = Object.entries(pages).filter(([name, text]) => {

@@ -13,6 +13,6 @@ if [ $# -eq 0 ]; then
   set -- $(find src test -name '*.test.ts' | sort)
 fi
 # Most of them wait for engines most of the time.
-exec sh scripts/node.sh --test --test-concurrency=4 \
+exec sh scripts/node.sh --test --test-concurrency=3 \
   --test-reporter=spec --test-reporter-destination=stdout \
   --test-reporter=./scripts/slowest-tests.ts --test-reporter-destination=stdout "$@"

@@ -111,10 +111,9 @@ function connectRoute(
       const wanted = { kind: REPOSITORY.name, name, spec: body };
       const { outcome, spec, seen } = await declarations.write(wanted, actor, { signal });
       const waiting = waitingOf(outcome);
-      const written = deps.store.find(REPOSITORY, name);
       return {
-        ...(written ? viewOf(deps, written, pushes) : { name, ...(spec as RepositorySpec) }),
-        ...seen,
+        ...viewOf(deps, { name, spec: spec as RepositorySpec }, pushes),
+        head: String(seen["head"]),
         secret: deps.sealed.signingKey(refTo(REPOSITORY, name)),
         reachable: deps.apiHost !== undefined,
         ...waiting,
@@ -155,7 +154,7 @@ function webhookRoute(deps: OperationDeps, pushes: PushOperations): Route {
 
 function viewOf(
   deps: OperationDeps,
-  { name, spec }: Repository,
+  { name, spec }: Pick<Repository, "name" | "spec">,
   pushes: PushOperations,
 ): RepositoryView {
   const { token, ...open } = spec;

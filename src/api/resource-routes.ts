@@ -69,27 +69,6 @@ const files = {
     .describe("Remove what the set applied before, and does not declare any more."),
 };
 
-const change = z.object({
-  field: z.string(),
-  from: z.unknown().optional(),
-  to: z.unknown().optional(),
-});
-const planned = z.object({
-  kind: z.string(),
-  name: z.string(),
-  source: z.string().optional(),
-  does: z.enum(["create", "change", "remove", "nothing"]),
-  changes: z.array(change),
-  loosens: z
-    .array(z.string())
-    .describe("What of it belongs to a protected environment or loosens control."),
-});
-const applied = planned.extend({
-  change: z.number().int().optional().describe("The change that it became."),
-  pending: z.string().optional().describe("What it waits for."),
-  problem: z.unknown().optional().describe("Why it was not written; nothing after it was."),
-});
-
 export function resourceRoutes(
   deps: OperationDeps,
   { access, declarations }: Pick<ChangeControl, "access" | "declarations">,
@@ -231,7 +210,6 @@ function fileRoutes(declarations: Declarations): Route[] {
       path: "/v1/plan",
       summary: "Show what applying these resources would change, field by field.",
       body: z.object(files),
-      answers: z.object({ changes: z.array(planned) }),
       handle: ({ body: { resources, ...options }, actor }) => ({
         changes: declarations.plan(resources as Parsed[], options, actor),
       }),
@@ -241,7 +219,6 @@ function fileRoutes(declarations: Declarations): Route[] {
       path: "/v1/apply",
       summary: "Apply resources; all are validated in a dry run before the first is written.",
       body: z.object({ ...files, ...breakGlass }),
-      answers: z.object({ changes: z.array(applied) }),
       handle: async ({ body: { resources, ...options }, actor }) => ({
         changes: await declarations.apply(resources as Parsed[], options, actor),
       }),

@@ -87,7 +87,7 @@ function appView(deps: OperationDeps, app: App, traffic: readonly TrafficSummary
   const services = Object.entries(release?.spec.manifest.services ?? {});
   const own = traffic.filter((one) => one.app === app.name);
   return {
-    name: app.name.split("/")[1],
+    name: app.name.split("/")[1] ?? app.name,
     release: serving?.set.release,
     since: serving?.since,
     deleting: app.deleting,

@@ -5,8 +5,10 @@ import { Agent as HttpAgent, type IncomingMessage, request as requestHttp } from
 import { Agent as HttpsAgent, request as requestHttps } from "node:https";
 import type { Readable } from "node:stream";
 import { json, text } from "node:stream/consumers";
+import type { ResourceView } from "../api/resource-routes.ts";
 import { errorOfProblem, HoldfastError, type Problem, transient } from "../kernel/error.ts";
 import type { NoticeView } from "../operations/notices.ts";
+import type { Answers, Events } from "./answers.ts";
 
 export interface ClientOptions {
   readonly socket?: string | undefined;
@@ -15,6 +17,24 @@ export interface ClientOptions {
   /** For whom we ask: believed only where the edge is believed. */
   readonly forwardedFor?: string | undefined;
 }
+
+/** The route that a path leads to: `/v1/apps/${string}/${string}/config` → `.../{app}/config`. */
+type Pattern<Path extends string> = Path extends `${infer Before}{${string}}${infer After}`
+  ? `${Before}${string}${Pattern<After>}`
+  : Path;
+type KeyOf<All, Method extends string, Path extends string> = {
+  [Key in keyof All]: Key extends `${Method} ${infer Route}`
+    ? Path extends Pattern<Route>
+      ? Pattern<Route> extends Path
+        ? Key
+        : never
+      : never
+    : never;
+}[keyof All];
+/** The path itself where there is such a route; otherwise what is wrong with it. */
+type Known<All, Method extends string, Path extends string> =
+  KeyOf<All, Method, Path> extends never ? `there is no route ${Method} ${Path}` : Path;
+type Answer<Method extends string, Path extends string> = Answers[KeyOf<Answers, Method, Path>];
 
 type Query = Readonly<Record<string, string | number | boolean | undefined>>;
 
@@ -37,34 +57,49 @@ export class Client {
     return this.#notices;
   }
 
-  get<Answer>(path: string, query?: Query): Promise<Answer> {
+  get<const Path extends string>(
+    path: Known<Answers, "GET", Path>,
+    query?: Query,
+  ): Promise<Answer<"GET", Path>> {
     return this.#json("GET", path, query);
   }
 
-  post<Answer>(path: string, body?: unknown): Promise<Answer> {
+  post<const Path extends string>(
+    path: Known<Answers, "POST", Path>,
+    body?: unknown,
+  ): Promise<Answer<"POST", Path>> {
     return this.#json("POST", path, undefined, body ?? {});
   }
 
-  put<Answer>(path: string, body?: unknown): Promise<Answer> {
+  put<const Path extends string>(
+    path: Known<Answers, "PUT", Path>,
+    body?: unknown,
+  ): Promise<Answer<"PUT", Path>> {
     return this.#json("PUT", path, undefined, body ?? {});
   }
 
-  patch<Answer>(path: string, body: unknown): Promise<Answer> {
+  patch<const Path extends string>(
+    path: Known<Answers, "PATCH", Path>,
+    body: unknown,
+  ): Promise<Answer<"PATCH", Path>> {
     return this.#json("PATCH", path, undefined, body);
   }
 
-  delete<Answer>(path: string, query?: Query): Promise<Answer> {
+  delete<const Path extends string>(
+    path: Known<Answers, "DELETE", Path>,
+    query?: Query,
+  ): Promise<Answer<"DELETE", Path>> {
     return this.#json("DELETE", path, query);
   }
 
-  async upload<Answer>(
-    path: string,
+  async upload<const Path extends string>(
+    path: Known<Answers, "POST", Path>,
     archive: Readable,
     query: Query,
     signal?: AbortSignal,
-  ): Promise<Answer> {
+  ): Promise<Answer<"POST", Path>> {
     const answer = await this.#send("POST", path, query, archive, "application/gzip", signal);
-    return (await json(answer)) as Answer;
+    return (await json(answer)) as Answer<"POST", Path>;
   }
 
   /** Bytes as they come, until they end or the signal fires. */
@@ -74,7 +109,15 @@ export class Client {
   }
 
   /** NDJSON, event by event, until the other side ends it. */
-  async *events<Event>(path: string, query?: Query, signal?: AbortSignal): AsyncGenerator<Event> {
+  async *events<const Path extends string>(
+    path: Known<Events, "GET", Path>,
+    query?: Query,
+    signal?: AbortSignal,
+  ): AsyncGenerator<Events[KeyOf<Events, "GET", Path>]> {
+    yield* this.#lines<Events[KeyOf<Events, "GET", Path>]>(path, query, signal);
+  }
+
+  async *#lines<Event>(path: string, query?: Query, signal?: AbortSignal): AsyncGenerator<Event> {
     const answer = await this.#send("GET", path, query, undefined, undefined, signal);
     let rest = "";
     answer.setEncoding("utf8");
@@ -91,6 +134,36 @@ export class Client {
       rest = lines.pop() ?? "";
       for (const line of lines) if (line) yield JSON.parse(line) as Event;
     }
+  }
+
+  // --- resources of a kind that is known only when it runs
+
+  resources(
+    kind: string,
+    environment?: string,
+  ): Promise<{ readonly resources: readonly ResourceView[] }> {
+    return this.#json("GET", `/v1/resources/${encodeURIComponent(kind)}`, { environment });
+  }
+
+  resource(kind: string, name: string): Promise<ResourceView> {
+    return this.#json("GET", resourcePath(kind, name));
+  }
+
+  putResource(kind: string, name: string, body: unknown): Promise<Written> {
+    return this.#json("PUT", resourcePath(kind, name), undefined, body);
+  }
+
+  removeResource(kind: string, name: string, query: Query): Promise<Written> {
+    return this.#json("DELETE", resourcePath(kind, name), query);
+  }
+
+  /** All of the kind, again whenever one changes. */
+  watch(
+    kind: string,
+    environment: string | undefined,
+    signal: AbortSignal,
+  ): AsyncGenerator<{ readonly resources: readonly ResourceView[] }> {
+    return this.#lines(`/v1/watch/${encodeURIComponent(kind)}`, { environment }, signal);
   }
 
   async isUp(): Promise<boolean> {
@@ -175,6 +248,12 @@ export class Client {
     });
   }
 }
+
+/** What became of a write: nothing, or the change that it is and what that waits for. */
+type Written = Answers["PUT /v1/resources/notice/{name}"];
+
+const resourcePath = (kind: string, name: string): string =>
+  `/v1/resources/${encodeURIComponent(kind)}/${encodeURIComponent(name)}`;
 
 function noticesOf({ headers }: IncomingMessage): readonly NoticeView[] {
   const text = headers["holdfast-notices"];

@@ -40,9 +40,7 @@ export async function examine(config: Config, home: Home): Promise<readonly Find
 async function whatIsBlocked(home: Home): Promise<Finding[]> {
   const client = new Client({ socket: home.apiSocket });
   try {
-    const { blocked } = await client.get<{
-      blocked: readonly { what: string; reason: string; hint: string }[];
-    }>("/v1/status");
+    const { blocked } = await client.get("/v1/status");
     return blocked.map(({ what, reason, hint }) => ({ what, ok: false, detail: reason, hint }));
   } catch {
     // Without a control plane, or before the first environment, there is nothing to ask.

@@ -230,7 +230,7 @@ describe("change control", { timeout: 600_000 }, () => {
       /an emergency needs a reason/,
     );
     await refused(dev("restart", "echo", "--emergency", "--reason", "x"), /dev may not emergency/);
-    await refused(owner("change", "review", String(number), "--text", "fine"), /can't review it/);
+    await refused(owner("change", "review", String(number), "--text", "fine"), /cannot review it/);
     await done(ana("change", "review", String(number), "--text", "right call"));
     assert.deepEqual(await changes("--review"), []);
     await holdfast.ok("policy", "set", "/dev/null", ...GLASS);

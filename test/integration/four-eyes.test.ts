@@ -220,7 +220,7 @@ describe("four eyes", { timeout: 600_000 }, () => {
     const { number, emergency, toReview, diff } = await last();
     assert.deepEqual([emergency?.reason, toReview], ["the rush", true]);
     assert.deepEqual(diff, [{ what: "loosens", after: "maxInstances: 256 → 300" }]);
-    await refused(eve("change", "review", String(number), "--text", "fine"), /can't review it/);
+    await refused(eve("change", "review", String(number), "--text", "fine"), /cannot review it/);
     await done(mia("change", "review", String(number), "--text", "right"));
   });
 

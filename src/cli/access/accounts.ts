@@ -1,23 +1,11 @@
 // Accounts, roles and tokens.
 
-import type { AccountSpec, TokenSpec } from "../../api/account-routes.ts";
+import type { AccountSpec } from "../../api/account-routes.ts";
 import { invalid } from "../../kernel/error.ts";
 import { listOf } from "../app/change.ts";
-import { CONTROL_OPTIONS, controlFacts, type Waiting, waitingText } from "../app/change-options.ts";
+import { CONTROL_OPTIONS, controlFacts, waitingText } from "../app/change-options.ts";
 import type { Command } from "../command.ts";
 import { durationText } from "../output.ts";
-
-interface Account extends AccountSpec {
-  readonly name: string;
-  readonly tokens: number;
-}
-
-interface Token extends TokenSpec {
-  readonly id: string;
-  readonly createdAt: number;
-  readonly lastUsedAt?: number;
-  readonly expired: boolean;
-}
 
 const rolesText = (roles: AccountSpec["roles"]): string =>
   Object.entries(roles)
@@ -29,7 +17,7 @@ export const accountList: Command = {
   summary: "List people and service accounts with their roles.",
   examples: ["holdfast account list"],
   run: async ({ client, output }) => {
-    const facts = await client.get<{ accounts: readonly Account[] }>("/v1/accounts");
+    const facts = await client.get("/v1/accounts");
     output.result(facts, () =>
       facts.accounts.length === 0
         ? "no accounts: only the owner of the installation"
@@ -70,15 +58,12 @@ export const accountSet: Command = {
     const roles = options["role"] === undefined ? undefined : parseRoles(String(options["role"]));
     const disabled =
       options["disable"] === true ? true : options["enable"] === true ? false : undefined;
-    const made = await client.put<Account & Waiting>(
-      `/v1/accounts/${encodeURIComponent(String(name))}`,
-      {
-        ...(roles && { roles }),
-        ...(options["service"] === true && { kind: "service" }),
-        ...(disabled !== undefined && { disabled }),
-        ...controlFacts(options),
-      },
-    );
+    const made = await client.put(`/v1/accounts/${encodeURIComponent(String(name))}`, {
+      ...(roles && { roles }),
+      ...(options["service"] === true && { kind: "service" }),
+      ...(disabled !== undefined && { disabled }),
+      ...controlFacts(options),
+    });
     output.result(made, () =>
       made.pending === undefined
         ? [`${made.name} (${made.kind}): ${rolesText(made.roles)}`, waitingText(made, output)]
@@ -129,7 +114,7 @@ export const tokenCreate: Command = {
     { flags: "--label <text>", description: "purpose of the token" },
   ],
   run: async ({ client, output }, [account], { scope, expires, label }) => {
-    const made = await client.post<Token & { token: string }>(
+    const made = await client.post(
       account === undefined
         ? "/v1/tokens"
         : `/v1/accounts/${encodeURIComponent(String(account))}/tokens`,
@@ -152,7 +137,7 @@ export const tokenAccept: Command = {
   summary: "Accept a token that somebody created for you; it is replaced with a new one.",
   examples: ["HOLDFAST_TOKEN=… holdfast token accept"],
   run: async ({ client, output }) => {
-    const made = await client.post<Token & { token: string }>("/v1/tokens/accept");
+    const made = await client.post("/v1/tokens/accept");
     output.progress(
       `  the old one no longer works; this one is valid until ${new Date(made.expiresAt).toISOString()}`,
     );
@@ -166,7 +151,7 @@ export const tokenList: Command = {
   summary: "List tokens with account, purpose, expiry and last use.",
   examples: ["holdfast token list"],
   run: async ({ client, output }) => {
-    const facts = await client.get<{ tokens: readonly Token[] }>("/v1/tokens");
+    const facts = await client.get("/v1/tokens");
     const now = Date.now();
     output.result(facts, () =>
       facts.tokens.length === 0
@@ -208,11 +193,7 @@ export const whoami: Command = {
   summary: "Show your account and permissions.",
   examples: ["holdfast whoami"],
   run: async ({ client, output }) => {
-    const facts = await client.get<{
-      name: string;
-      kind: string;
-      environments: Record<string, readonly string[]>;
-    }>("/v1/whoami");
+    const facts = await client.get("/v1/whoami");
     output.result(facts, () =>
       [
         `${output.paint("bold", facts.name)} (${facts.kind})`,

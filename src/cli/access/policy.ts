@@ -2,38 +2,23 @@
 
 import { readFileSync } from "node:fs";
 import { invalid, messageOf } from "../../kernel/error.ts";
-import { CONTROL_OPTIONS, controlFacts, type Waiting, waitingText } from "../app/change-options.ts";
+import { CONTROL_OPTIONS, controlFacts, waitingText } from "../app/change-options.ts";
 import type { Command } from "../command.ts";
 import { load } from "../loading.ts";
 
-interface PolicyView {
-  readonly environment: string;
-  readonly class: string;
-  readonly version: number;
-  readonly rules: Readonly<Record<string, unknown>>;
-  readonly cedar: string;
-  readonly classRules: Readonly<Record<string, unknown>>;
-  readonly inForce: Readonly<Record<string, unknown>>;
-}
-
-interface SetPolicy extends PolicyView, Waiting {
-  readonly before: Readonly<Record<string, unknown>>;
-  readonly loosens: readonly string[];
-}
-
-const pathOf = (environment: string): string => `/v1/environments/${environment}/policy`;
+const pathOf = (environment: string) => `/v1/environments/${environment}/policy` as const;
 
 export const policyShow: Command = {
   usage: "policy show",
   summary: "Print the policy file of an environment.",
   examples: ["holdfast policy show --env production > policy.yaml"],
   run: async ({ client, output, environment }) => {
-    const facts = await client.get<PolicyView>(pathOf(environment));
+    const facts = await client.get(pathOf(environment));
     const { stringify } = await load(() => import("yaml"));
     output.result(facts, () => {
       const own = stringify({ rules: facts.rules, ...(facts.cedar && { cedar: facts.cedar }) });
       const others = Object.entries(facts.classRules)
-        .filter(([rule]) => facts.rules[rule] === undefined)
+        .filter(([rule]) => !(rule in facts.rules))
         .map(([rule, value]) => `#   ${rule}: ${JSON.stringify(value)}`);
       return [
         `# Policy of ${facts.environment}, version ${facts.version}. What is left out is as in class ${facts.class}:`,
@@ -56,19 +41,20 @@ export const policySet: Command = {
   ],
   run: async ({ client, output, environment }, [file], options) => {
     const text = readPolicy(String(file));
-    const facts = await client.put<SetPolicy>(pathOf(environment), {
+    const facts = await client.put(pathOf(environment), {
       text,
       dryRun: options["dryRun"] === true,
       ...controlFacts(options),
     });
     output.result(facts, () => {
       if (facts.pending !== undefined) return waitingText(facts, output) ?? "";
+      const before: Readonly<Record<string, unknown>> = facts.before;
       const changed = Object.entries(facts.inForce).filter(
-        ([rule, value]) => JSON.stringify(value) !== JSON.stringify(facts.before[rule]),
+        ([rule, value]) => JSON.stringify(value) !== JSON.stringify(before[rule]),
       );
       const rows = changed.map(([rule, value]) => [
         rule,
-        JSON.stringify(facts.before[rule]),
+        JSON.stringify(before[rule]),
         "→",
         JSON.stringify(value),
       ]);
@@ -108,12 +94,7 @@ export const policyTest: Command = {
   examples: ["holdfast policy test ci deploy --env production"],
   options: [{ flags: "--app <app>", description: "app to check" }],
   run: async ({ client, output, environment }, [account, action], { app }) => {
-    const facts = await client.post<{
-      allowed: boolean;
-      rules: readonly string[];
-      problem?: string;
-      whoMay: readonly string[];
-    }>(`${pathOf(environment)}/test`, {
+    const facts = await client.post(`${pathOf(environment)}/test`, {
       account: String(account),
       action: String(action),
       ...(app !== undefined && { app: String(app) }),

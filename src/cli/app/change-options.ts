@@ -90,7 +90,7 @@ export async function awaitChange(
   const { client, output, signal } = context;
   let told = "";
   for (;;) {
-    const view = await client.get<ChangeView>(`/v1/changes/${number}`);
+    const view = await client.get(`/v1/changes/${String(number)}`);
     if (view.executed || !WAITING.has(view.phase)) return view;
     if (view.text !== told) output.progress(`  change ${number} ${view.phase}: ${view.text}`);
     told = view.text;

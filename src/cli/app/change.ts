@@ -1,13 +1,12 @@
 // Commands that change what is deployed: each is one write, followed to its end.
 
 import { invalid } from "../../kernel/error.ts";
-import type { Outcome } from "../../operations/change-operations.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { CHANGE_OPTIONS, changeFacts } from "./change-options.ts";
 import { followRollout } from "./rollout-progress.ts";
 
-const pathOf = ({ environment }: CommandContext, app: string, rest: string): string =>
-  `/v1/apps/${environment}/${appName(app)}/${rest}`;
+const pathOf = <Rest extends string>({ environment }: CommandContext, app: string, rest: Rest) =>
+  `/v1/apps/${environment}/${appName(app)}/${rest}` as const;
 
 /** Commands that are about a whole app do not take app/service. */
 export function appName(app: string): string {
@@ -29,7 +28,7 @@ export const rollback: Command = {
     const { to } = options;
     const name = await chooseApp(context, app);
     const number = to === undefined ? undefined : wholeNumber(String(to), "--to", 1);
-    const accepted = await context.client.post<Outcome>(pathOf(context, name, "rollback"), {
+    const accepted = await context.client.post(pathOf(context, name, "rollback"), {
       ...(number !== undefined && { to: number }),
       ...changeFacts(options),
     });
@@ -46,7 +45,7 @@ export const restart: Command = {
     const name = await chooseApp(context, app);
     return followRollout(
       context,
-      await context.client.post<Outcome>(pathOf(context, name, "restart"), changeFacts(options)),
+      await context.client.post(pathOf(context, name, "restart"), changeFacts(options)),
       options,
     );
   },
@@ -72,7 +71,7 @@ export const scale: Command = {
     }
     return followRollout(
       context,
-      await context.client.post<Outcome>(pathOf(context, String(app), "scale"), {
+      await context.client.post(pathOf(context, String(app), "scale"), {
         counts,
         ...changeFacts(options),
       }),
@@ -90,7 +89,7 @@ export const configSet: Command = {
     const changes = Object.fromEntries(splitPairs(pairs, "BANNER='Free shipping'"));
     return followRollout(
       context,
-      await context.client.patch<Outcome>(pathOf(context, String(app), "config"), {
+      await context.client.patch(pathOf(context, String(app), "config"), {
         changes,
         ...changeFacts(options),
       }),
@@ -108,7 +107,7 @@ export const configUnset: Command = {
     const changes = Object.fromEntries(listOf(keys).map((key) => [key, null]));
     return followRollout(
       context,
-      await context.client.patch<Outcome>(pathOf(context, String(app), "config"), {
+      await context.client.patch(pathOf(context, String(app), "config"), {
         changes,
         ...changeFacts(options),
       }),
@@ -117,19 +116,13 @@ export const configUnset: Command = {
   },
 };
 
-interface Settings {
-  readonly values: Record<string, string>;
-  readonly serving?: Record<string, string>;
-  readonly release?: number;
-}
-
 export const configList: Command = {
   usage: "config list <app>",
   summary: "Show configured settings and those of the live release.",
   examples: ["holdfast config list storefront"],
   run: async (context, [app]) => {
     const { output } = context;
-    const settings = await context.client.get<Settings>(pathOf(context, String(app), "config"));
+    const settings = await context.client.get(pathOf(context, String(app), "config"));
     const all = { ...settings.serving, ...settings.values };
     output.result(settings, () => {
       const rows = Object.keys(all)
@@ -151,7 +144,7 @@ export const configDiff: Command = {
       values,
       serving = {},
       release,
-    } = await context.client.get<Settings>(pathOf(context, String(app), "config"));
+    } = await context.client.get(pathOf(context, String(app), "config"));
     const changes = Object.keys(values)
       .sort()
       .filter((key) => values[key] !== serving[key])
@@ -175,7 +168,7 @@ export const configDiff: Command = {
 /** The app that was named, or the only one there is. */
 export async function chooseApp(context: CommandContext, app: unknown): Promise<string> {
   if (typeof app === "string") return appName(app);
-  const { apps } = await context.client.get<{ apps: { name: string }[] }>("/v1/status", {
+  const { apps } = await context.client.get("/v1/status", {
     environment: context.environment,
   });
   const [only] = apps;

@@ -38,7 +38,7 @@ async function upload(context: CommandContext, dir: string, options: Options): P
   packed.on("end", () => {
     if (leftOut.length > 0) output.progress(`  left out: ${listText(leftOut)}`);
   });
-  const path = `/v1/environments/${context.environment}/deploys`;
+  const path = `/v1/environments/${context.environment}/deploys` as const;
   const query = {
     folder,
     commit,
@@ -50,7 +50,7 @@ async function upload(context: CommandContext, dir: string, options: Options): P
     ifChanged: options["ifChanged"] === true,
     ...changeFacts(options),
   };
-  return context.client.upload<Outcome>(path, packed, query, signal);
+  return context.client.upload(path, packed, query, signal);
 }
 
 function listText(names: readonly string[]): string {

@@ -11,7 +11,7 @@ export const holdList: Command = {
   summary: "List sources that were rolled back and are held from automatic deploys.",
   examples: ["holdfast hold list", "holdfast hold list --env staging"],
   run: async ({ client, output, environment }) => {
-    const facts = await client.get<{ holds: readonly HoldView[] }>("/v1/holds", { environment });
+    const facts = await client.get("/v1/holds", { environment });
     output.result(facts, () =>
       facts.holds.length === 0
         ? `nothing is held in ${environment}`
@@ -35,8 +35,8 @@ export const holdRelease: Command = {
   summary: "Release a hold, so that pushes and pipelines may deploy the source again.",
   examples: ["holdfast hold release storefront", "holdfast hold release storefront 4f2a91c"],
   run: async ({ client, output, environment }, [app, commit]) => {
-    const path = `/v1/apps/${environment}/${encodeURIComponent(String(app))}/hold/release`;
-    const gone = await client.post<{ app: string; released: readonly HoldView[] }>(path, {
+    const path = `/v1/apps/${environment}/${encodeURIComponent(String(app))}/hold/release` as const;
+    const gone = await client.post(path, {
       ...(commit !== undefined && { commit: String(commit) }),
     });
     output.result(

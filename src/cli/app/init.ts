@@ -31,10 +31,10 @@ export const init: Command = {
     const files = Object.fromEntries(
       present.map((name) => [name, readFileSync(join(source.dir, name), "utf8")]),
     );
-    const { input, inferred } = await client.post<{ input: unknown; inferred: string[] }>(
-      "/v1/inference",
-      { folder: source.folder, files },
-    );
+    const { input, inferred } = await client.post("/v1/inference", {
+      folder: source.folder,
+      files,
+    });
     const text = `# yaml-language-server: $schema=./holdfast.schema.json\n${stringify(input)}`;
     writeFileSync(target, text);
     const schema = await client.get("/v1/schema/manifest");

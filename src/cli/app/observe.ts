@@ -5,20 +5,6 @@ import type { Command } from "../command.ts";
 import { durationText } from "../output.ts";
 import { chooseApp } from "./change.ts";
 
-interface ReleaseView {
-  readonly number: number;
-  readonly reason: string;
-  readonly createdAt: number;
-  readonly createdBy: string;
-  readonly commit?: string;
-  /** That commit, and changes that nobody committed. */
-  readonly uncommitted?: boolean;
-  readonly state: string;
-  readonly artifact?: string;
-  readonly configVersion: number;
-  readonly failure?: string;
-}
-
 export const releases: Command = {
   usage: "releases [app]",
   summary: "List the releases of an app, newest first.",
@@ -26,9 +12,7 @@ export const releases: Command = {
   run: async (context, [app]) => {
     const { client, output, environment } = context;
     const name = await chooseApp(context, app);
-    const facts = await client.get<{ releases: ReleaseView[] }>(
-      `/v1/apps/${environment}/${name}/releases`,
-    );
+    const facts = await client.get(`/v1/apps/${environment}/${name}/releases`);
     output.result(facts, () =>
       output.table(
         facts.releases.map((one) => [
@@ -56,10 +40,9 @@ export const open: Command = {
   examples: ["holdfast open storefront"],
   run: async (context, [app]) => {
     const name = await chooseApp(context, app);
-    const { apps, installation } = await context.client.get<{
-      apps: { name: string; urls: string[] }[];
-      installation: { ca: string };
-    }>("/v1/status", { environment: context.environment });
+    const { apps, installation } = await context.client.get("/v1/status", {
+      environment: context.environment,
+    });
     const found = apps.find((one) => one.name === name);
     if (!found)
       throw invalid("app.not_found", `${context.environment} has no app ${name}`, {

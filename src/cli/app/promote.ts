@@ -1,5 +1,4 @@
 import { invalid } from "../../kernel/error.ts";
-import type { Outcome } from "../../operations/change-operations.ts";
 import type { Command } from "../command.ts";
 import { appName, chooseApp, wholeNumber } from "./change.ts";
 import { CHANGE_OPTIONS, changeFacts } from "./change-options.ts";
@@ -37,15 +36,12 @@ export const promote: Command = {
       throw invalid("promote.what", "it must be said what to promote, from where and to where", {
         hint: "holdfast promote <app> --from staging --to production, or holdfast promote <app> --now",
       });
-    const accepted = await context.client.post<Outcome>(
-      `/v1/environments/${String(to)}/promotions`,
-      {
-        app: appName(String(app)),
-        from: String(from),
-        ...(release !== undefined && { release: wholeNumber(String(release), "--release", 1) }),
-        ...changeFacts(options),
-      },
-    );
+    const accepted = await context.client.post(`/v1/environments/${String(to)}/promotions`, {
+      app: appName(String(app)),
+      from: String(from),
+      ...(release !== undefined && { release: wholeNumber(String(release), "--release", 1) }),
+      ...changeFacts(options),
+    });
     return followRollout(context, accepted, options);
   },
 };

@@ -4,7 +4,6 @@
 import type { Readable } from "node:stream";
 import { Client, type ClientOptions } from "../../client/client.ts";
 import { asHoldfastError, type HoldfastError, invalid } from "../../kernel/error.ts";
-import type { Outcome } from "../../operations/change-operations.ts";
 import type { Output } from "../output.ts";
 import { followRollout } from "./rollout-progress.ts";
 
@@ -58,7 +57,7 @@ async function receive(push: ReceivedPush, client: Client, output: Output): Prom
     return 0;
   }
   output.progress(`deploying ${commit.slice(0, 12)} to ${environment}`);
-  const outcome = await client.upload<Outcome>(
+  const outcome = await client.upload(
     `/v1/environments/${environment}/deploys`,
     push.archive(commit),
     {

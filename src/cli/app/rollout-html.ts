@@ -1,8 +1,12 @@
 // A finished rollout as one page that needs nothing else: no script, no font, no image from elsewhere.
 
-import type { RolloutReport } from "../../api/rollout-routes.ts";
-import type { ArmSummary, SeriesPoint } from "../../api/rollout-view.ts";
+import type { Answers, ArmSummary, SeriesPoint } from "../../client/answers.ts";
 import { durationText } from "../output.ts";
+
+export type RolloutReport = Extract<
+  Answers["GET /v1/apps/{environment}/{app}/rollout"],
+  { readonly series: unknown }
+>;
 
 const CHART = { width: 900, height: 180, left: 56, right: 12, top: 12, bottom: 24 };
 const STYLE = `

@@ -1,13 +1,15 @@
 // Following a rollout to its end and saying how it went: what deploy, rollback, restart, scale,
 // config and secret all do after they were accepted.
 
-import type { RolloutEvent } from "../../api/follow.ts";
+import type { Events } from "../../client/answers.ts";
 import type { Outcome } from "../../operations/change-operations.ts";
 import type { Accepted } from "../../operations/release-writer.ts";
 import type { CommandContext, Options } from "../command.ts";
 import { durationText } from "../output.ts";
 import { awaitChange } from "./change-options.ts";
 import { showLines } from "./show-lines.ts";
+
+type RolloutEvent = Events["GET /v1/apps/{environment}/{app}/rollouts/{generation}"];
 
 const EXIT_SUPERSEDED = 75;
 const EXIT_FAILED = 3;
@@ -47,8 +49,8 @@ async function followAccepted(context: Following, accepted: Accepted): Promise<n
   const timeline: { at: number; text: string }[] = [];
   let startedAt = 0;
   const build = new BuildOutput(context, accepted);
-  for await (const event of context.client.events<RolloutEvent>(
-    `/v1/apps/${accepted.environment}/${accepted.app}/rollouts/${accepted.generation}`,
+  for await (const event of context.client.events(
+    `/v1/apps/${accepted.environment}/${accepted.app}/rollouts/${String(accepted.generation)}`,
     {},
     context.signal,
   )) {

@@ -1,7 +1,6 @@
 // Watching a rollout, and saying what shall become of it.
 
 import { writeFileSync } from "node:fs";
-import type { RolloutReport } from "../../api/rollout-routes.ts";
 import type { RolloutView } from "../../api/rollout-view.ts";
 import type { Command, CommandContext, Options } from "../command.ts";
 import { chooseApp, wholeNumber } from "./change.ts";
@@ -31,8 +30,8 @@ export const rollout: Command = {
   },
 };
 
-const pathOf = ({ environment }: CommandContext, app: string, verb = ""): string =>
-  `/v1/apps/${environment}/${app}/rollout${verb && `/${verb}`}`;
+const pathOf = ({ environment }: CommandContext, app: string) =>
+  `/v1/apps/${environment}/${app}/rollout` as const;
 
 function queryOf(options: Options): Record<string, number> {
   const { release } = options;
@@ -40,7 +39,7 @@ function queryOf(options: Options): Record<string, number> {
 }
 
 async function show(context: CommandContext, app: string, options: Options): Promise<number> {
-  const view = await context.client.get<RolloutView>(pathOf(context, app), queryOf(options));
+  const view = await context.client.get(pathOf(context, app), queryOf(options));
   context.output.result(view, () => renderRollout(view, context.output));
   return exitOf(view);
 }
@@ -53,7 +52,7 @@ async function watch(context: CommandContext, app: string, options: Options): Pr
   const isLive = process.stdout.isTTY === true && !output.isJson;
   let told = "";
   for (;;) {
-    const view = await client.get<RolloutView>(pathOf(context, app), queryOf(options));
+    const view = await client.get(pathOf(context, app), queryOf(options));
     // Where nobody looks at a screen, what changes is told once.
     const change = JSON.stringify([view.phase, view.perMille, view.timeline.length, view.outcome]);
     if (isLive || change !== told) output.screen(view, () => renderRollout(view, output), isLive);
@@ -70,7 +69,8 @@ async function watch(context: CommandContext, app: string, options: Options): Pr
 async function report(context: CommandContext, app: string, options: Options): Promise<number> {
   const path = pathOf(context, app);
   const query = { ...queryOf(options), series: true };
-  const facts = await context.client.get<RolloutReport>(path, query);
+  const facts = await context.client.get(path, query);
+  if (!("series" in facts)) return exitOf(facts);
   const file = String(options["html"]);
   writeFileSync(file, renderRolloutHtml(facts));
   context.output.result({ ...facts, file }, () => `wrote ${file}`);
@@ -91,7 +91,7 @@ const wish = (
   run: async (context, [app], { reason }) => {
     const name = await chooseApp(context, app);
     const body = reason === undefined ? {} : { reason: String(reason) };
-    const view = await context.client.post<RolloutView>(pathOf(context, name, verb), body);
+    const view = await context.client.post(`${pathOf(context, name)}/${verb}`, body);
     context.output.result(view, () => text(view));
     return 0;
   },
@@ -124,7 +124,7 @@ export async function promoteNow(
   reason: string | undefined,
 ): Promise<number> {
   const body = reason === undefined ? {} : { reason };
-  const view = await context.client.post<RolloutView>(pathOf(context, app, "promote"), body);
+  const view = await context.client.post(`${pathOf(context, app)}/promote`, body);
   context.output.result(view, () => `release ${view.release} of ${view.app} gets all requests now`);
   return 0;
 }

@@ -1,10 +1,9 @@
 import { fstatSync } from "node:fs";
 import { constants } from "node:os";
-import type { TaskEvent } from "../../api/follow.ts";
 import { invalid, messageOf } from "../../kernel/error.ts";
 import type { Command, CommandContext } from "../command.ts";
 import { appName, listOf } from "./change.ts";
-import { CONTROL_OPTIONS, controlFacts, type Waiting } from "./change-options.ts";
+import { CONTROL_OPTIONS, controlFacts } from "./change-options.ts";
 import { showLines } from "./show-lines.ts";
 
 const EXIT_INTERRUPTED = 130;
@@ -22,7 +21,7 @@ export const runCommand: Command = {
   options: CONTROL_OPTIONS,
   run: async (context, [app, words], options) => {
     const { client, output, environment, signal } = context;
-    const base = `/v1/apps/${environment}/${appName(String(app))}/tasks`;
+    const base = `/v1/apps/${environment}/${appName(String(app))}/tasks` as const;
     const given = listOf(words);
     // What comes after the app is its command's: ours would silently be taken for part of it.
     if (given[0]?.startsWith("-") && given[0] !== "--")
@@ -35,19 +34,19 @@ export const runCommand: Command = {
       );
     const command = (given[0] === "--" ? given.slice(1) : given).map(quote).join(" ");
     const takesInput = hasInput();
-    const asked = await client.post<Begun & Waiting>(base, {
+    const asked = await client.post(base, {
       command,
       takesInput,
       ...controlFacts(options),
     });
-    if (asked.pending !== undefined) {
+    if (asked.pending !== undefined || !("instance" in asked)) {
       output.result(
         asked,
         () => `change ${asked.change} ${asked.pending}; its output: ${logsOf(app)}`,
       );
       return 0;
     }
-    const task: Begun = asked;
+    const task = asked;
     output.progress(`runs in release ${task.release}`);
     const ended = new AbortController();
     const done = AbortSignal.any([ended.signal, signal]);
@@ -56,7 +55,7 @@ export const runCommand: Command = {
     const showing = showLines(context, logs, done, (line) => output.line(line, line.text));
     let code = EXIT_INTERRUPTED;
     try {
-      for await (const event of client.events<TaskEvent>(`${base}/${task.task}`, {}, signal)) {
+      for await (const event of client.events(`${base}/${task.task}`, {}, signal)) {
         if (event.event === "ended") code = event.code ?? exitBySignal(event.signal);
       }
     } catch (error) {
@@ -71,12 +70,6 @@ export const runCommand: Command = {
     return code;
   },
 };
-
-interface Begun {
-  readonly task: string;
-  readonly instance: string;
-  readonly release: number;
-}
 
 const logsOf = (app: unknown): string => `holdfast logs ${String(app)}/run`;
 

@@ -4,7 +4,6 @@
 import { createInterface } from "node:readline";
 import { Writable } from "node:stream";
 import { invalid } from "../../kernel/error.ts";
-import type { Outcome } from "../../operations/change-operations.ts";
 import type { Command } from "../command.ts";
 import { durationText } from "../output.ts";
 import { CHANGE_OPTIONS, changeFacts } from "./change-options.ts";
@@ -25,9 +24,9 @@ export const secretSet: Command = {
       });
     }
     const value = await readSecret(`value of ${String(name)}: `);
-    const path = `/v1/apps/${context.environment}/${String(app)}/secrets/${String(name)}`;
+    const path = `/v1/apps/${context.environment}/${String(app)}/secrets/${String(name)}` as const;
     const body = { value, ...changeFacts(options) };
-    return followRollout(context, await context.client.put<Outcome>(path, body), options);
+    return followRollout(context, await context.client.put(path, body), options);
   },
 };
 
@@ -40,9 +39,7 @@ export const secretList: Command = {
   summary: "List secret names and versions, without values.",
   examples: ["holdfast secret list storefront"],
   run: async ({ client, output, environment }, [app]) => {
-    const { secrets } = await client.get<{
-      secrets: { name: string; version: number; updatedAt: number }[];
-    }>(`/v1/apps/${environment}/${String(app)}/secrets`);
+    const { secrets } = await client.get(`/v1/apps/${environment}/${String(app)}/secrets`);
     output.result({ secrets }, () =>
       secrets.length === 0
         ? "no secrets"
@@ -64,8 +61,8 @@ export const secretRemove: Command = {
   summary: "Remove a secret; a deployed app gets a new release.",
   examples: ["holdfast secret remove storefront PAYMENT_KEY"],
   run: async (context, [app, name]) => {
-    const path = `/v1/apps/${context.environment}/${String(app)}/secrets/${String(name)}`;
-    return followRollout(context, await context.client.delete<Outcome>(path));
+    const path = `/v1/apps/${context.environment}/${String(app)}/secrets/${String(name)}` as const;
+    return followRollout(context, await context.client.delete(path));
   },
 };
 

@@ -25,7 +25,7 @@ export async function showLines(
       while (count === LINES_AT_ONCE) {
         count = 0;
         const page = { ...query, after, limit: LINES_AT_ONCE };
-        for await (const line of client.events<LogLine>("/v1/logs", page, signal)) {
+        for await (const line of client.events("/v1/logs", page, signal)) {
           show(line);
           after = line.time;
           count += 1;

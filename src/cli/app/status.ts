@@ -1,8 +1,8 @@
-import type { statusView } from "../../api/status-view.ts";
+import type { Answers } from "../../client/answers.ts";
 import type { Command } from "../command.ts";
 import { durationText, type Output } from "../output.ts";
 
-type Status = Awaited<ReturnType<typeof statusView>>;
+type Status = Answers["GET /v1/status"];
 type AppView = Status["apps"][number];
 
 export const status: Command = {
@@ -10,7 +10,7 @@ export const status: Command = {
   summary: "Show apps, instances, traffic, stores and open actions on one screen.",
   examples: ["holdfast status", "holdfast status --json"],
   run: async ({ client, output, environment }) => {
-    const facts = await client.get<Status>("/v1/status", { environment });
+    const facts = await client.get("/v1/status", { environment });
     output.result(facts, () => render(facts, output));
     return facts.blocked.length > 0 ? 3 : 0;
   },

@@ -19,8 +19,8 @@ const COLORS: Readonly<Record<ChangeView["phase"], "green" | "red" | "yellow" | 
 };
 
 const ago = (at: number): string => `${durationText(Date.now() - at)} ago`;
-const pathOf = (number: unknown, verb = ""): string =>
-  `/v1/changes/${wholeNumber(String(number), "number of the change", 1)}${verb && `/${verb}`}`;
+const pathOf = (number: unknown) =>
+  `/v1/changes/${String(wholeNumber(String(number), "number of the change", 1))}` as const;
 
 export const changes: Command = {
   usage: "changes",
@@ -32,7 +32,7 @@ export const changes: Command = {
     { flags: "--app <app>", description: "only of this app" },
   ],
   run: async ({ client, output }, _args, options) => {
-    const facts = await client.get<{ changes: readonly ChangeView[] }>("/v1/changes", {
+    const facts = await client.get("/v1/changes", {
       open: options["open"] === true,
       review: options["review"] === true,
       ...(options["app"] !== undefined && { app: String(options["app"]) }),
@@ -66,7 +66,7 @@ export const changeShow: Command = {
   summary: "Show a change: diff, risk, plan, approvals and outcome.",
   examples: ["holdfast change show 12"],
   run: async ({ client, output }, [number]) => {
-    const facts = await client.get<ChangeView>(pathOf(number));
+    const facts = await client.get(pathOf(number));
     output.result(facts, () => render(facts, output));
     return 0;
   },
@@ -122,11 +122,11 @@ function render(one: ChangeView, output: Output): string {
 async function say(
   { client, output }: CommandContext,
   number: unknown,
-  verb: string,
+  verb: "approve" | "reject" | "withdraw" | "review",
   body: Record<string, string>,
   text: (view: ChangeView) => string,
 ): Promise<number> {
-  const view = await client.post<ChangeView>(pathOf(number, verb), body);
+  const view = await client.post(`${pathOf(number)}/${verb}`, body);
   output.result(view, () => text(view));
   return 0;
 }

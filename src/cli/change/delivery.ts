@@ -1,4 +1,3 @@
-import type { DeliveryView } from "../../api/delivery-routes.ts";
 import { appName, wholeNumber } from "../app/change.ts";
 import type { Command } from "../command.ts";
 import { durationText } from "../output.ts";
@@ -11,7 +10,7 @@ export const delivery: Command = {
   examples: ["holdfast delivery", "holdfast delivery storefront --days 90 --json"],
   options: [{ flags: "--days <days>", description: "days to cover; default: 30" }],
   run: async ({ client, output }, [app], { days }) => {
-    const facts = await client.get<{ delivery: readonly DeliveryView[] }>("/v1/delivery", {
+    const facts = await client.get("/v1/delivery", {
       ...(app !== undefined && { app: appName(String(app)) }),
       ...(days !== undefined && { days: wholeNumber(String(days), "--days", 1) }),
     });

@@ -1,6 +1,5 @@
 import type { TrainView } from "../../api/train-routes.ts";
 import { invalid } from "../../kernel/error.ts";
-import type { Outcome } from "../../operations/change-operations.ts";
 import { listOf, wholeNumber } from "../app/change.ts";
 import { awaitChange, CHANGE_OPTIONS, changeFacts } from "../app/change-options.ts";
 import type { Command, CommandContext } from "../command.ts";
@@ -28,7 +27,7 @@ export const trainStart: Command = {
         hint: "holdfast train start <apps> --from staging --to production",
       });
     const { client, output } = context;
-    const outcome = await client.post<Outcome>(`/v1/environments/${String(to)}/trains`, {
+    const outcome = await client.post(`/v1/environments/${String(to)}/trains`, {
       apps: listOf(apps),
       from: String(from),
       ...changeFacts(options),
@@ -54,7 +53,7 @@ export const trainStart: Command = {
 async function follow({ client, output, signal }: CommandContext, number: number): Promise<number> {
   let told = "";
   for (;;) {
-    const view = await client.get<TrainView>(`/v1/trains/${number}`);
+    const view = await client.get(`/v1/trains/${String(number)}`);
     if (view.text !== told) output.progress(`  train ${number}: ${view.text}`);
     told = view.text;
     if (OVER.has(view.phase)) {
@@ -84,7 +83,7 @@ export const trainShow: Command = {
   examples: ["holdfast train show 3"],
   run: async ({ client, output }, [number]) => {
     const at = wholeNumber(String(number), "number of the train", 1);
-    const view = await client.get<TrainView>(`/v1/trains/${at}`);
+    const view = await client.get(`/v1/trains/${String(at)}`);
     output.result(view, () => render(view, output));
     return 0;
   },
@@ -95,7 +94,7 @@ export const trainList: Command = {
   summary: "List trains, newest first.",
   examples: ["holdfast train list"],
   run: async ({ client, output }) => {
-    const facts = await client.get<{ trains: readonly TrainView[] }>("/v1/trains");
+    const facts = await client.get("/v1/trains");
     output.result(facts, () =>
       facts.trains.length === 0
         ? "no trains"

@@ -2,7 +2,7 @@
 
 import { invalid } from "../../kernel/error.ts";
 import { fromWallClock } from "../../kernel/wall-clock.ts";
-import { CONTROL_OPTIONS, controlFacts, type Waiting, waitingText } from "../app/change-options.ts";
+import { CONTROL_OPTIONS, controlFacts, waitingText } from "../app/change-options.ts";
 import type { Command, Options } from "../command.ts";
 import type { Output } from "../output.ts";
 import { durationMsOf } from "../telemetry/since.ts";
@@ -41,7 +41,7 @@ const set = (kind: "window" | "freeze", summary: string, examples: readonly stri
   run: async ({ client, output, environment }, [name], options) => {
     const place = options["all"] === true ? "*" : environment;
     const emergency = options["emergency"] === true ? "?emergency=true" : "";
-    const made = await client.put<WindowView & Waiting>(
+    const made = await client.put(
       `/v1/windows/${encodeURIComponent(place)}/${encodeURIComponent(String(name))}${emergency}`,
       bodyOf(kind, options),
     );
@@ -105,7 +105,11 @@ function timeIn(text: string, timezone: string | undefined): number | undefined 
   }
 }
 
-function nextText({ kind, on, next }: Pick<WindowView, "kind" | "on" | "next">): string {
+function nextText({
+  kind,
+  on = false,
+  next,
+}: Pick<WindowView, "kind" | "next"> & { readonly on?: boolean }): string {
   if (!next) return "never again";
   const end = next.until >= Number.MAX_SAFE_INTEGER ? "further notice" : iso(next.until);
   const what = kind === "freeze" ? "no change" : "change allowed";
@@ -119,7 +123,7 @@ const list = (kind: "window" | "freeze"): Command => ({
   summary: "List change windows and freezes with their next occurrence.",
   examples: [`holdfast ${kind} list`],
   run: async ({ client, output }) => {
-    const facts = await client.get<{ windows: readonly WindowView[] }>("/v1/windows");
+    const facts = await client.get("/v1/windows");
     output.result(facts, () => render(facts.windows, output));
     return 0;
   },
@@ -147,7 +151,7 @@ const remove = (kind: "window" | "freeze"): Command => ({
   options: [{ flags: "--all", description: "the one for all environments" }, ...CONTROL_OPTIONS],
   run: async ({ client, output, environment }, [name], options) => {
     const place = options["all"] === true ? "*" : environment;
-    const facts = await client.delete<Waiting>(
+    const facts = await client.delete(
       `/v1/windows/${encodeURIComponent(place)}/${encodeURIComponent(String(name))}`,
       controlFacts(options),
     );

@@ -1,7 +1,7 @@
 // Environments and what differs between them.
 
+import type { EnvironmentDiff } from "../../client/answers.ts";
 import type { EnvironmentView } from "../../operations/environment-view.ts";
-import type { EnvironmentDiff } from "../../operations/promotion.ts";
 import type { Command } from "../command.ts";
 import type { Output } from "../output.ts";
 
@@ -10,9 +10,7 @@ export const envList: Command = {
   summary: "List environments and their classes.",
   examples: ["holdfast env list"],
   run: async ({ client, output }) => {
-    const facts = await client.get<{ environments: readonly EnvironmentView[] }>(
-      "/v1/environments",
-    );
+    const facts = await client.get("/v1/environments");
     output.result(facts, () =>
       facts.environments.length === 0
         ? "no environment that you may see"
@@ -59,7 +57,7 @@ export const envCreate: Command = {
         ),
       ),
     };
-    const made = await client.put<EnvironmentView>(`/v1/environments/${String(name)}`, body);
+    const made = await client.put(`/v1/environments/${String(name)}`, body);
     output.result(
       made,
       () =>
@@ -74,9 +72,7 @@ export const envShow: Command = {
   summary: "Show an environment's class and effective rules.",
   examples: ["holdfast env show staging"],
   run: async ({ client, output, environment }, [name]) => {
-    const facts = await client.get<EnvironmentView>(
-      `/v1/environments/${String(name ?? environment)}`,
-    );
+    const facts = await client.get(`/v1/environments/${String(name ?? environment)}`);
     output.result(facts, () => render(facts, output));
     return 0;
   },
@@ -103,7 +99,7 @@ export const diff: Command = {
   details: "Secrets are compared by presence only, never by value.",
   examples: ["holdfast diff staging production"],
   run: async ({ client, output }, [one, other]) => {
-    const facts = await client.get<EnvironmentDiff>("/v1/diff", {
+    const facts = await client.get("/v1/diff", {
       one: String(one),
       other: String(other),
     });

@@ -1,17 +1,12 @@
 // Repositories whose pushes are deployed.
 
-import type {
-  ConnectedView,
-  PushView,
-  RepositoryReport,
-  RepositoryView,
-} from "../../api/repository-routes.ts";
-import { doneText, type Waiting } from "../app/change-options.ts";
+import type { ConnectedView, PushView, RepositoryReport } from "../../api/repository-routes.ts";
+import { doneText } from "../app/change-options.ts";
 import { readSecret } from "../app/secret.ts";
 import type { Command } from "../command.ts";
 import { durationText, type Output } from "../output.ts";
 
-const pathOf = (name: unknown): string => `/v1/repositories/${encodeURIComponent(String(name))}`;
+const pathOf = (name: unknown) => `/v1/repositories/${encodeURIComponent(String(name))}` as const;
 
 export const repositoryConnect: Command = {
   usage: "repository connect <name> <url>",
@@ -35,7 +30,7 @@ export const repositoryConnect: Command = {
   run: async ({ client, output, environment }, [name, url], options) => {
     const { provider, branch, folder, api } = options;
     const token = options["token"] === true ? (await readSecret("token: ")).trim() : undefined;
-    const made = await client.put<ConnectedView & Waiting>(pathOf(name), {
+    const made = await client.put(pathOf(name), {
       environment,
       url: String(url),
       ...(provider !== undefined && { provider }),
@@ -79,7 +74,7 @@ export const repositoryList: Command = {
   summary: "List connected repositories and the last push of each.",
   examples: ["holdfast repository list"],
   run: async ({ client, output }) => {
-    const facts = await client.get<{ repositories: readonly RepositoryView[] }>("/v1/repositories");
+    const facts = await client.get("/v1/repositories");
     output.result(facts, () =>
       facts.repositories.length === 0
         ? "no repository is connected yet: holdfast repository connect"
@@ -102,7 +97,7 @@ export const repositoryShow: Command = {
   summary: "Show a repository, its last pushes and their outcome.",
   examples: ["holdfast repository show storefront"],
   run: async ({ client, output }, [name]) => {
-    const one = await client.get<RepositoryReport>(pathOf(name));
+    const one = await client.get(pathOf(name));
     output.result(one, () => reportText(one, output));
     return 0;
   },
@@ -148,7 +143,7 @@ export const repositoryRemove: Command = {
   summary: "Disconnect a repository; running releases stay.",
   examples: ["holdfast repository remove storefront"],
   run: async ({ client, output }, [name]) => {
-    const gone = await client.delete<Waiting>(pathOf(name));
+    const gone = await client.delete(pathOf(name));
     const done = `pushes to ${String(name)} are not deployed any more`;
     output.result(gone, () => doneText(done, gone, output));
     return 0;

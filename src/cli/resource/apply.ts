@@ -30,7 +30,7 @@ export const plan: Command = {
   run: async ({ client, output }, _args, options) => {
     try {
       const body = await bodyOf(options);
-      const facts = await client.post<{ changes: readonly PlannedChange[] }>("/v1/plan", body);
+      const facts = await client.post("/v1/plan", body);
       output.result(facts, () => render(facts.changes, output, PLANNED));
       return facts.changes.some(({ does }) => does !== "nothing") ? DIFFERS : 0;
     } catch (error) {
@@ -54,13 +54,10 @@ export const apply: Command = {
   run: async ({ client, output, signal }, _args, options) => {
     const body = await bodyOf(options);
     if (options["prune"] === true && options["yes"] !== true) {
-      const { changes } = await client.post<{ changes: readonly PlannedChange[] }>(
-        "/v1/plan",
-        body,
-      );
+      const { changes } = await client.post("/v1/plan", body);
       await confirm(changes, output, signal);
     }
-    const facts = await client.post<{ changes: readonly AppliedChange[] }>("/v1/apply", {
+    const facts = await client.post("/v1/apply", {
       ...body,
       ...controlFacts(options),
     });

@@ -3,7 +3,7 @@
 import { parse, stringify } from "yaml";
 import type { ResourceView } from "../../api/resource-routes.ts";
 import { invalid } from "../../kernel/error.ts";
-import { CONTROL_OPTIONS, controlFacts, doneText, type Waiting } from "../app/change-options.ts";
+import { CONTROL_OPTIONS, controlFacts, doneText } from "../app/change-options.ts";
 import type { Command, CommandContext } from "../command.ts";
 import type { Output } from "../output.ts";
 
@@ -12,9 +12,6 @@ interface KindView {
   readonly summary: string;
   readonly declared: boolean;
 }
-
-const pathOf = (kind: string, name: string): string =>
-  `/v1/resources/${encodeURIComponent(kind)}/${encodeURIComponent(name)}`;
 
 export const get: Command = {
   usage: "get [kind] [name]",
@@ -29,28 +26,23 @@ export const get: Command = {
     const { client, output, signal } = context;
     const format = formatOf(String(options["output"] ?? ""));
     if (typeof kind !== "string") {
-      const facts = await client.get<{ kinds: readonly KindView[] }>("/v1/kinds");
+      const facts = await client.get("/v1/kinds");
       output.result(facts, () => renderKinds(facts.kinds, output));
       return 0;
     }
     await assertKind(context, kind);
     if (typeof name === "string") {
-      const found = await client.get<ResourceView>(pathOf(kind, name));
+      const found = await client.resource(kind, name);
       show([found], format || "yaml", output, found);
       return 0;
     }
     const environment = options["env"] === undefined ? undefined : String(options["env"]);
     if (options["watch"] === true) {
-      const events = client.events<{ resources: readonly ResourceView[] }>(
-        `/v1/watch/${kind}`,
-        { environment },
-        signal,
-      );
+      const events = client.watch(kind, environment, signal);
       for await (const { resources } of events) show(resources, format, output, { resources });
       return 0;
     }
-    const path = `/v1/resources/${encodeURIComponent(kind)}`;
-    const facts = await client.get<{ resources: readonly ResourceView[] }>(path, { environment });
+    const facts = await client.resources(kind, environment);
     show(facts.resources, format, output, facts);
     return 0;
   },
@@ -69,11 +61,13 @@ export const set: Command = {
   run: async (context, [kind, name, pairs], options) => {
     const { client, output } = context;
     await assertKind(context, String(kind));
-    const path = pathOf(String(kind), String(name));
-    const before = await client.get<ResourceView>(path).catch(() => undefined);
+    const before = await client.resource(String(kind), String(name)).catch(() => undefined);
     const spec = structuredClone(before?.spec ?? {}) as Record<string, unknown>;
     for (const pair of pairs as readonly string[]) setField(spec, pair);
-    const facts = await client.put<Waiting>(path, { spec, ...controlFacts(options) });
+    const facts = await client.putResource(String(kind), String(name), {
+      spec,
+      ...controlFacts(options),
+    });
     output.result({ kind, name, ...facts }, () => doneText(`set ${kind} ${name}`, facts, output));
     return 0;
   },
@@ -87,10 +81,7 @@ export const remove: Command = {
   run: async (context, [kind, name], options) => {
     const { client, output } = context;
     await assertKind(context, String(kind));
-    const facts = await client.delete<Waiting>(
-      pathOf(String(kind), String(name)),
-      controlFacts(options),
-    );
+    const facts = await client.removeResource(String(kind), String(name), controlFacts(options));
     output.result({ kind, name, ...facts }, () =>
       doneText(`removed ${kind} ${name}`, facts, output),
     );
@@ -100,7 +91,7 @@ export const remove: Command = {
 
 /** @throws kind.unknown, with what there is */
 async function assertKind({ client }: Pick<CommandContext, "client">, kind: string): Promise<void> {
-  const { kinds } = await client.get<{ kinds: readonly KindView[] }>("/v1/kinds");
+  const { kinds } = await client.get("/v1/kinds");
   if (kinds.some(({ name }) => name === kind)) return;
   const { closest } = await import("fastest-levenshtein");
   const names = kinds.map(({ name }) => name);

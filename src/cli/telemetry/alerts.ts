@@ -1,9 +1,7 @@
 // Objectives and alerts.
 
 import type { AlertView } from "../../api/alert-views.ts";
-import type { SilenceView } from "../../api/monitoring-routes.ts";
 import { invalid } from "../../kernel/error.ts";
-import type { ObjectiveView } from "../../operations/error-budget.ts";
 import { listOf } from "../app/change.ts";
 import type { Command } from "../command.ts";
 import { durationText } from "../output.ts";
@@ -17,7 +15,7 @@ export const slo: Command = {
     "Show objectives: target, attainment, remaining error budget, burn rate and main consumers.",
   examples: ["holdfast slo", "holdfast slo storefront"],
   run: async ({ client, output, environment }, [app]) => {
-    const facts = await client.get<{ objectives: readonly ObjectiveView[] }>("/v1/objectives", {
+    const facts = await client.get("/v1/objectives", {
       environment,
       app: app === undefined ? undefined : String(app),
     });
@@ -69,7 +67,7 @@ export const alerts: Command = {
     },
   ],
   run: async ({ client, output, environment }, _args, options) => {
-    const facts = await client.get<{ alerts: readonly AlertView[] }>("/v1/alerts", {
+    const facts = await client.get("/v1/alerts", {
       environment,
       sinceMs: sinceMsOf(options["since"]),
     });
@@ -134,10 +132,7 @@ export const silenceAdd: Command = {
         hint: "for example: alertname=HighErrorRate app=storefront",
       });
     });
-    const made = await client.post<{
-      silenceID: string;
-      labels: Readonly<Record<string, string>>;
-    }>("/v1/silences", {
+    const made = await client.post("/v1/silences", {
       labels: Object.fromEntries(pairs),
       durationMs: durationMsOf(options["for"], "--for"),
       comment: String(options["comment"] ?? ""),
@@ -158,7 +153,7 @@ export const silenceList: Command = {
   summary: "List silences of the last day with owner and end.",
   examples: ["holdfast silence list"],
   run: async ({ client, output }) => {
-    const { silences } = await client.get<{ silences: readonly SilenceView[] }>("/v1/silences");
+    const { silences } = await client.get("/v1/silences");
     const shown = silences.filter(({ endsAt }) => Date.parse(endsAt) > Date.now() - DAY_MS);
     output.result({ silences: shown }, () =>
       shown.length === 0

@@ -24,15 +24,12 @@ export const channelAdd: Command = {
   run: async ({ client, output }, [name], options) => {
     const severity = options["severity"];
     const address = (await readSecret("address: ")).trim();
-    const made = await client.put<{ name: string; signingKey?: string }>(
-      `/v1/channels/${encodeURIComponent(String(name))}`,
-      {
-        type: options["type"],
-        to: options["to"],
-        address,
-        ...(severity !== undefined && { severities: [severity] }),
-      },
-    );
+    const made = await client.put(`/v1/channels/${encodeURIComponent(String(name))}`, {
+      type: options["type"],
+      to: options["to"],
+      address,
+      ...(severity !== undefined && { severities: [severity] }),
+    });
     output.result(made, () =>
       [
         `${made.name} is told of alerts; try it: holdfast channel test ${made.name}`,
@@ -45,19 +42,12 @@ export const channelAdd: Command = {
   },
 };
 
-interface ChannelView {
-  readonly name: string;
-  readonly type: string;
-  readonly severities: readonly string[];
-  readonly to?: string;
-}
-
 export const channelList: Command = {
   usage: "channel list",
   summary: "List channels and their severities, without addresses.",
   examples: ["holdfast channel list"],
   run: async ({ client, output }) => {
-    const facts = await client.get<{ channels: readonly ChannelView[] }>("/v1/channels");
+    const facts = await client.get("/v1/channels");
     output.result(facts, () =>
       facts.channels.length === 0
         ? "nobody is told of alerts yet: holdfast channel add"

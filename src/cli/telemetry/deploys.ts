@@ -11,7 +11,7 @@ export async function deploysSince(
   app?: string,
 ): Promise<readonly DeployView[]> {
   const query = { environment, sinceMs, app };
-  return (await client.get<{ deploys: readonly DeployView[] }>("/v1/deploys", query)).deploys;
+  return (await client.get("/v1/deploys", query)).deploys;
 }
 
 /** From when on a deploy is seen: it had all traffic, or was given up. */

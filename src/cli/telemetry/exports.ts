@@ -1,14 +1,13 @@
 // Who else gets telemetry. Headers are secrets: they come from standard input or a prompt.
 
-import type { ExportView } from "../../api/export-routes.ts";
 import { invalid } from "../../kernel/error.ts";
 import { EXPORT_SIGNALS } from "../../kernel/signal.ts";
-import { doneText, type Waiting } from "../app/change-options.ts";
+import { doneText } from "../app/change-options.ts";
 import { readSecret } from "../app/secret.ts";
 import type { Command } from "../command.ts";
 
-const pathOf = (environment: string, name?: unknown): string =>
-  `/v1/environments/${environment}/exports${name === undefined ? "" : `/${encodeURIComponent(String(name))}`}`;
+const pathOf = (environment: string, name: unknown) =>
+  `/v1/environments/${environment}/exports/${encodeURIComponent(String(name))}` as const;
 
 export const exportAdd: Command = {
   usage: "export add <name>",
@@ -32,7 +31,7 @@ export const exportAdd: Command = {
       throw invalid("cli.no_endpoint", "an export needs --endpoint: where to send", {
         hint: `holdfast export add ${String(name)} --endpoint https://otlp.example.com`,
       });
-    const made = await client.put<ExportView & Waiting>(pathOf(environment, name), {
+    const made = await client.put(pathOf(environment, name), {
       endpoint: String(options["endpoint"]),
       signals: String(options["signals"] ?? EXPORT_SIGNALS.join()).split(","),
       headers: headersOf(await readSecret("headers (name=value,…): ")),
@@ -71,7 +70,7 @@ export const exportList: Command = {
   summary: "List exports and their delivery state, without headers.",
   examples: ["holdfast export list"],
   run: async ({ client, output, environment }) => {
-    const facts = await client.get<{ exports: readonly ExportView[] }>(pathOf(environment));
+    const facts = await client.get(`/v1/environments/${environment}/exports`);
     output.result(facts, () =>
       facts.exports.length === 0
         ? "nothing is sent onward: holdfast export add"
@@ -97,9 +96,7 @@ export const exportTest: Command = {
   summary: "Send an empty message of each signal and report the answers.",
   examples: ["holdfast export test vendor"],
   run: async ({ client, output, environment }, [name]) => {
-    const told = await client.post<{ taken: readonly string[] }>(
-      `${pathOf(environment, name)}/test`,
-    );
+    const told = await client.post(`${pathOf(environment, name)}/test`);
     output.result(told, () => `${String(name)} took ${told.taken.join(", ")}`);
     return 0;
   },
@@ -110,7 +107,7 @@ export const exportRemove: Command = {
   summary: "Remove an export and drop its queue.",
   examples: ["holdfast export remove vendor"],
   run: async ({ client, output, environment }, [name]) => {
-    const gone = await client.delete<Waiting>(pathOf(environment, name));
+    const gone = await client.delete(pathOf(environment, name));
     output.result(gone, () => doneText(`${String(name)} gets nothing any more`, gone, output));
     return 0;
   },

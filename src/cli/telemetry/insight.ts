@@ -21,7 +21,7 @@ export const anomalies: Command = {
     { flags: "--since <duration>", description: "look at the last 6h, 1d, 30d", default: "1d" },
   ],
   run: async ({ client, output, environment }, [app], options) => {
-    const report = await client.get<AnomalyReport>("/v1/anomalies", {
+    const report = await client.get("/v1/anomalies", {
       environment,
       app: app === undefined ? undefined : String(app),
       sinceMs: sinceMsOf(options["since"]),
@@ -81,7 +81,7 @@ export const forecast: Command = {
     "Based on up to four weeks of peaks. Request capacity is derived from the CPU limit and the current CPU time per request.",
   examples: ["holdfast forecast", "holdfast forecast --json"],
   run: async ({ client, output, environment }) => {
-    const facts = await client.get<{ forecasts: readonly Forecast[] }>("/v1/forecast", {
+    const facts = await client.get("/v1/forecast", {
       environment,
     });
     output.result(facts, () => renderForecasts(facts.forecasts, output));

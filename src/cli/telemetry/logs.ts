@@ -74,7 +74,7 @@ export const logs: Command = {
         ? []
         : [...(await deploysSince(context, 0, whose.app))];
     let count = 0;
-    for await (const line of client.events<LogLine>("/v1/logs", query, signal)) {
+    for await (const line of client.events("/v1/logs", query, signal)) {
       count += 1;
       // Those before the first line are of another time.
       while (deploys[0] && momentOf(deploys[0]) <= line.time) {
@@ -176,11 +176,7 @@ export async function logsOfTrace(
   limit: number,
 ): Promise<readonly LogLine[]> {
   const lines: LogLine[] = [];
-  for await (const line of client.events<LogLine>(
-    "/v1/logs",
-    { environment, trace, limit },
-    signal,
-  ))
+  for await (const line of client.events("/v1/logs", { environment, trace, limit }, signal))
     lines.push(line);
   return lines;
 }

@@ -49,19 +49,20 @@ export const metrics: Command = {
     const own = environment === undefined ? {} : { environment };
     const end = Date.now() / 1000;
     const step = Math.max(STEP_MIN_S, sinceMs / 1000 / points);
-    const answer = await client.get<Answer>(
+    const answer = await client.get(
       `/v1/prometheus/api/v1/${sinceMs > 0 ? "query_range" : "query"}`,
       sinceMs > 0 ? { ...own, query, start: end - sinceMs / 1000, end, step } : { ...own, query },
     );
+    const given = answer as unknown as Answer;
     if (sinceMs === 0) {
-      output.result(answer.data, () => render(answer, output));
+      output.result(given.data, () => render(given, output));
       return 0;
     }
     const deploys = await deploysSince(context, sinceMs);
     // A short past has fewer points than were asked for: Prometheus has one each few seconds.
     const columns = Math.round(sinceMs / 1000 / step);
     const axis = { begin: end - sinceMs / 1000, step, points: columns };
-    output.result({ ...answer.data, deploys }, () => render(answer, output, axis, deploys));
+    output.result({ ...given.data, deploys }, () => render(given, output, axis, deploys));
     return 0;
   },
 };

@@ -3,18 +3,18 @@
 import { invalid } from "../../kernel/error.ts";
 import { SIGNALS, type TelemetryPolicy } from "../../kernel/signal.ts";
 import { listOf } from "../app/change.ts";
-import { doneText, type Waiting } from "../app/change-options.ts";
+import { doneText } from "../app/change-options.ts";
 import type { Command } from "../command.ts";
 import type { Output } from "../output.ts";
 
-const pathOf = (environment: string): string => `/v1/environments/${environment}/telemetry`;
+const pathOf = (environment: string) => `/v1/environments/${environment}/telemetry` as const;
 
 export const telemetryShow: Command = {
   usage: "telemetry show",
   summary: "Show retention and privacy settings.",
   examples: ["holdfast telemetry show"],
   run: async ({ client, output, environment }) => {
-    const policy = await client.get<TelemetryPolicy>(pathOf(environment));
+    const policy = await client.get(pathOf(environment));
     output.result(policy, () => render(policy, output));
     return 0;
   },
@@ -29,10 +29,7 @@ export const telemetrySet: Command = {
     "holdfast telemetry set addresses=drop query-strings=drop",
   ],
   run: async ({ client, output, environment }, [pairs]) => {
-    const policy = await client.patch<TelemetryPolicy & Waiting>(
-      pathOf(environment),
-      changeOf(listOf(pairs)),
-    );
+    const policy = await client.patch(pathOf(environment), changeOf(listOf(pairs)));
     output.result(policy, () => doneText(render(policy, output), policy, output));
     return 0;
   },

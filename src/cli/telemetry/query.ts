@@ -1,4 +1,3 @@
-import type { ResultTable } from "../../kernel/signal.ts";
 import { wholeNumber } from "../app/change.ts";
 import type { Command } from "../command.ts";
 import { oneLine } from "../output.ts";
@@ -34,7 +33,7 @@ export const query: Command = {
       limit,
       environment,
     };
-    const table = await client.post<ResultTable>("/v1/query", body);
+    const table = await client.post("/v1/query", body);
     output.result(table, () =>
       output.table(
         table.rows.map((row) => row.map(cell)),

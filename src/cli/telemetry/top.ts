@@ -14,7 +14,7 @@ export const top: Command = {
   run: async ({ client, output, environment, signal }, _args, options) => {
     const isLive = process.stdout.isTTY === true && !output.isJson && options["once"] !== true;
     for (;;) {
-      const facts = await client.get<{ rows: readonly TopRow[] }>("/v1/top", { environment });
+      const facts = await client.get("/v1/top", { environment });
       output.screen(facts, () => render(facts.rows, environment, output), isLive);
       if (!isLive) return 0;
       await new Promise((resolve) => {

@@ -29,7 +29,7 @@ export const traces: Command = {
     const { client, output, environment } = context;
     const [app, service] = String(target ?? "").split("/");
     const release = options["release"];
-    const facts = await client.get<{ traces: readonly TraceSummary[] }>("/v1/traces", {
+    const facts = await client.get("/v1/traces", {
       environment,
       app: app || undefined,
       service: service || undefined,
@@ -88,9 +88,7 @@ export const trace: Command = {
   examples: ["holdfast trace 000653e2f1a2b3c400000000a1b2c3d4"],
   run: async (context, [id]) => {
     const { client, output } = context;
-    const found = await client.get<{ traceId: string; spans: readonly TraceSpan[] }>(
-      `/v1/traces/${encodeURIComponent(String(id))}`,
-    );
+    const found = await client.get(`/v1/traces/${encodeURIComponent(String(id))}`);
     const lines = await logsOfTrace(context, found.traceId, LOG_LINES);
     output.result({ ...found, logs: lines }, () =>
       [

@@ -1,6 +1,6 @@
 // What users did and saw, as their browsers reported it.
 
-import type { PageUsage, UsageReport, WebVitals } from "../../kernel/signal.ts";
+import type { PageUsage, UsageReport } from "../../client/answers.ts";
 import { wholeNumber } from "../app/change.ts";
 import type { Command } from "../command.ts";
 import { durationText, type Output } from "../output.ts";
@@ -19,7 +19,7 @@ export const usage: Command = {
   ],
   run: async ({ client, output, environment }, [app], options) => {
     const release = options["release"];
-    const report = await client.get<UsageReport>("/v1/usage", {
+    const report = await client.get("/v1/usage", {
       environment,
       app: String(app),
       release: release === undefined ? undefined : wholeNumber(String(release), "--release"),
@@ -37,7 +37,7 @@ function render(report: UsageReport, output: Output): string {
   const { views, visitors, pages, slowest, failing, releases } = report;
   if (views === 0 && failing.length === 0)
     return "no page view was reported: holdfast.yaml needs `usage: true`, and pages <script defer src=/_holdfast/usage.js>";
-  const vitals = (of: WebVitals): string[] => [
+  const vitals = (of: Pick<PageUsage, "lcpMs" | "inpMs" | "cls">): string[] => [
     judged(of.lcpMs, 2_500, 4_000, durationText, output),
     judged(of.inpMs, 200, 500, durationText, output),
     judged(of.cls, 0.1, 0.25, (value) => value.toFixed(2), output),
