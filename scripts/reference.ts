@@ -7,7 +7,7 @@ import { z } from "zod";
 import { createRoutes } from "../src/api/routes.ts";
 import { COMMANDS } from "../src/cli/main.ts";
 import { ACTIONS } from "../src/kernel/action.ts";
-import { DECLARED_KINDS } from "../src/operations/declared/declarations.ts";
+import { DECLARED_KINDS } from "../src/operations/declared/declared-kinds.ts";
 import type { OperationDeps } from "../src/operations/operation-deps.ts";
 import { ROLES } from "../src/resources/account/account.ts";
 import { actionsOf, CEDAR_SCHEMA } from "../src/resources/account/permissions.ts";

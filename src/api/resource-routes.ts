@@ -8,12 +8,9 @@ import { type AnyKind, environmentOf } from "../kernel/kind.ts";
 import type { Resource } from "../kernel/resource.ts";
 import type { Access, Principal } from "../operations/access.ts";
 import type { ChangeControl } from "../operations/change-control.ts";
-import {
-  DECLARED_KINDS,
-  type Declarations,
-  notThere,
-} from "../operations/declared/declarations.ts";
+import type { Declarations } from "../operations/declared/declarations.ts";
 import type { DeclaredKind } from "../operations/declared/declared-kind.ts";
+import { DECLARED_KINDS, notThere } from "../operations/declared/declared-kinds.ts";
 import type { OperationDeps } from "../operations/operation-deps.ts";
 import { CATALOG } from "../resources/catalog.ts";
 import { breakGlass, waitingOf } from "./environment-routes.ts";
@@ -137,8 +134,8 @@ function kindRoutes(deps: OperationDeps, kind: AnyKind, access: Access): Route[]
       summary: `All of the kind ${kind.name}, again whenever one changes: NDJSON.`,
       query,
       answers: "stream",
-      handle: ({ query: { environment }, actor, signal }) =>
-        watch(deps, kind, signal, () => listed(actor, environment)),
+      handle: ({ query: { environment }, current, signal }) =>
+        watch(deps, kind, signal, () => listed(current(), environment)),
     }),
     route({
       method: "GET",

@@ -16,6 +16,8 @@ export interface RouteContext<Params, Query, Body> {
   readonly query: Query;
   readonly body: Body;
   readonly actor: Principal;
+  /** The same, as they are by now: for what goes on for long. @throws where they may no longer */
+  readonly current: () => Principal;
   readonly request: FastifyRequest;
   readonly reply: FastifyReply;
   /** Fires when the caller has gone. */

@@ -7,6 +7,7 @@ import { finished } from "node:stream/promises";
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { z } from "zod";
 import { type Action, CHANGE_ACTIONS } from "../kernel/action.ts";
+import type { Clock } from "../kernel/clock.ts";
 import {
   asHoldfastError,
   type HoldfastError,
@@ -127,21 +128,23 @@ async function handle(
   const gate = new Access(deps);
   const params = parse(route.params, request.params, "path");
   const query = parse(route.query, request.query, "query");
-  const actor = route.open ? NOBODY : authenticate(request, gate, access);
+  // Who is not known learns nothing about what the body should be.
+  const known = route.open ? NOBODY : authenticate(request, gate, access);
   const body = route.takes ? undefined : parse(route.body, request.body ?? undefined, "body");
-  if (!route.open) {
-    const named = [
-      declared(route.body, body),
-      declared(route.query, query),
-      declared(route.params, params),
-    ];
-    assertMay(route, actor, gate, Object.assign({}, ...named));
-  }
-  if (!route.open) {
-    const notices = shownNotices(deps);
-    if (notices.length > 0)
-      reply.header(NOTICES_HEADER, encodeURIComponent(JSON.stringify(notices)));
-  }
+  const named = [
+    declared(route.body, body),
+    declared(route.query, query),
+    declared(route.params, params),
+  ];
+  const admit = (actor: Principal): Principal => {
+    if (!route.open) assertMay(route, actor, gate, Object.assign({}, ...named));
+    return actor;
+  };
+  const actor = admit(known);
+  const current = (): Principal =>
+    route.open ? NOBODY : admit(authenticate(request, gate, access));
+  const notices = route.open ? undefined : noticesText(deps);
+  if (notices !== undefined) reply.header(NOTICES_HEADER, notices);
   const gone = new AbortController();
   reply.raw.on("close", () => gone.abort());
   const answer = await route.handle({
@@ -149,16 +152,46 @@ async function handle(
     query,
     body,
     actor,
+    current,
     request,
     reply,
     signal: gone.signal,
   });
-  if (answer instanceof Readable) return reply.type(NDJSON).send(answer);
+  if (answer instanceof Readable)
+    return reply.type(NDJSON).send(whileAdmitted(answer, deps.clock, current));
   return answer;
 }
 
-/** What whoever asks anything is to be shown beside the answer: JSON, percent-encoded. */
+const RECHECK_MS = 5_000;
+
+/** A stream goes on while who reads it still may: a token that is revoked or expires ends it. */
+function whileAdmitted(stream: Readable, clock: Clock, check: () => unknown): Readable {
+  const look = (): void => {
+    try {
+      check();
+      cancel = clock.after(RECHECK_MS, look);
+    } catch (error) {
+      stream.destroy(error instanceof Error ? error : undefined);
+    }
+  };
+  let cancel = clock.after(RECHECK_MS, look);
+  return stream.once("close", () => cancel());
+}
+
+/** What whoever asks anything is to be shown beside the answer: JSON in base64url. */
 const NOTICES_HEADER = "holdfast-notices";
+/** Clients and proxies take 16 KB of headers in all. */
+const NOTICES_MAX_BYTES = 4_096;
+
+function noticesText(deps: OperationDeps): string | undefined {
+  const notices = [...shownNotices(deps)];
+  while (notices.length > 0) {
+    const text = Buffer.from(JSON.stringify(notices)).toString("base64url");
+    if (text.length <= NOTICES_MAX_BYTES) return text;
+    notices.pop();
+  }
+  return undefined;
+}
 
 const NOBODY: Principal = { name: "anonymous", from: "", kind: "service", grants: [] };
 

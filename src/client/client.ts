@@ -259,7 +259,7 @@ function noticesOf({ headers }: IncomingMessage): readonly NoticeView[] {
   const text = headers["holdfast-notices"];
   if (typeof text !== "string") return [];
   try {
-    return JSON.parse(decodeURIComponent(text)) as readonly NoticeView[];
+    return JSON.parse(Buffer.from(text, "base64url").toString("utf8")) as readonly NoticeView[];
   } catch {
     // Somebody on the way wrote it; the answer counts all the same.
     return [];

@@ -26,7 +26,7 @@ import { assertBudget, findingText } from "./change-checks.ts";
 import { type ChangeOptions, recordOf } from "./change-record.ts";
 import { differencesOf } from "./change-risk.ts";
 import { type ChangeRequest, type ChangeRunner, NO_APP, type Rehearsal } from "./change-runner.ts";
-import type { ControlRequest } from "./control-writes.ts";
+import { type ControlRequest, isControl } from "./control-writes.ts";
 import { type EnvironmentView, findEnvironment } from "./environment-view.ts";
 import { assertNotHeld } from "./holds.ts";
 import type { OperationDeps } from "./operation-deps.ts";
@@ -364,18 +364,21 @@ export class ChangeOperations {
   // What it would do now; where that is something else, approvals of before are void.
   #refresh(change: Change, actor: { name: string; from: string }): Change {
     const { spec } = change;
-    const rehearsal = this.#runner.rehearse(spec.environment, requestOf(spec), actor);
+    const request = requestOf(spec);
+    const rehearsal = this.#runner.rehearse(spec.environment, request, actor);
     if (rehearsal.digest === spec.digest) return change;
     const had = spec.approvals.length;
     return this.#write(
       spec.number,
       {
         digest: rehearsal.digest,
-        diff: differencesOf(
-          { rehearsal },
-          this.#assessor.releaseBefore(spec.environment, rehearsal),
-          undefined,
-        ),
+        diff: isControl(request)
+          ? this.#runner.controlDifferences(request)
+          : differencesOf(
+              { rehearsal },
+              this.#assessor.releaseBefore(spec.environment, rehearsal),
+              undefined,
+            ),
         approvals: [],
         ...(had > 0 && { voided: "earlier approvals are void: what it would do has changed" }),
       },
@@ -453,7 +456,9 @@ function authorsOf(
 
 // Two settings are two things; two deploys of an app are one.
 function targetOf(request: ChangeSpec["request"]): string {
-  const { account, window, changes, secret, counts, train } = request as {
+  const { account, window, changes, secret, counts, train, kind, name } = request as {
+    kind?: string;
+    name?: string;
     account?: string;
     window?: string;
     changes?: object;
@@ -462,6 +467,7 @@ function targetOf(request: ChangeSpec["request"]): string {
     train?: { cars: readonly { app: string }[] };
   };
   const names = train?.cars.map(({ app }) => app) ?? Object.keys(changes ?? counts ?? {});
+  if (kind !== undefined) return `${kind}/${name}`;
   return account ?? window ?? secret ?? names.toSorted().join(" ");
 }
 

@@ -6,6 +6,7 @@ import type { ChangeAction, ControlAction } from "../kernel/action.ts";
 import { canonicalJson } from "../kernel/resource.ts";
 import type { Actor } from "../kernel/resource-store.ts";
 import { APP, type AppSpec } from "../resources/app/app.ts";
+import type { FieldDifference } from "../resources/change/change.ts";
 import {
   type MigrationFacts,
   RELEASE,
@@ -16,6 +17,7 @@ import { SECRET } from "../resources/secret/secret.ts";
 import { SETTINGS } from "../resources/settings/settings.ts";
 import type { Car } from "../resources/train/train.ts";
 import type { AppOperations } from "./app-operations.ts";
+import { effectOf } from "./control-effect.ts";
 import { type ControlRequest, type ControlWrites, isControl } from "./control-writes.ts";
 import type { OperationDeps } from "./operation-deps.ts";
 import type { Promotion } from "./promotion.ts";
@@ -167,6 +169,12 @@ export class ChangeRunner {
       };
     });
     return canonicalJson([request, cars]);
+  }
+
+  /** What it would change, as whoever approves it reads it. */
+  controlDifferences(request: ControlRequest): readonly FieldDifference[] {
+    const before = this.#control.before(request);
+    return effectOf({ request, before, loosening: this.#control.loosening(request) }).diff;
   }
 
   #rehearseControl(environment: string, request: ControlRequest, actor: Actor): Rehearsal {

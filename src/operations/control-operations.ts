@@ -67,7 +67,7 @@ export class ControlOperations {
         });
       return accepted;
     }
-    const waived = this.#waivedFor(asked, place, actor);
+    const waived = this.#waivedFor(asked, loosening, actor);
     const waits = waived === undefined && !options.emergency;
     // What waits has nobody who could give it input by then.
     const request = waits && asked.action === "run" ? { ...asked, takesInput: false } : asked;
@@ -95,12 +95,20 @@ export class ControlOperations {
   }
 
   // A team of one runs its commands and sets what it likes; what it loosens is an emergency all the same.
-  #waivedFor(request: ControlRequest, place: string, actor: Principal): string | undefined {
+  // Of several environments each has to let it through.
+  #waivedFor(
+    request: ControlRequest,
+    { environments }: Loosening,
+    actor: Principal,
+  ): string | undefined {
     if (request.action !== "run" && request.action !== "apply") return undefined;
-    const { rules } = place === EVERYWHERE ? STRICT : findEnvironment(this.#deps.store, place);
-    const isAlone = !this.#approvers.areOthers(place, actor.name);
-    if (isAlone && rules.approvalsWhenAlone === "waive") return "nobody else could approve it";
-    return rules.approvals === 0 ? "the environment asks for no approval" : undefined;
+    const reasons = environments.map((environment) => {
+      const { rules } = findEnvironment(this.#deps.store, environment);
+      const isAlone = !this.#approvers.areOthers(environment, actor.name);
+      if (isAlone && rules.approvalsWhenAlone === "waive") return "nobody else could approve it";
+      return rules.approvals === 0 ? "the environment asks for no approval" : undefined;
+    });
+    return reasons.every((reason) => reason !== undefined) ? reasons[0] : undefined;
   }
 
   #assertControl(

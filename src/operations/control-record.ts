@@ -1,16 +1,14 @@
 // A change of what decides who may change what, as it is written down when it is asked for.
 
-import { fieldChanges } from "../kernel/field-changes.ts";
 import type { ChangeSpec } from "../resources/change/change.ts";
 import type { EnvironmentRules } from "../resources/environment/environment-rules.ts";
 import type { Principal } from "./access.ts";
 import type { ChangeOptions } from "./change-record.ts";
+import { effectOf } from "./control-effect.ts";
 import type { ControlRequest, Loosening } from "./control-writes.ts";
 
 const DAY_MS = 86_400_000;
 const HOUR_MS = 3_600_000;
-const RISK = 40;
-const RESOURCE_RISK = 20;
 const SHOWN_CHARS = 80;
 
 export interface ControlAsked {
@@ -54,44 +52,6 @@ export function controlRecordOf(asked: ControlAsked): ChangeSpec {
       emergency: { by: actor.name, reason: options.reason ?? "" },
       reviewBy: now + rules.reviewHours * HOUR_MS,
     }),
-  };
-}
-
-function effectOf({
-  request,
-  before,
-  loosening,
-}: ControlAsked): Pick<ChangeSpec, "diff" | "risk" | "plan" | "success" | "rollback"> {
-  const risk = (points: number, why: string) => ({ score: points, parts: [{ points, why }] });
-  if (request.action === "run")
-    return {
-      diff: [{ what: "command", after: request.command }],
-      risk: risk(RISK, "a command may do what the app may"),
-      plan: ["it runs once, in the release that serves then"],
-      success: ["it ends with 0"],
-      rollback: "none: what a command did stays done",
-    };
-  const written = {
-    plan: ["it is written at once"],
-    success: ["it is in force"],
-    rollback: "what was before, set again",
-  };
-  if (request.action !== "apply")
-    return {
-      diff: loosening.reasons.map((reason) => ({ what: "loosens", after: reason })),
-      risk: risk(RISK, "it loosens what holds changes"),
-      ...written,
-    };
-  const text = (value: unknown): string =>
-    typeof value === "string" ? value : JSON.stringify(value);
-  return {
-    diff: fieldChanges(before, request.spec ?? undefined).map(({ field, from, to }) => ({
-      what: field,
-      ...(from !== undefined && { before: text(from) }),
-      ...(to !== undefined && { after: text(to) }),
-    })),
-    risk: risk(RESOURCE_RISK, `${request.kind} ${request.name} of a protected environment`),
-    ...written,
   };
 }
 

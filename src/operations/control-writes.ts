@@ -128,10 +128,16 @@ export class ControlWrites {
         ],
       freeze: () => "window" in request && specOf(WINDOW, request.window),
       account: () => "account" in request && specOf(ACCOUNT, request.account),
-      apply: () => "kind" in request && specOf(kindNamed(request.kind), request.name),
+      apply: () => "kind" in request && this.#stateOf(request),
       run: () => null,
     }[request.action]();
     return canonicalJson([request, before ?? null]);
+  }
+
+  // With which one it is: of another by the same name an approval says nothing.
+  #stateOf({ kind, name }: { readonly kind: string; readonly name: string }): unknown {
+    const found = this.#deps.store.find(kindNamed(kind), name);
+    return found && [found.uid, found.spec];
   }
 
   /** What is there of the resource that is to be applied. */
@@ -376,6 +382,9 @@ export class ControlWrites {
     const kind = kindNamed(of);
     if (spec !== null) {
       store.writeSpec(kind, name, spec, { actor, action: of });
+      // The rule may be another since it was asked for.
+      if (of === TELEMETRY.name)
+        clampTelemetry(this.#deps, name, findEnvironment(store, name).rules.telemetryDays, actor);
       return;
     }
     const found = store.find(kind, name);

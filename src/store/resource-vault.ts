@@ -34,7 +34,7 @@ export class ResourceVault implements SealedValues {
   }
 
   removeAll(of: Ref): void {
-    this.#vault.removeAll(boxOf(of, ""));
+    this.#vault.retireAll(boxOf(of, ""));
   }
 }
 

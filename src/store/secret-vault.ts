@@ -11,6 +11,7 @@ import { Redacted } from "../kernel/redacted.ts";
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 const KEY_BYTES = 32;
+const RETIRED = Buffer.alloc(0);
 
 export class SecretVault {
   readonly #db: DatabaseSync;
@@ -38,7 +39,8 @@ export class SecretVault {
     const row = this.#db
       .prepare("SELECT box FROM sealed WHERE name = ? AND version = ?")
       .get(name, version);
-    return row && this.#open(boxName(name, version), Buffer.from(row["box"] as Uint8Array));
+    if (!row || Buffer.from(row["box"] as Uint8Array).length === 0) return undefined;
+    return this.#open(boxName(name, version), Buffer.from(row["box"] as Uint8Array));
   }
 
   latestVersion(name: string): number | undefined {
@@ -56,6 +58,18 @@ export class SecretVault {
     const value = new Redacted(make());
     this.add(name, value);
     return value;
+  }
+
+  /** The same, and no version of theirs is ever given again: what names one never gets another value. */
+  retireAll(prefix: string): void {
+    const names = this.#db
+      .prepare(
+        "SELECT name, max(version) AS v FROM sealed WHERE substr(name, 1, ?) = ? GROUP BY name",
+      )
+      .all(prefix.length, prefix);
+    this.removeAll(prefix);
+    const mark = this.#db.prepare("INSERT INTO sealed VALUES (?, ?, ?, ?)");
+    for (const { name, v } of names) mark.run(String(name), Number(v), RETIRED, this.#clock.now());
   }
 
   /** Every version of every name that begins so: end the prefix where a name ends, or with a slash. */

@@ -11,6 +11,8 @@ export interface StoredRow extends Ref {
   readonly specVersion: number;
 }
 
+/** Specs that are kept as they were read. */
+const READ_MAX = 20_000;
 const MISTAKES_SHOWN = 3;
 
 export class SpecReader {
@@ -21,6 +23,8 @@ export class SpecReader {
   read<Spec, Status>(kind: Kind<Spec, Status>, row: StoredRow): Spec {
     const known = this.#read.get(row.uid);
     if (known?.text === row.spec) return known.spec as Spec;
+    // Of writes that were taken back something stays behind.
+    if (this.#read.size >= READ_MAX) this.#read.clear();
     // The same for all who ask, so it can't be changed.
     const spec = frozen(parse(kind, row));
     this.#read.set(row.uid, { text: row.spec, spec });

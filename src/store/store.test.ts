@@ -25,6 +25,7 @@ import { takeLease } from "../kernel/lease.ts";
 import { Redacted } from "../kernel/redacted.ts";
 import { type AuditHead, AuditHeadFile } from "./audit-head-file.ts";
 import { headFileOf, openDatabase, restoreDatabase } from "./database.ts";
+import { ResourceVault } from "./resource-vault.ts";
 import { loadSecretKey, SecretVault } from "./secret-vault.ts";
 import { SqliteStore } from "./sqlite-store.ts";
 import { addCopy, listCopies, superfluous } from "./state-copies.ts";
@@ -496,6 +497,28 @@ describe("lease", () => {
     assert.equal(store.acquire("release-command", "three", 1).owner, "two");
     store.release("release-command", "two");
     assert.equal(store.acquire("release-command", "three", 1).owner, "three");
+  });
+});
+
+describe("sealed values of resources", () => {
+  it("never give a version again, also after all of them were forgotten", () => {
+    const { db } = storeAt();
+    const vault = new ResourceVault(
+      new SecretVault(db, new Redacted(randomBytes(32).toString("base64")), systemClock),
+    );
+    const of = { kind: "channel", name: "ops" };
+    assert.deepEqual(
+      [vault.add(of, "address", new Redacted("a")), vault.add(of, "address", new Redacted("b"))],
+      [1, 2],
+    );
+    const key = vault.signingKey(of);
+    assert.equal(vault.signingKey(of), key);
+    vault.removeAll(of);
+    for (const version of [1, 2])
+      assert.throws(() => vault.read(of, "address", version), { code: "sealed.missing" });
+    assert.equal(vault.add(of, "address", new Redacted("c")), 3);
+    assert.equal(vault.read(of, "address", 3).reveal(), "c");
+    assert.notEqual(vault.signingKey(of), key);
   });
 });
 

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { after, before, beforeEach, describe, it } from "node:test";
 import type { ResourceView } from "../../src/api/resource-routes.ts";
-import type { AppliedChange } from "../../src/operations/declared/declarations.ts";
+import type { AppliedChange } from "../../src/operations/declared/declaration.ts";
 import { Installation } from "../support/installation.ts";
 
 const ALL = `kind: environment
@@ -308,6 +308,47 @@ describe("declarations", { timeout: 240_000 }, () => {
     assert.ok(await get("export", "production/out"));
   });
 
+  it("that wait for approval do not take each other's place", async () => {
+    const otto = await holdfast.tokenOf("otto");
+    write(`kind: export
+name: production/one
+spec: { endpoint: "http://127.0.0.1:9" }
+---
+kind: telemetry
+name: production
+spec: { retention: { logs: { days: 3 } } }
+`);
+    const { stdout } = await holdfast.runAs(otto, ["apply", "-f", dir, "--json"]);
+    const { changes } = JSON.parse(stdout) as { changes: AppliedChange[] };
+    assert.equal(changes.filter(({ pending }) => pending !== undefined).length, 2, stdout);
+    for (const { change } of changes)
+      assert.match(await holdfast.ok("change", "show", String(change)), /asked/);
+  });
+
+  it("belong to nobody who may not write them, and refusals are in the audit", async () => {
+    await holdfast.ok("account", "set", "vera", "--role", "production/viewer,staging/developer");
+    const vera = await holdfast.tokenOf("vera");
+    write(await holdfast.ok("get", "export", "production/out", "-o", "yaml"));
+    const taken = await holdfast.runAs(vera, ["apply", "-f", dir, "--set", "mine"]);
+    assert.deepEqual([taken.code, /may not telemetry in production/.test(taken.stderr)], [2, true]);
+    assert.equal((await holdfast.run(["get", "file-set", "mine"])).code, 2);
+    const audit = await holdfast.ok("audit", "--json", "-n", "5", "--action", "refused");
+    assert.match(audit, /"actor":"vera"/);
+    // Nor does a plan that moves one show what it is.
+    write(
+      ALL.split("---\n")
+        .filter((one) => /kind: settings/.test(one))
+        .join(""),
+    );
+    const moved =
+      "kind: repository\nname: none\nspec: { environment: production, url: 'https://github.com/a/b' }\n";
+    write(moved);
+    const plan = await holdfast.runAs(vera, ["plan", "-f", dir]);
+    assert.match(plan.stderr, /vera may not deploy in production/);
+    write("kind: account\nname: owner\nspec: { roles: { '*': [admin] } }\n");
+    assert.match((await holdfast.run(["apply", "-f", dir])).stderr, /a name must be <account>/);
+  });
+
   it("of a notice are shown by every command until it is removed or over", async () => {
     await holdfast.ok(
       "set",
@@ -328,6 +369,28 @@ describe("declarations", { timeout: 240_000 }, () => {
     await holdfast.ok("remove", "notice", "move");
     const bad = await holdfast.run(["set", "notice", "move", "text=\u001b[2Jgone"]);
     assert.equal(bad.code, 2, "nothing that moves the cursor of others");
+  });
+
+  it("of many long notices stand in nobody's way", async () => {
+    const long = "保守作業のお知らせ、".repeat(30);
+    for (let n = 1; n <= 5; n += 1)
+      await holdfast.ok("set", "notice", `long-${n}`, `text=${long.slice(0, 300)}`);
+    const { code, stderr } = await holdfast.run(["env", "list"]);
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, /notice: 保守/);
+    for (let n = 1; n <= 5; n += 1) await holdfast.ok("remove", "notice", `long-${n}`);
+  });
+
+  it("are watched no longer than one may", async () => {
+    await holdfast.ok("account", "set", "wanda", "--role", "staging/viewer");
+    const token = await holdfast.tokenOf("wanda");
+    const watched = holdfast.runAs(token, ["get", "environment", "--watch", "--json"]);
+    const followed = holdfast.runAs(token, ["logs", "-f", "--env", "staging"]);
+    await holdfast.ok("set", "environment", "staging", "hosts=other.{host}");
+    await holdfast.ok("account", "set", "wanda", "--disable");
+    const ended = await Promise.all([watched, followed]);
+    for (const { code, stdout, stderr } of ended) assert.notEqual(code, 0, stdout + stderr);
+    await holdfast.ok("account", "remove", "wanda");
   });
 
   it("are watched as they change", async () => {

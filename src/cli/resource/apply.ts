@@ -2,7 +2,7 @@
 
 import { createInterface } from "node:readline/promises";
 import { asHoldfastError, EXIT_CODE, errorOfProblem, invalid } from "../../kernel/error.ts";
-import type { AppliedChange, PlannedChange } from "../../operations/declared/declarations.ts";
+import type { AppliedChange, PlannedChange } from "../../operations/declared/declaration.ts";
 import { CONTROL_OPTIONS, controlFacts } from "../app/change-options.ts";
 import type { Command, Options } from "../command.ts";
 import type { Output } from "../output.ts";

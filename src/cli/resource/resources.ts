@@ -2,7 +2,7 @@
 
 import { parse, stringify } from "yaml";
 import type { ResourceView } from "../../api/resource-routes.ts";
-import { invalid } from "../../kernel/error.ts";
+import { type HoldfastError, invalid } from "../../kernel/error.ts";
 import { CONTROL_OPTIONS, controlFacts, doneText } from "../app/change-options.ts";
 import type { Command, CommandContext } from "../command.ts";
 import type { Output } from "../output.ts";
@@ -61,7 +61,10 @@ export const set: Command = {
   run: async (context, [kind, name, pairs], options) => {
     const { client, output } = context;
     await assertKind(context, String(kind));
-    const before = await client.resource(String(kind), String(name)).catch(() => undefined);
+    const before = await client.resource(String(kind), String(name)).catch((error: unknown) => {
+      if ((error as HoldfastError).code === "resource.not_found") return undefined;
+      throw error;
+    });
     const spec = structuredClone(before?.spec ?? {}) as Record<string, unknown>;
     for (const pair of pairs as readonly string[]) setField(spec, pair);
     const facts = await client.putResource(String(kind), String(name), {

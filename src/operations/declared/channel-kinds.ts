@@ -68,6 +68,7 @@ const telemetry = declared<PolicyChange, TelemetryPolicy>({
   input: policyChange,
   action: "telemetry",
   show: (spec) => ({ ...spec }),
+  kept: () => "an environment always has retention and privacy settings; set others instead",
   specOf: ({ deps, name, input, before }) => {
     const policy = changedPolicy(before, input);
     assertKept(findEnvironment(deps.store, name), policy);

@@ -1,22 +1,15 @@
 // Everything that a person can set, declared in files: compared with what is there, and applied. Nothing
 // is written before all of it was rehearsed, in one transaction that is taken back.
 
-import { closest, distance } from "fastest-levenshtein";
 import type { FieldChange } from "../../kernel/audit.ts";
-import {
-  asHoldfastError,
-  HoldfastError,
-  invalid,
-  type Problem,
-  problemOf,
-} from "../../kernel/error.ts";
+import { asHoldfastError, HoldfastError, invalid, problemOf } from "../../kernel/error.ts";
 import { fieldChanges } from "../../kernel/field-changes.ts";
-import { type AnyKind, environmentOf, refTo } from "../../kernel/kind.ts";
+import { environmentOf, refTo } from "../../kernel/kind.ts";
 import { Redacted } from "../../kernel/redacted.ts";
 import { canonicalJson, keyOf, type Ref } from "../../kernel/resource.ts";
+import type { SealedValues } from "../../kernel/sealed-values.ts";
 import { EVERYWHERE } from "../../resources/account/account.ts";
 import { ENVIRONMENT } from "../../resources/environment/environment.ts";
-import { FILE_SET } from "../../resources/file-set/file-set.ts";
 import type { Access, Principal } from "../access.ts";
 import type { ChangeOperations, Outcome } from "../change-operations.ts";
 import type { ChangeOptions } from "../change-record.ts";
@@ -24,47 +17,16 @@ import { type ChangeRequest, type ChangeRunner, NO_APP } from "../change-runner.
 import type { ControlOperations } from "../control-operations.ts";
 import { type ControlRequest, isControl } from "../control-writes.ts";
 import type { OperationDeps } from "../operation-deps.ts";
-import { APP_KINDS } from "./app-kinds.ts";
-import { CHANNEL_KINDS } from "./channel-kinds.ts";
-import { CONTROL_KINDS } from "./control-kinds.ts";
+import {
+  type AppliedChange,
+  type Declaration,
+  type FileSet,
+  type PlannedChange,
+  sourceOf,
+} from "./declaration.ts";
 import type { DeclaredKind, Draft, SealedRef } from "./declared-kind.ts";
-
-/** In the order in which they are applied: each after what it may be about. */
-export const DECLARED_KINDS = [
-  ...CONTROL_KINDS,
-  ...CHANNEL_KINDS,
-  ...APP_KINDS,
-] as unknown as readonly DeclaredKind[];
-
-/** One of a file. */
-export interface Declaration extends Ref {
-  readonly spec: unknown;
-  /** Where it stands, for messages: `infra/policy.yaml:3`. */
-  readonly source?: string | undefined;
-}
-
-export interface FileSet {
-  /** Whose the declarations are. */
-  readonly set?: string | undefined;
-  /** Remove what the set applied before, and does not declare any more. */
-  readonly prune?: boolean | undefined;
-}
-
-export interface PlannedChange extends Ref {
-  readonly source?: string;
-  readonly does: "create" | "change" | "remove" | "nothing";
-  readonly changes: readonly FieldChange[];
-  /** What of it loosens control: somebody else has to approve that. */
-  readonly loosens: readonly string[];
-}
-
-export interface AppliedChange extends PlannedChange {
-  readonly change?: number;
-  /** What it waits for. */
-  readonly pending?: string;
-  /** It could not be written, nor could what comes after it. */
-  readonly problem?: Problem;
-}
+import { DECLARED_KINDS, declaredKind, notThere } from "./declared-kinds.ts";
+import { FileSets } from "./file-sets.ts";
 
 export interface Written {
   readonly outcome: Outcome;
@@ -84,16 +46,21 @@ interface Parts {
   readonly runner: ChangeRunner;
 }
 
+const NOTHING_REFUSED = (): void => undefined;
 const LOOK_TIMEOUT_MS = 30_000;
 const REFERENCE = "holdfast get, or docs/reference/resources.md, has the kinds";
 
 export class Declarations {
   readonly #deps: OperationDeps;
   readonly #parts: Parts;
+  readonly #sets: FileSets;
+  /** Notes what was refused last, in the audit. */
+  #noteRefusal: () => void = NOTHING_REFUSED;
 
   constructor(deps: OperationDeps, parts: Parts) {
     this.#deps = deps;
     this.#parts = parts;
+    this.#sets = new FileSets(deps);
   }
 
   /** What would change. @throws where anything of it can't be */
@@ -103,9 +70,9 @@ export class Declarations {
     actor: Principal,
   ): readonly PlannedChange[] {
     const all = this.#inOrder(given);
-    this.#assertOwn(all, options);
-    const gone = options.prune ? this.#gone(all, options.set) : [];
-    return this.#deps.store.rehearse(() => [
+    this.#sets.assertOwn(all, options);
+    const gone = options.prune ? this.#sets.gone(all, options.set) : [];
+    return this.#rehearsing(() => [
       ...all.map((one) => at(one, () => this.#rehearse(one, actor))),
       ...gone.map((one) => at(one, () => this.#rehearseRemoval(one, actor))),
     ]);
@@ -141,7 +108,7 @@ export class Declarations {
         break;
       }
     }
-    this.#own(given, applied, options, actor);
+    this.#sets.own(given, applied, options, actor);
     return applied;
   }
 
@@ -153,18 +120,13 @@ export class Declarations {
   ): Promise<Written> {
     const { store } = this.#deps;
     const of = declaredKind(given.kind);
-    // Before anything is looked at: who may not write it learns nothing by it.
-    const place = environmentOf(of.kind, given.name, this.#parse(of, given));
-    this.#require(of, given.name, place, actor);
-    const draft = store.rehearse(() => this.#specOf(of, given, actor));
-    // Of what is written both are changed: what was there, and what will be.
-    for (const one of [draft.before, draft.spec])
-      if (one !== undefined)
-        this.#require(of, given.name, environmentOf(of.kind, given.name, one), actor);
+    const draft = this.#rehearsing(() => this.#specOf(of, given, actor));
     const seen = (await of.look?.(this.#deps, draft.spec, draft.value, signal)) ?? {};
+    // What is there may be another since it was looked at, and somebody else's.
     const { before, spec } = store.transaction(() => this.#specOf(of, given, actor));
     if (before !== undefined && canonicalJson(before) === canonicalJson(spec))
       return { outcome: { ...NO_APP, changed: false }, spec, seen };
+    const place = environmentOf(of.kind, given.name, spec);
     const request = requestOf(of, given.name, spec, before);
     return { outcome: await this.#submit(request, place, actor, options), spec, seen };
   }
@@ -188,7 +150,7 @@ export class Declarations {
   ): Promise<Outcome> {
     const of = declaredKind(kind);
     const before = this.#get(of, name);
-    this.#require(of, name, environmentOf(of.kind, name, before), actor);
+    this.#rehearsing(() => this.#require(of, name, environmentOf(of.kind, name, before), actor));
     this.#assertRemovable(of, name);
     const place = environmentOf(of.kind, name, before);
     return this.#submit(requestOf(of, name, null, before), place, actor, options);
@@ -213,54 +175,12 @@ export class Declarations {
     return given.toSorted((one, other) => rank(one) - rank(other));
   }
 
-  #assertOwn(all: readonly Declaration[], { set, prune }: FileSet): void {
-    if (prune && set === undefined)
-      throw invalid("apply.no_set", "to prune, the files need a name to be known by", {
-        hint: "--set <name>; what is applied under it can be pruned later",
-      });
-    if (prune && all.length === 0)
-      throw invalid("apply.empty", "nothing is declared: all that was applied would be removed", {
-        hint: "is it the right folder? one by one: holdfast remove <kind> <name>",
-      });
-    if (set === undefined) return;
-    for (const other of this.#deps.store.list(FILE_SET)) {
-      if (other.name === set) continue;
-      const owned = new Set(other.spec.resources.map(keyOf));
-      const taken = all.find((one) => owned.has(keyOf(one)));
-      if (taken)
-        throw invalid(
-          "apply.owned",
-          `${sourceOf(taken)}: ${taken.kind} ${taken.name} belongs to the files ${other.name}`,
-          { hint: `take it out of one of the two, or apply with --set ${other.name}` },
-        );
-    }
-  }
-
-  /** What the set owns that is there, and not declared any more; the last of its kinds first. */
-  #gone(all: readonly Declaration[], set = ""): readonly Ref[] {
-    const { store } = this.#deps;
-    const declared = new Set(all.map(keyOf));
-    const owned = store.find(FILE_SET, set)?.spec.resources ?? [];
-    return owned
-      .filter((one) => !declared.has(keyOf(one)))
-      .filter(({ kind, name }) => {
-        const of = DECLARED_KINDS.find((known) => known.kind.name === kind);
-        return of !== undefined && store.find(of.kind, name) !== undefined;
-      })
-      .toSorted(
-        (one, other) =>
-          DECLARED_KINDS.findIndex(({ kind }) => kind.name === other.kind) -
-          DECLARED_KINDS.findIndex(({ kind }) => kind.name === one.kind),
-      );
-  }
-
   #rehearse(given: Declaration, actor: Principal): PlannedChange {
     const of = declaredKind(given.kind);
     const { before, spec } = this.#specOf(of, given, actor);
     const place = environmentOf(of.kind, given.name, spec);
     const isSame = before !== undefined && canonicalJson(before) === canonicalJson(spec);
     if (isSame) return this.#planned(given, "nothing", [], []);
-    this.#require(of, given.name, place, actor);
     const shown = before === undefined ? {} : of.show(before);
     const changes = fieldChanges(shown, of.show(spec));
     const loosens = this.#run(requestOf(of, given.name, spec, before), place, actor);
@@ -313,6 +233,10 @@ export class Declarations {
     const deps = this.#deps;
     const data = this.#parse(of, { name, kind, spec: given });
     const before = deps.store.find(of.kind, name)?.spec;
+    // Of what is there and of what it becomes, before anything of it is looked at: who may not write it
+    // learns nothing by trying.
+    for (const one of before === undefined ? [data] : [before, data])
+      this.#require(of, name, environmentOf(of.kind, name, one), actor);
     const { sealed, value } = this.#sealed(of, name, data, before);
     const spec = of.specOf({ deps, name, input: data, before, sealed, value, actor });
     const key = of.sealed?.key ?? "";
@@ -365,18 +289,35 @@ export class Declarations {
       });
     const text = typeof given === "string" ? given : canonicalJson(given ?? {});
     const { sealed: vault } = this.#deps;
-    const isKnown = known !== undefined && vault.read(ref, key, known.version).reveal() === text;
-    if (isKnown) return kept;
     const value = new Redacted(text);
+    if (known !== undefined && valueIn(vault, ref, key, known.version) === text)
+      return { sealed: known, value };
     return { sealed: { version: vault.add(ref, key, value) }, value };
+  }
+
+  /** What is refused in a rehearsal is remembered after it: nothing else of it stays. */
+  #rehearsing<Result>(work: () => Result): Result {
+    this.#noteRefusal = NOTHING_REFUSED;
+    try {
+      return this.#deps.store.rehearse(work);
+    } catch (error) {
+      this.#noteRefusal();
+      throw error;
+    }
   }
 
   #require(of: DeclaredKind, name: string, place: string | undefined, actor: Principal): void {
     const { access } = this.#parts;
     const known = place !== undefined && this.#deps.store.find(ENVIRONMENT, place) !== undefined;
     const environment = known ? place : undefined;
-    const mayAsk = of.changeOf !== undefined && access.decide(actor, "ask", environment).allowed;
-    if (!mayAsk) access.require(actor, of.action, environment, name.split("/")[1]);
+    // Of an app only where it is one's own: a window that is named like one is not.
+    const app = of.changeOf ? name.split("/")[1] : undefined;
+    const answer = access.decide(actor, of.action, environment, app);
+    if (answer.allowed) return;
+    if (of.changeOf && access.decide(actor, "ask", environment, app).allowed) return;
+    const refusal = access.refusal(actor, of.action, environment, answer);
+    this.#noteRefusal = () => access.remember(actor, of.action, environment, app, refusal.message);
+    throw refusal;
   }
 
   #get({ kind }: DeclaredKind, name: string): unknown {
@@ -392,45 +333,16 @@ export class Declarations {
       hint: "keep it in the files",
     });
   }
-
-  // What was applied stays the set's until it is pruned.
-  #own(
-    given: readonly Declaration[],
-    applied: readonly AppliedChange[],
-    { set }: FileSet,
-    actor: Principal,
-  ): void {
-    if (set === undefined) return;
-    const { store } = this.#deps;
-    const done = applied.filter(({ problem, pending }) => !problem && pending === undefined);
-    const removed = new Set(done.filter(({ does }) => does === "remove").map(keyOf));
-    const tried = new Set(applied.map(keyOf));
-    const before = store.find(FILE_SET, set)?.spec.resources ?? [];
-    const own = new Map(before.map((one) => [keyOf(one), one]));
-    for (const one of given) if (tried.has(keyOf(one))) own.set(keyOf(one), one);
-    const resources = [...own]
-      .filter(([key]) => !removed.has(key))
-      .map(([, { kind, name }]) => ({ kind, name }))
-      .toSorted((one, other) => (keyOf(one) < keyOf(other) ? -1 : 1));
-    store.writeSpec(FILE_SET, set, { resources }, { actor, action: "apply" });
-  }
 }
 
-export const notThere = ({ name: kind }: AnyKind, name: string): HoldfastError =>
-  invalid("resource.not_found", `there is no ${kind} ${name}`, { hint: `holdfast get ${kind}` });
-
-/** @throws kind.unknown, with the nearest that is */
-export function declaredKind(name: string): DeclaredKind {
-  const found = DECLARED_KINDS.find(({ kind }) => kind.name === name);
-  if (found) return found;
-  const names = DECLARED_KINDS.map(({ kind }) => kind.name);
-  const near = closest(name, names);
-  throw invalid("kind.unknown", `there is no kind ${name} that can be declared`, {
-    hint:
-      distance(name, near) <= Math.max(2, name.length / 3)
-        ? `did you mean ${near}?`
-        : `there is: ${names.join(", ")}`,
-  });
+/** Undefined: it is gone, and can be given again. */
+function valueIn(vault: SealedValues, ref: Ref, key: string, version: number): string | undefined {
+  try {
+    return vault.read(ref, key, version).reveal();
+  } catch (error) {
+    if (asHoldfastError(error).code !== "sealed.missing") throw error;
+    return undefined;
+  }
 }
 
 const isVersion = (value: unknown): value is SealedRef =>
@@ -446,8 +358,6 @@ const requestOf = (
 ): ChangeRequest | ControlRequest =>
   of.changeOf?.(name, spec, before) ??
   of.requestOf?.(name, spec) ?? { action: "apply", kind: of.kind.name, name, spec };
-
-const sourceOf = ({ source, kind, name }: Declaration): string => source ?? `${kind} ${name}`;
 
 /** What is wrong is said with where it stands. */
 function at<Result>(one: Declaration | Ref, work: () => Result): Result {

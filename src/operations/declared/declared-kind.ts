@@ -42,7 +42,10 @@ const NAME = "[a-z](?:[a-z0-9-]{0,28}[a-z0-9])?";
 /** What names of a kind look like. */
 export const NAMES = {
   name: { form: "<name>", pattern: new RegExp(`^${NAME}$`) },
-  account: { form: "<account>", pattern: /^[a-z0-9][a-z0-9._@+-]{0,62}$/ },
+  account: {
+    form: "<account>",
+    pattern: /^(?!(?:owner|admin|holdfast)$)[a-z0-9][a-z0-9._@+-]{0,62}$/,
+  },
   environment: { form: "<environment>", pattern: new RegExp(`^${NAME}$`) },
   ofEnvironment: { form: "<environment>/<name>", pattern: new RegExp(`^${NAME}/${NAME}$`) },
   ofAny: { form: "<environment or *>/<name>", pattern: new RegExp(`^(?:\\*|${NAME})/${NAME}$`) },
