@@ -123,7 +123,7 @@ function kindRoutes(deps: OperationDeps, kind: AnyKind, access: Access): Route[]
     route({
       method: "GET",
       path,
-      summary: `All of the kind ${kind.name}: ${kind.summary}`,
+      summary: `List resources of kind ${kind.name}: ${kind.summary}`,
       query,
       answers: z.object({ resources: z.array(view) }),
       handle: ({ query: { environment }, actor }) => ({ resources: listed(actor, environment) }),
@@ -131,7 +131,7 @@ function kindRoutes(deps: OperationDeps, kind: AnyKind, access: Access): Route[]
     route({
       method: "GET",
       path: `/v1/watch/${kind.name}`,
-      summary: `All of the kind ${kind.name}, again whenever one changes: NDJSON.`,
+      summary: `Watch resources of kind ${kind.name}: the list again at each change, as NDJSON.`,
       query,
       answers: "stream",
       handle: ({ query: { environment }, current, signal }) =>
@@ -140,7 +140,7 @@ function kindRoutes(deps: OperationDeps, kind: AnyKind, access: Access): Route[]
     route({
       method: "GET",
       path: `${path}/{name}`,
-      summary: `One of the kind ${kind.name}.`,
+      summary: `Show one ${kind.name}.`,
       params: z.object({ name: z.string().max(200).describe("With / written as %2F.") }),
       answers: view,
       handle: ({ params: { name }, actor }) => {
@@ -167,7 +167,7 @@ function declaredRoutes(of: DeclaredKind, declarations: Declarations): Route[] {
     route({
       method: "PUT",
       path,
-      summary: `Makes sure of one of the kind ${kind.name}.`,
+      summary: `Create or update one ${kind.name}.`,
       params,
       body: z.object({ spec: of.input, ...breakGlass }),
       answers: done,
@@ -187,7 +187,7 @@ function declaredRoutes(of: DeclaredKind, declarations: Declarations): Route[] {
     route({
       method: "DELETE",
       path,
-      summary: `Removes one of the kind ${kind.name}.`,
+      summary: `Remove one ${kind.name}.`,
       params,
       query: z.object({
         reason: breakGlass.reason,

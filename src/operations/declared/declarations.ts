@@ -247,9 +247,9 @@ export class Declarations {
   }
 
   /** @throws resource.bad_name, resource.invalid */
-  #parse(of: DeclaredKind, { kind, name, spec: given }: Declaration): unknown {
+  #parse(of: DeclaredKind, { name, spec: given }: Declaration): unknown {
     if (!of.names.pattern.test(name))
-      throw invalid("resource.bad_name", `${kind} ${name}: a name must be ${of.names.form}`, {
+      throw invalid("resource.bad_name", `a name must be ${of.names.form}`, {
         hint: "lowercase letters, digits and hyphens",
       });
     const { success, data, error } = of.input.safeParse(given ?? {});
